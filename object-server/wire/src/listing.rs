@@ -1,0 +1,201 @@
+//! Messages about containers and accounts: their metadata and their rows.
+//!
+//! A container's rows are its objects, an account's rows are its containers.
+//! Every field carries the version it was written with, and merging takes the
+//! larger one, so that replicas agree in whatever order they hear of changes.
+use serde::{Deserialize, Serialize};
+use virga_node::clock::Version;
+
+/// One metadata item of a container or account. An empty value is a removed
+/// item, kept so that an older value does not come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetaItem {
+    /// Header name in lower case (`x-container-meta-color`, `x-container-read`).
+    pub name: String,
+    /// Value; empty means removed.
+    pub value: String,
+    /// When it was written.
+    pub version: Version,
+}
+
+/// What is known of a container beside its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ContainerInfo {
+    /// Name of the account.
+    pub account: String,
+    /// Name of the container.
+    pub container: String,
+    /// First PUT of this incarnation (`X-Timestamp`).
+    pub created: Version,
+    /// Newest PUT (`X-PUT-Timestamp`).
+    pub put: Version,
+    /// Newest DELETE; the container exists while `put > deleted`.
+    pub deleted: Version,
+    /// Index of the storage policy, fixed at creation.
+    pub policy: u32,
+    /// Metadata, removed items left out.
+    pub meta: Vec<MetaItem>,
+    /// Live rows.
+    pub objects: u64,
+    /// Sum of their sizes in bytes.
+    pub bytes: u64,
+    /// Newest version among info and rows: the better informed replica has the larger.
+    pub newest: Version,
+    /// Wrapping sum of a hash of (name, version, deleted) over all rows: two
+    /// replicas with the same digest hold the same rows.
+    pub digest: u128,
+}
+
+/// What is known of an account beside its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct AccountInfo {
+    /// Name of the account ("AUTH_...").
+    pub account: String,
+    /// First PUT of this incarnation.
+    pub created: Version,
+    /// Newest PUT.
+    pub put: Version,
+    /// Newest DELETE; the account exists while `put > deleted`.
+    pub deleted: Version,
+    /// Metadata, removed items left out.
+    pub meta: Vec<MetaItem>,
+    /// Live containers.
+    pub containers: u64,
+    /// Sum over them.
+    pub objects: u64,
+    /// Sum over them, bytes.
+    pub bytes: u64,
+    /// Containers, objects and bytes by policy index.
+    pub policies: Vec<PolicyTotals>,
+    /// Newest version among info and rows.
+    pub newest: Version,
+    /// Wrapping sum over rows, as in [`ContainerInfo::digest`].
+    pub digest: u128,
+}
+
+/// Totals of an account for one storage policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct PolicyTotals {
+    /// Policy index.
+    pub policy: u32,
+    /// Live containers.
+    pub containers: u64,
+    /// Objects in them.
+    pub objects: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+/// An object as its container lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectRow {
+    /// Name of the object.
+    pub name: String,
+    /// Version of the object's data, or of its deletion. Larger wins.
+    pub version: Version,
+    /// Version of the newest metadata (a POST changes the content type).
+    pub meta_version: Version,
+    /// Bytes, zero when deleted.
+    pub size: u64,
+    /// ETag as listed.
+    pub etag: String,
+    /// MIME type (with parameters such as `swift_bytes` already taken off).
+    pub content_type: String,
+    /// Whether this row marks a deletion.
+    pub deleted: bool,
+}
+
+/// A container as its account lists it. Live while `put > deleted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRow {
+    /// Name of the container.
+    pub name: String,
+    /// Newest PUT.
+    pub put: Version,
+    /// Newest DELETE.
+    pub deleted: Version,
+    /// Policy index.
+    pub policy: u32,
+    /// When `objects` and `bytes` were counted; larger wins.
+    pub counted: Version,
+    /// Objects.
+    pub objects: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Which part of a listing is asked for. Bounds are exclusive, as in Swift.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ListRequest {
+    /// Only names that start with this.
+    pub prefix: String,
+    /// Roll names up after the first occurrence of this past the prefix (may
+    /// be several characters; empty means none).
+    pub delimiter: String,
+    /// Start after this name (before it when reversed); empty means none.
+    pub marker: String,
+    /// Stop before this name (after it when reversed); empty means none.
+    pub end_marker: String,
+    /// Last name first.
+    pub reverse: bool,
+    /// Most live entries to return.
+    pub limit: u32,
+}
+
+/// One entry of a page, in the order asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry<R> {
+    /// A row. Deleted rows are returned too (they do not count towards the
+    /// limit), so that the reader of two replicas can tell "deleted" from
+    /// "never heard of".
+    Row(R),
+    /// A common prefix up to and including the delimiter, under which at
+    /// least one live row exists.
+    Subdir(String),
+}
+
+/// A page of a listing with the info it was read with, from one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<I, R> {
+    /// What is known of the container or account.
+    pub info: I,
+    /// Entries in order.
+    pub entries: Vec<Entry<R>>,
+    /// `None` when everything asked for is here. Otherwise the page says
+    /// everything up to and including this name, and nothing beyond (the
+    /// limit, or the bound on returned deletions, was reached).
+    pub complete_to: Option<String>,
+}
+
+/// A new or changed container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutContainer {
+    /// Name of the account.
+    pub account: String,
+    /// Name of the container.
+    pub container: String,
+    /// Version of this PUT.
+    pub version: Version,
+    /// Policy for a new container.
+    pub policy: u32,
+    /// Metadata to set; an empty value removes.
+    pub meta: Vec<MetaItem>,
+}
+
+/// A new or changed account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PutAccount {
+    /// Name of the account.
+    pub account: String,
+    /// Version of this PUT.
+    pub version: Version,
+    /// Metadata to set; an empty value removes.
+    pub meta: Vec<MetaItem>,
+}
+
+/// Whether a PUT made something new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Created {
+    /// True when it did not exist (or was deleted) before.
+    pub created: bool,
+}

@@ -1,0 +1,163 @@
+//! The trait through which every node is called, in this process or across
+//! the network.
+//!
+//! All calls are idempotent under their version: the same request twice
+//! leaves the same state. An `Ok` of a call that changes something means: on
+//! stable storage of that device (invariant I1).
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::Stream;
+use serde::{Deserialize, Serialize};
+use virga_node::clock::Version;
+use virga_ring::Device;
+
+use crate::checked::Checked;
+use crate::error::NodeError;
+use crate::listing::{
+    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
+    PutContainer,
+};
+use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
+
+/// Pieces of a body, each on a block boundary, each already verified by the
+/// node that read it. At most [`crate::checked::EXTENT`] bytes a piece.
+pub type Body = Pin<Box<dyn Stream<Item = Result<Checked, NodeError>> + Send>>;
+
+/// Which bytes of an object are wanted: `start..end`, end exclusive. The
+/// pieces returned cover whole blocks; the reader cuts what lies outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// First byte.
+    pub start: u64,
+    /// One past the last byte.
+    pub end: u64,
+}
+
+/// An object being read.
+pub struct ObjectRead {
+    /// Its head. `version` names the data that the body comes from.
+    pub stat: ObjectStat,
+    /// First byte of the first piece: the wanted start rounded down to a block.
+    pub body_start: u64,
+    /// The bytes.
+    pub body: Body,
+}
+
+/// What a read found.
+pub enum Read {
+    /// The object and its bytes.
+    Object(ObjectRead),
+    /// No object: the version says how recently it was deleted, if ever.
+    Gone(Option<Version>),
+}
+
+/// A large object on its way in: extents are stored as they come, nothing is
+/// visible before the commit. Dropping it gives the object up.
+#[async_trait]
+pub trait PutStream: Send {
+    /// Stores the next piece: a multiple of [`crate::checked::BLOCK`] bytes,
+    /// the last one any length, at most [`crate::checked::EXTENT`].
+    /// Returning means "taken", not "durable": there is a bound on what is
+    /// taken and not yet written.
+    async fn send(&mut self, piece: Checked) -> Result<(), NodeError>;
+
+    /// Makes everything durable, then visible. May be called again with a
+    /// newer version after [`NodeError::Newer`].
+    async fn commit(&mut self, put: PutObject) -> Result<(), NodeError>;
+}
+
+/// How a device of a node is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Name as in the ring.
+    pub device: String,
+    /// "ok", "full", "read-only" or "failed".
+    pub state: String,
+    /// Bytes of the filesystem that are free.
+    pub free: u64,
+    /// Bytes of the filesystem.
+    pub total: u64,
+    /// Live objects.
+    pub objects: u64,
+    /// Records set aside as damaged since the start.
+    pub quarantined: u64,
+}
+
+/// One object server: objects, containers and accounts on its devices.
+#[async_trait]
+pub trait ObjectNode: Send + Sync + 'static {
+    /// Stores an object of at most [`crate::checked::EXTENT`] bytes.
+    async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError>;
+
+    /// Starts a larger object.
+    async fn begin_put(&self, at: &At) -> Result<Box<dyn PutStream>, NodeError>;
+
+    /// Reads an object; `None` means all of it. A span past the end is cut.
+    async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError>;
+
+    /// What the node knows of the name, from the index and the record's head.
+    async fn head(&self, at: &At) -> Result<Found, NodeError>;
+
+    /// Replaces the metadata of an object that exists.
+    async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError>;
+
+    /// Marks an object deleted, whether or not this node has heard of it.
+    /// `path` ("account/container/object") lets the node pay the row it owes.
+    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError>;
+
+    /// The container's quorum has these rows; the node owes them no longer.
+    async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError>;
+
+    /// Makes a container, or updates its metadata.
+    async fn put_container(&self, at: &At, put: PutContainer) -> Result<Created, NodeError>;
+
+    /// Updates the metadata of a container that exists.
+    async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError>;
+
+    /// Deletes a container that has no live rows.
+    async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError>;
+
+    /// Info of a container; `NotFound` if it does not exist or is deleted.
+    async fn head_container(&self, at: &At) -> Result<ContainerInfo, NodeError>;
+
+    /// A page of a container's objects.
+    async fn list_container(
+        &self,
+        at: &At,
+        list: ListRequest,
+    ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError>;
+
+    /// Writes object rows. A row newer than the container's deletion is kept
+    /// even if the container is unknown here (its PUT may still be on the way).
+    async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError>;
+
+    /// Makes an account, or updates its metadata.
+    async fn put_account(&self, at: &At, put: PutAccount) -> Result<Created, NodeError>;
+
+    /// Deletes an account (its containers are reaped later).
+    async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError>;
+
+    /// Info of an account; `NotFound` if it does not exist or is deleted.
+    async fn head_account(&self, at: &At) -> Result<AccountInfo, NodeError>;
+
+    /// A page of an account's containers.
+    async fn list_account(
+        &self,
+        at: &At,
+        list: ListRequest,
+    ) -> Result<Page<AccountInfo, ContainerRow>, NodeError>;
+
+    /// Writes container rows; fields are merged one by one, larger version wins.
+    async fn put_container_rows(&self, at: &At, rows: Vec<ContainerRow>) -> Result<(), NodeError>;
+
+    /// How the node's devices are doing.
+    async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError>;
+}
+
+/// From a device of the ring to the node that holds it.
+pub trait Nodes: Send + Sync + 'static {
+    /// The node at the device's address: one in this process, or a client.
+    fn node(&self, device: &Device) -> Arc<dyn ObjectNode>;
+}

@@ -1,0 +1,1 @@
+//! The door for objects: the Swift dialect over one core of placement, quorums and manifests.

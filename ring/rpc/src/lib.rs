@@ -1,0 +1,1 @@
+//! Calls between nodes: the framed, checksummed data protocol and tonic for control.

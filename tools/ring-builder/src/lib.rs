@@ -1,0 +1,1 @@
+//! The verbs of virga ring: library and text output.
