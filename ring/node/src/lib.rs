@@ -5,4 +5,8 @@
 //! Every crate from layer 2 upwards may use it; it knows nothing of rings,
 //! objects or APIs.
 pub mod clock;
+pub mod config;
+pub mod drain;
+pub mod health;
 pub mod task;
+pub mod telemetry;
