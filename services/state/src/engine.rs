@@ -1,0 +1,192 @@
+//! The pool over SQLite or PostgreSQL.
+use std::borrow::Cow;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use tokio::sync::Semaphore;
+use virga_node::clock::{Clock, Micros};
+
+use crate::change::{self, FeedEntry};
+use crate::error::{OpenError, StateError};
+use crate::row::{self, Arg, Row};
+use crate::transaction::Queries;
+
+/// How long a query waits for a connection, and a writer for its turn.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
+/// How long SQLite itself waits for a lock that another process holds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the records live.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`.
+    pub url: String,
+    /// Connections kept open at most.
+    #[serde(default = "default_connections")]
+    pub connections: u32,
+}
+
+fn default_connections() -> u32 {
+    4
+}
+
+impl Config {
+    /// SQLite in the file at `path`.
+    pub fn sqlite(path: &std::path::Path) -> Self {
+        Self {
+            url: format!("sqlite:{}", path.display()),
+            connections: default_connections(),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+/// The records: a cheap handle.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(crate) pool: Pool,
+    /// One writer at a time on SQLite: waiting here is fair and costs nothing,
+    /// waiting inside SQLite polls and may starve.
+    pub(crate) writer: Arc<Semaphore>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl State {
+    /// Opens (and for SQLite creates) the database and makes the feed's table.
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let connections = config.connections.max(1);
+        let (pool, feed) = if let Some(path) = config.url.strip_prefix("sqlite:") {
+            let options = SqliteConnectOptions::new()
+                .filename(path.strip_prefix("//").unwrap_or(path))
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(BUSY_TIMEOUT);
+            let pool = SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_LIMIT)
+                .connect_with(options)
+                .await
+                .map_err(OpenError::Connect)?;
+            (Pool::Sqlite(pool), change::SQLITE_TABLE)
+        } else if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
+            let options = PgConnectOptions::from_str(&config.url).map_err(OpenError::Connect)?;
+            let pool = PgPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_LIMIT)
+                .connect_with(options)
+                .await
+                .map_err(OpenError::Connect)?;
+            (Pool::Postgres(pool), change::POSTGRES_TABLE)
+        } else {
+            // Only the scheme is shown: the rest may hold a password.
+            let scheme = config.url.split("://").next().unwrap_or_default();
+            return Err(OpenError::Url(scheme.chars().take(32).collect()));
+        };
+        let state = Self {
+            pool,
+            writer: Arc::new(Semaphore::new(1)),
+            clock,
+        };
+        state.statement(feed).await?;
+        Ok(state)
+    }
+
+    async fn statement(&self, sql: &'static str) -> Result<(), OpenError> {
+        match &self.pool {
+            Pool::Sqlite(pool) => sqlx::query(sql).execute(pool).await.map(drop),
+            Pool::Postgres(pool) => sqlx::query(sql).execute(pool).await.map(drop),
+        }
+        .map_err(OpenError::Connect)
+    }
+
+    /// Reads outside a transaction: each statement sees what is committed.
+    pub fn reader(&self) -> Reader {
+        Reader {
+            pool: self.pool.clone(),
+        }
+    }
+
+    /// Now, by the clock the records were opened with.
+    pub fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    pub(crate) async fn writer_turn(&self) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, StateError> {
+        if matches!(self.pool, Pool::Postgres(_)) {
+            return Ok(None);
+        }
+        match tokio::time::timeout(ACQUIRE_LIMIT, self.writer.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Some(permit)),
+            Ok(Err(_)) | Err(_) => Err(StateError::Busy),
+        }
+    }
+
+    /// Changes after position `after`, oldest first, at most `limit`.
+    pub async fn changes(&self, after: i64, limit: i64) -> Result<Vec<FeedEntry>, StateError> {
+        let rows = self
+            .reader()
+            .fetch(change::READ, vec![Arg::from(after), Arg::from(limit)])
+            .await?;
+        rows.iter().map(change::entry).collect()
+    }
+
+    /// Drops feed entries made before `before`. Returns how many went.
+    pub async fn trim_changes(&self, before: Micros) -> Result<u64, StateError> {
+        let before = i64::try_from(before.0).unwrap_or(i64::MAX);
+        crate::transact!(self, |tx| -> Result<u64, StateError> {
+            tx.execute(change::TRIM, vec![Arg::from(before)]).await
+        })
+    }
+
+    /// Closes the pool after what is in flight.
+    pub async fn close(&self) {
+        match &self.pool {
+            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// Reads outside transactions; see [`State::reader`].
+#[derive(Debug, Clone)]
+pub struct Reader {
+    pool: Pool,
+}
+
+impl Queries for Reader {
+    async fn fetch(
+        &mut self,
+        sql: impl Into<Cow<'static, str>> + Send,
+        args: Vec<Arg>,
+    ) -> Result<Vec<Row>, StateError> {
+        // Statement text comes from constants and column lists in code;
+        // everything a client sends is bound.
+        let sql = sqlx::AssertSqlSafe(sql.into());
+        match &self.pool {
+            Pool::Sqlite(pool) => row::from_sqlite(
+                sqlx::query_with(sql, row::sqlite_arguments(args)?)
+                    .fetch_all(pool)
+                    .await?,
+            ),
+            Pool::Postgres(pool) => row::from_postgres(
+                sqlx::query_with(sql, row::postgres_arguments(args)?)
+                    .fetch_all(pool)
+                    .await?,
+            ),
+        }
+    }
+}

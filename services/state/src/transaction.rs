@@ -1,0 +1,240 @@
+//! Transactions that run again when another one was in the way.
+use std::borrow::Cow;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::change::{self, Change};
+use crate::engine::{Pool, State};
+use crate::error::{Conflicted, StateError};
+use crate::row::{self, Arg, Row};
+
+/// How often a contended transaction is run before its error is handed on.
+const ATTEMPTS: u32 = 6;
+/// First wait before running again; doubles each time.
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+
+/// What reads and transactions have in common, so that a record's queries are
+/// written once for both.
+pub trait Queries: Send {
+    /// All rows of a query.
+    fn fetch(
+        &mut self,
+        sql: impl Into<Cow<'static, str>> + Send,
+        args: Vec<Arg>,
+    ) -> impl Future<Output = Result<Vec<Row>, StateError>> + Send;
+
+    /// The first row of a query, if there is one.
+    fn fetch_one(
+        &mut self,
+        sql: impl Into<Cow<'static, str>> + Send,
+        args: Vec<Arg>,
+    ) -> impl Future<Output = Result<Option<Row>, StateError>> + Send {
+        async move { Ok(self.fetch(sql, args).await?.into_iter().next()) }
+    }
+}
+
+enum Inner {
+    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
+}
+
+/// An open transaction. Dropped without commit it is rolled back.
+pub struct Transaction {
+    inner: Inner,
+    now: i64,
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").finish_non_exhaustive()
+    }
+}
+
+impl Transaction {
+    /// Runs a statement; returns the number of rows it touched.
+    pub async fn execute(
+        &mut self,
+        sql: impl Into<Cow<'static, str>> + Send,
+        args: Vec<Arg>,
+    ) -> Result<u64, StateError> {
+        let sql = sqlx::AssertSqlSafe(sql.into());
+        Ok(match &mut self.inner {
+            Inner::Sqlite(tx) => sqlx::query_with(sql, row::sqlite_arguments(args)?)
+                .execute(&mut **tx)
+                .await?
+                .rows_affected(),
+            Inner::Postgres(tx) => sqlx::query_with(sql, row::postgres_arguments(args)?)
+                .execute(&mut **tx)
+                .await?
+                .rows_affected(),
+        })
+    }
+
+    /// Runs several statements separated by semicolons, without arguments.
+    pub(crate) async fn script(&mut self, sql: &'static str) -> Result<(), StateError> {
+        match &mut self.inner {
+            Inner::Sqlite(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
+            Inner::Postgres(tx) => sqlx::raw_sql(sql).execute(&mut **tx).await.map(drop)?,
+        }
+        Ok(())
+    }
+
+    /// Appends to the change feed, in this transaction.
+    pub async fn record(&mut self, change: Change<'_>) -> Result<(), StateError> {
+        let actor = Arg::Text(change.actor.map(str::to_owned));
+        let args = vec![
+            Arg::from(self.now),
+            Arg::from(change.service),
+            Arg::from(change.kind),
+            Arg::from(change.id),
+            Arg::from(change.action),
+            actor,
+        ];
+        self.execute(change::APPEND, args).await.map(drop)
+    }
+
+    /// When the transaction began, in microseconds since the epoch.
+    pub fn now(&self) -> i64 {
+        self.now
+    }
+
+    async fn rollback(self) -> Result<(), StateError> {
+        match self.inner {
+            Inner::Sqlite(tx) => tx.rollback().await?,
+            Inner::Postgres(tx) => tx.rollback().await?,
+        }
+        Ok(())
+    }
+
+    async fn commit(self) -> Result<(), StateError> {
+        match self.inner {
+            Inner::Sqlite(tx) => tx.commit().await?,
+            Inner::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+impl Queries for Transaction {
+    async fn fetch(
+        &mut self,
+        sql: impl Into<Cow<'static, str>> + Send,
+        args: Vec<Arg>,
+    ) -> Result<Vec<Row>, StateError> {
+        let sql = sqlx::AssertSqlSafe(sql.into());
+        match &mut self.inner {
+            Inner::Sqlite(tx) => row::from_sqlite(
+                sqlx::query_with(sql, row::sqlite_arguments(args)?)
+                    .fetch_all(&mut **tx)
+                    .await?,
+            ),
+            Inner::Postgres(tx) => row::from_postgres(
+                sqlx::query_with(sql, row::postgres_arguments(args)?)
+                    .fetch_all(&mut **tx)
+                    .await?,
+            ),
+        }
+    }
+}
+
+impl State {
+    async fn begin(&self) -> Result<Transaction, StateError> {
+        let inner = match &self.pool {
+            // Takes the write lock at once: a read lock that has to grow later
+            // can only fail.
+            Pool::Sqlite(pool) => Inner::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Pool::Postgres(pool) => {
+                Inner::Postgres(pool.begin_with("BEGIN ISOLATION LEVEL SERIALIZABLE").await?)
+            }
+        };
+        Ok(Transaction {
+            inner,
+            now: i64::try_from(self.clock.now().0).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// The attempts at one transaction; [`transact!`](crate::transact) is the
+    /// usual way to use them.
+    pub fn attempts(&self) -> Attempts<'_> {
+        Attempts {
+            state: self,
+            made: 0,
+            wait: FIRST_WAIT,
+            turn: None,
+        }
+    }
+}
+
+/// The attempts at one serializable transaction; see [`State::attempts`].
+#[derive(Debug)]
+pub struct Attempts<'s> {
+    state: &'s State,
+    made: u32,
+    wait: Duration,
+    turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Attempts<'_> {
+    /// Opens the transaction, waiting for the writer's turn.
+    pub async fn begin(&mut self) -> Result<Transaction, StateError> {
+        if self.made > 0 {
+            tokio::time::sleep(self.wait).await;
+            self.wait *= 2;
+        }
+        self.made += 1;
+        self.turn = self.state.writer_turn().await?;
+        self.state.begin().await
+    }
+
+    /// Commits if `outcome` is good, rolls back if not. `None` means that
+    /// another transaction was in the way and everything is to run again.
+    pub async fn finish<T, E>(&mut self, tx: Transaction, outcome: Result<T, E>) -> Option<Result<T, E>>
+    where
+        E: From<StateError> + Conflicted,
+    {
+        let outcome = match outcome {
+            Ok(value) => tx.commit().await.map(|()| value).map_err(E::from),
+            Err(error) => tx.rollback().await.map_err(E::from).and(Err(error)),
+        };
+        self.turn = None;
+        match outcome {
+            Err(error) if error.is_contended() && self.made < ATTEMPTS => {
+                tracing::debug!(
+                    attempt = self.made,
+                    "a transaction was contended, running it again"
+                );
+                None
+            }
+            done => Some(done),
+        }
+    }
+}
+
+/// Runs a block in a serializable transaction and commits it. When another
+/// transaction was in the way everything is rolled back and the block runs
+/// again, so it must do nothing but read and write records.
+///
+/// `transact!(state, |tx| -> Result<T, E> { ... })` evaluates to `Result<T, E>`;
+/// `?` in the block ends the block.
+#[macro_export]
+macro_rules! transact {
+    ($state:expr, |$tx:ident| -> $outcome:ty $body:block) => {{
+        let mut attempts = $state.attempts();
+        loop {
+            let mut open = match attempts.begin().await {
+                Ok(open) => open,
+                Err(error) => break <$outcome>::Err(error.into()),
+            };
+            let outcome: $outcome = async {
+                let $tx = &mut open;
+                $body
+            }
+            .await;
+            if let Some(done) = attempts.finish(open, outcome).await {
+                break done;
+            }
+        }
+    }};
+}
