@@ -1,1 +1,2 @@
 //! The door for objects: the Swift dialect over one core of placement, quorums and manifests.
+pub mod core;

@@ -1,0 +1,51 @@
+//! The core's bounds and waits, each with its reason.
+use std::time::Duration;
+
+/// Bounds and waits. [`Settings::default`] is right for nodes with SSDs in one
+/// data centre.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Index of the storage policy of containers that ask for none.
+    pub default_policy: u32,
+    /// Whether the first container of an account makes the account.
+    pub account_autocreate: bool,
+    /// Longest wait for one answer of one node. A node that stays silent for
+    /// longer counts as unreachable.
+    pub node_timeout: Duration,
+    /// Longest wait for the next bytes of an upload; then the client is too slow.
+    pub body_timeout: Duration,
+    /// A replica that takes no bytes for this long, while a quorum does, is
+    /// left out of an upload.
+    pub stall: Duration,
+    /// Longest wait of an acknowledgement for the container's row. The object
+    /// node owes the row from then on: the listing is late, never wrong for good.
+    pub row_wait: Duration,
+    /// A read is asked for at a second replica when the first is silent for
+    /// this long, or for the 95th percentile of recent reads if that is longer.
+    pub hedge: Duration,
+    /// How long the info of a container or account may be used without asking
+    /// again. A change through another proxy is seen this much later.
+    pub info_ttl: Duration,
+    /// Most infos kept, containers and accounts each.
+    pub info_entries: usize,
+    /// Replicas that may still be written in the background after the client
+    /// has its answer; beyond that, uploads wait for all their replicas.
+    pub background: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_policy: 0,
+            account_autocreate: true,
+            node_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            stall: Duration::from_secs(1),
+            row_wait: Duration::from_millis(50),
+            hedge: Duration::from_millis(10),
+            info_ttl: Duration::from_secs(1),
+            info_entries: 100_000,
+            background: 4096,
+        }
+    }
+}
