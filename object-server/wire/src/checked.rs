@@ -48,7 +48,9 @@ impl Checked {
     pub fn verify(&self) -> Result<(), Mismatch> {
         let blocks = self.data.len().div_ceil(BLOCK);
         if self.crcs.len() != blocks {
-            return Err(Mismatch { block: blocks.min(self.crcs.len()) });
+            return Err(Mismatch {
+                block: blocks.min(self.crcs.len()),
+            });
         }
         for (block, (bytes, crc)) in self.data.chunks(BLOCK).zip(&self.crcs).enumerate() {
             if crc32fast::hash(bytes) != *crc {

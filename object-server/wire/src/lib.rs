@@ -10,3 +10,4 @@ pub mod error;
 pub mod listing;
 pub mod node;
 pub mod object;
+pub mod twin;

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
 
+use crate::object::ObjectStat;
+
 /// One metadata item of a container or account. An empty value is a removed
 /// item, kept so that an older value does not come back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +105,46 @@ pub struct ObjectRow {
     pub content_type: String,
     /// Whether this row marks a deletion.
     pub deleted: bool,
+}
+
+impl ObjectRow {
+    /// The row that an object with this head is listed by; `None` if its path
+    /// is not "account/container/object".
+    pub fn of(stat: &ObjectStat) -> Option<Self> {
+        let (_, _, name) = split_path(&stat.meta.path)?;
+        let listed = stat.meta.listed.as_ref();
+        Some(Self {
+            name: name.to_owned(),
+            version: stat.version,
+            meta_version: stat.meta_version,
+            size: listed.map_or(stat.size, |listed| listed.size),
+            etag: listed.map_or(&stat.meta.etag, |listed| &listed.etag).clone(),
+            content_type: stat.meta.content_type.clone(),
+            deleted: false,
+        })
+    }
+
+    /// The row that marks the deletion of `name`.
+    pub fn deletion(name: &str, version: Version) -> Self {
+        Self {
+            name: name.to_owned(),
+            version,
+            meta_version: version,
+            size: 0,
+            etag: String::new(),
+            content_type: String::new(),
+            deleted: true,
+        }
+    }
+}
+
+/// Cuts "account/container/object" (only the object may hold further
+/// slashes); `None` if a part is missing or empty.
+pub fn split_path(path: &str) -> Option<(&str, &str, &str)> {
+    let (account, rest) = path.split_once('/')?;
+    let (container, object) = rest.split_once('/')?;
+    let full = !account.is_empty() && !container.is_empty() && !object.is_empty();
+    full.then_some((account, container, object))
 }
 
 /// A container as its account lists it. Live while `put > deleted`.

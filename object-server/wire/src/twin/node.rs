@@ -1,0 +1,328 @@
+//! [`ObjectNode`] for [`MemoryNode`]: each call enters, then works on a device.
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream;
+use virga_node::clock::{Clock, Version};
+
+use super::{Contents, Control, MemoryNode, check_ahead, key, locked, objects};
+use crate::checked::{BLOCK, Checked, EXTENT};
+use crate::error::NodeError;
+use crate::listing::{
+    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
+    PutContainer,
+};
+use crate::node::{DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
+use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
+
+/// What the twin says of room it does not really have.
+const TOTAL: u64 = 1 << 40;
+
+/// A large object on its way in.
+struct MemoryPut {
+    clock: Arc<dyn Clock>,
+    contents: Arc<std::sync::Mutex<Contents>>,
+    control: Arc<Control>,
+    at: At,
+    pieces: Vec<Checked>,
+    last: bool,
+}
+
+impl MemoryPut {
+    async fn enter(&self) -> Result<(), NodeError> {
+        self.control.wait(self.control.switches().delay_calls).await;
+        let switches = self.control.switches();
+        let down = locked(&self.contents).down;
+        match switches.answer {
+            Some(error) => Err(error),
+            None if down => Err(NodeError::NoDevice(self.at.device.to_string())),
+            None if switches.full => Err(NodeError::Full),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl PutStream for MemoryPut {
+    async fn send(&mut self, piece: Checked) -> Result<(), NodeError> {
+        self.enter().await?;
+        if self.last || piece.len() > EXTENT {
+            return Err(NodeError::Invalid("a piece after the last, or too large".into()));
+        }
+        piece.verify().map_err(|_| NodeError::Garbled)?;
+        self.last = !piece.len().is_multiple_of(BLOCK);
+        self.pieces.push(piece);
+        Ok(())
+    }
+
+    async fn commit(&mut self, put: PutObject) -> Result<(), NodeError> {
+        self.enter().await?;
+        let body = objects::join(&self.pieces);
+        objects::check_body(&put, &body)?;
+        check_ahead(&*self.clock, put.version)?;
+        locked(&self.contents).put(key(&self.at), put, body)?;
+        if self.control.switches().drop_acks {
+            return Err(NodeError::Unreachable("answer lost".into()));
+        }
+        Ok(())
+    }
+}
+
+impl MemoryNode {
+    /// The pieces as a body that waits where the switches say so.
+    fn body(&self, pieces: Vec<Result<Checked, NodeError>>) -> crate::node::Body {
+        let control = Arc::clone(&self.control);
+        let pieces = pieces.into_iter();
+        Box::pin(stream::unfold(
+            (control, pieces),
+            |(control, mut pieces)| async move {
+                let piece = pieces.next()?;
+                control.wait(control.switches().delay_bodies).await;
+                let piece = control.switches().answer.map_or(piece, Err);
+                Some((piece, (control, pieces)))
+            },
+        ))
+    }
+}
+
+#[async_trait]
+impl ObjectNode for MemoryNode {
+    async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
+        self.enter("put").await?;
+        if body.len() > EXTENT {
+            return Err(NodeError::Invalid("a body over one extent".into()));
+        }
+        objects::check_body(&put, &body)?;
+        self.check_ahead(put.version)?;
+        let full = self.control.switches().full;
+        self.on(&at.device, |on| {
+            if full {
+                Err(NodeError::Full)
+            } else {
+                on.put(key(at), put, body)
+            }
+        })
+    }
+
+    async fn begin_put(&self, at: &At) -> Result<Box<dyn PutStream>, NodeError> {
+        self.enter("begin_put").await?;
+        let full = self.control.switches().full;
+        self.on(&at.device, |_| if full { Err(NodeError::Full) } else { Ok(()) })?;
+        let contents = self
+            .devices
+            .get(&at.device)
+            .ok_or_else(|| NodeError::NoDevice(at.device.to_string()))?;
+        Ok(Box::new(MemoryPut {
+            clock: Arc::clone(&self.clock),
+            contents: Arc::clone(contents),
+            control: Arc::clone(&self.control),
+            at: at.clone(),
+            pieces: Vec::new(),
+            last: false,
+        }))
+    }
+
+    async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        self.enter("get").await?;
+        let read = self.on(&at.device, |on| {
+            let Some(slot) = on.objects.get(&key(at)) else {
+                return Ok(Err(None));
+            };
+            let Found::Object(stat) = slot.found() else {
+                return Ok(Err(Some(slot.found().version())));
+            };
+            let (body_start, pieces) = slot.pieces(span);
+            let good = pieces.iter().take_while(|piece| piece.verify().is_ok()).count();
+            let damaged = good < pieces.len();
+            let mut pieces: Vec<_> = pieces.into_iter().take(good).map(Ok).collect();
+            if damaged {
+                on.quarantine(key(at));
+                pieces.push(Err(NodeError::Damaged));
+            }
+            if let Some(Err(error)) = pieces.first() {
+                Err(error.clone())
+            } else {
+                Ok(Ok((stat, body_start, pieces)))
+            }
+        })?;
+        Ok(match read {
+            Ok((stat, body_start, pieces)) => Read::Object(ObjectRead {
+                stat,
+                body_start,
+                body: self.body(pieces),
+            }),
+            Err(gone) => Read::Gone(gone),
+        })
+    }
+
+    async fn head(&self, at: &At) -> Result<Found, NodeError> {
+        self.enter("head").await?;
+        self.on(&at.device, |on| {
+            Ok(on
+                .objects
+                .get(&key(at))
+                .map_or(Found::Absent, objects::Slot::found))
+        })
+    }
+
+    async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
+        self.enter("post").await?;
+        self.check_ahead(version)?;
+        self.on(&at.device, |on| on.post(key(at), version, meta))
+    }
+
+    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
+        self.enter("delete").await?;
+        self.check_ahead(version)?;
+        self.on(&at.device, |on| on.delete(key(at), version, path))
+    }
+
+    async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError> {
+        self.enter("settle").await?;
+        self.on(device, |on| {
+            for row in rows {
+                let key = (row.partition.0, row.hash.0);
+                if on.owed.get(&key).is_some_and(|owed| owed.version <= row.version) {
+                    on.owed.remove(&key);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    async fn put_container(&self, at: &At, put: PutContainer) -> Result<Created, NodeError> {
+        self.enter("put_container").await?;
+        self.check_ahead(put.version)?;
+        self.on(&at.device, |on| {
+            on.containers.entry(key(at)).or_default().put(put)
+        })
+    }
+
+    async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
+        self.enter("post_container").await?;
+        self.check_ahead(version)?;
+        self.on(&at.device, |on| {
+            on.containers
+                .get_mut(&key(at))
+                .ok_or(NodeError::NotFound)?
+                .post(version, meta)
+        })
+    }
+
+    async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError> {
+        self.enter("delete_container").await?;
+        self.check_ahead(version)?;
+        self.on(&at.device, |on| {
+            on.containers
+                .get_mut(&key(at))
+                .ok_or(NodeError::NotFound)?
+                .delete(version)
+        })
+    }
+
+    async fn head_container(&self, at: &At) -> Result<ContainerInfo, NodeError> {
+        self.enter("head_container").await?;
+        self.on(&at.device, |on| {
+            on.containers.get(&key(at)).ok_or(NodeError::NotFound)?.info()
+        })
+    }
+
+    async fn list_container(
+        &self,
+        at: &At,
+        list: ListRequest,
+    ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
+        self.enter("list_container").await?;
+        self.on(&at.device, |on| {
+            on.containers
+                .get(&key(at))
+                .ok_or(NodeError::NotFound)?
+                .list(&list)
+        })
+    }
+
+    async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError> {
+        self.enter("put_object_rows").await?;
+        self.on(&at.device, |on| {
+            on.containers.entry(key(at)).or_default().merge(rows);
+            Ok(())
+        })
+    }
+
+    async fn put_account(&self, at: &At, put: PutAccount) -> Result<Created, NodeError> {
+        self.enter("put_account").await?;
+        self.check_ahead(put.version)?;
+        self.on(&at.device, |on| on.accounts.entry(key(at)).or_default().put(put))
+    }
+
+    async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError> {
+        self.enter("delete_account").await?;
+        self.check_ahead(version)?;
+        self.on(&at.device, |on| {
+            on.accounts
+                .get_mut(&key(at))
+                .ok_or(NodeError::NotFound)?
+                .delete(version)
+        })
+    }
+
+    async fn head_account(&self, at: &At) -> Result<AccountInfo, NodeError> {
+        self.enter("head_account").await?;
+        self.on(&at.device, |on| {
+            on.accounts.get(&key(at)).ok_or(NodeError::NotFound)?.info()
+        })
+    }
+
+    async fn list_account(
+        &self,
+        at: &At,
+        list: ListRequest,
+    ) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
+        self.enter("list_account").await?;
+        self.on(&at.device, |on| {
+            on.accounts.get(&key(at)).ok_or(NodeError::NotFound)?.list(&list)
+        })
+    }
+
+    async fn put_container_rows(&self, at: &At, rows: Vec<ContainerRow>) -> Result<(), NodeError> {
+        self.enter("put_container_rows").await?;
+        self.on(&at.device, |on| {
+            on.accounts.entry(key(at)).or_default().merge(rows);
+            Ok(())
+        })
+    }
+
+    async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError> {
+        self.enter("status").await?;
+        let full = self.control.switches().full;
+        let status = self.devices.iter().map(|(name, contents)| {
+            let contents = locked(contents);
+            let used: u64 = contents
+                .objects
+                .values()
+                .filter_map(objects::Slot::stat)
+                .map(|s| s.size)
+                .sum();
+            let state = if contents.down {
+                "failed"
+            } else if full {
+                "full"
+            } else {
+                "ok"
+            };
+            DeviceStatus {
+                device: name.to_string(),
+                state: state.to_owned(),
+                free: if full { 0 } else { TOTAL.saturating_sub(used) },
+                total: TOTAL,
+                objects: contents
+                    .objects
+                    .values()
+                    .filter(|slot| slot.stat().is_some())
+                    .count() as u64,
+                quarantined: contents.quarantined,
+            }
+        });
+        Ok(status.collect())
+    }
+}

@@ -1,0 +1,208 @@
+//! Objects of the twin: merging by version, bodies by block.
+use bytes::Bytes;
+use virga_node::clock::Version;
+
+use super::{Contents, Owed};
+use crate::checked::{BLOCK, Checked, EXTENT};
+use crate::error::NodeError;
+use crate::listing::{ObjectRow, split_path};
+use crate::node::Span;
+use crate::object::{Deleted, Found, ObjectStat, PostMeta, PutObject};
+
+/// The newest data or deletion of a name, and the newest metadata update.
+#[derive(Default)]
+pub(super) struct Slot {
+    data: Option<(PutObject, Checked)>,
+    post: Option<(Version, PostMeta)>,
+    deleted: Version,
+}
+
+impl Slot {
+    /// What decides who wins: larger version, then larger BLAKE3 (a deletion
+    /// loses against data of the same version).
+    fn held(&self) -> (Version, [u8; 32]) {
+        self.data
+            .as_ref()
+            .map_or((self.deleted, [0; 32]), |(put, _)| (put.version, put.blake3))
+    }
+
+    pub(super) fn found(&self) -> Found {
+        match (self.stat(), self.deleted) {
+            (Some(stat), _) => Found::Object(stat),
+            (None, Version(0)) => Found::Absent,
+            (None, deleted) => Found::Deleted(deleted),
+        }
+    }
+
+    pub(super) fn stat(&self) -> Option<ObjectStat> {
+        let (put, _) = self.data.as_ref()?;
+        let (version, size, blake3) = (put.version, put.size, put.blake3);
+        let mut stat = ObjectStat {
+            version,
+            meta_version: version,
+            size,
+            blake3,
+            meta: put.meta.clone(),
+        };
+        if let Some((at, post)) = self.post.as_ref().filter(|(at, _)| *at > version) {
+            stat.meta_version = *at;
+            stat.meta.headers.clone_from(&post.headers);
+            stat.meta.delete_at = post.delete_at;
+            if let Some(content_type) = &post.content_type {
+                stat.meta.content_type.clone_from(content_type);
+            }
+        }
+        Some(stat)
+    }
+
+    /// The pieces that cover `span`, unverified, and where the first starts.
+    pub(super) fn pieces(&self, span: Option<Span>) -> (u64, Vec<Checked>) {
+        let Some((_, body)) = &self.data else {
+            return (0, Vec::new());
+        };
+        let len = body.len() as u64;
+        let end = span.map_or(len, |span| span.end.min(len));
+        let start = span.map_or(0, |span| span.start.min(end)) as usize / BLOCK * BLOCK;
+        let end = (end as usize).next_multiple_of(BLOCK).min(body.len());
+        if span.is_some_and(|span| span.start >= span.end.min(len)) {
+            return (start as u64, Vec::new());
+        }
+        let pieces = (start..end)
+            .step_by(EXTENT)
+            .map(|from| cut(body, from, end.min(from + EXTENT)));
+        (start as u64, pieces.collect())
+    }
+
+    pub(super) fn corrupt(&mut self, block: usize) -> bool {
+        let Some((_, body)) = &mut self.data else {
+            return false;
+        };
+        let mut bytes = body.data().to_vec();
+        let Some(byte) = bytes.get_mut(block * BLOCK) else {
+            return false;
+        };
+        *byte ^= 1;
+        *body = Checked::unverified(bytes.into(), body.crcs().to_vec());
+        true
+    }
+
+    pub(super) fn handoff_for(&self) -> Option<u32> {
+        self.data.as_ref().and_then(|(put, _)| put.handoff_for)
+    }
+}
+
+fn cut(body: &Checked, from: usize, to: usize) -> Checked {
+    let crcs = body.crcs()[from / BLOCK..to.div_ceil(BLOCK)].to_vec();
+    Checked::unverified(body.data().slice(from..to), crcs)
+}
+
+/// Joins pieces that were verified one by one.
+pub(super) fn join(pieces: &[Checked]) -> Checked {
+    let bytes: Vec<u8> = pieces
+        .iter()
+        .flat_map(|piece| piece.data().iter().copied())
+        .collect();
+    let crcs = pieces
+        .iter()
+        .flat_map(|piece| piece.crcs().iter().copied())
+        .collect();
+    Checked::unverified(Bytes::from(bytes), crcs)
+}
+
+/// What a body must be before it is stored.
+pub(super) fn check_body(put: &PutObject, body: &Checked) -> Result<(), NodeError> {
+    if put.size != body.len() as u64 {
+        return Err(NodeError::Invalid(format!(
+            "{} bytes announced, {} came",
+            put.size,
+            body.len()
+        )));
+    }
+    if body.verify().is_err() || *blake3::hash(body.data()).as_bytes() != put.blake3 {
+        return Err(NodeError::Garbled);
+    }
+    Ok(())
+}
+
+type Key = (u32, [u8; 16]);
+
+impl Contents {
+    pub(super) fn put(&mut self, key: Key, put: PutObject, body: Checked) -> Result<(), NodeError> {
+        let slot = self.objects.entry(key).or_default();
+        let held = slot.held();
+        if held >= (put.version, put.blake3) {
+            return Err(NodeError::Newer(held.0));
+        }
+        slot.data = Some((put, body));
+        slot.deleted = Version(0);
+        self.owe(key);
+        Ok(())
+    }
+
+    pub(super) fn post(
+        &mut self,
+        key: Key,
+        version: Version,
+        mut meta: PostMeta,
+    ) -> Result<ObjectStat, NodeError> {
+        let slot = self.objects.get_mut(&key).ok_or(NodeError::NotFound)?;
+        let stat = slot.stat().ok_or(NodeError::NotFound)?;
+        if stat.meta_version >= version {
+            return Err(NodeError::Newer(stat.meta_version));
+        }
+        if meta.content_type.is_none() && stat.meta_version > stat.version {
+            meta.content_type = slot.post.take().and_then(|(_, old)| old.content_type);
+        }
+        slot.post = Some((version, meta));
+        let stat = slot.stat().ok_or(NodeError::NotFound)?;
+        self.owe(key);
+        Ok(stat)
+    }
+
+    pub(super) fn delete(&mut self, key: Key, version: Version, path: &str) -> Result<Deleted, NodeError> {
+        let slot = self.objects.entry(key).or_default();
+        let held = slot.held();
+        if held >= (version, [0; 32]) {
+            return Err(NodeError::Newer(held.0));
+        }
+        let existed = slot.data.is_some();
+        *slot = Slot {
+            deleted: version,
+            ..Slot::default()
+        };
+        if let Some((_, _, name)) = split_path(path) {
+            let row = ObjectRow::deletion(name, version);
+            self.owed.insert(
+                key,
+                Owed {
+                    path: path.to_owned(),
+                    row,
+                    version,
+                },
+            );
+        }
+        Ok(Deleted { existed })
+    }
+
+    /// Notes that the container has to hear of the object as it is now.
+    fn owe(&mut self, key: Key) {
+        let Some(stat) = self.objects.get(&key).and_then(Slot::stat) else {
+            return;
+        };
+        if let Some(row) = ObjectRow::of(&stat) {
+            let owed = Owed {
+                path: stat.meta.path,
+                row,
+                version: stat.meta_version,
+            };
+            self.owed.insert(key, owed);
+        }
+    }
+
+    /// Takes a damaged record out, so that nobody is served from it again.
+    pub(super) fn quarantine(&mut self, key: Key) {
+        if self.objects.remove(&key).is_some() {
+            self.quarantined += 1;
+        }
+    }
+}
