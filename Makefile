@@ -1,0 +1,41 @@
+# Virga's commands for people. `make help` lists them; CONTRIBUTING lives in
+# ARCHITECTURE.md. Plain GNU make; CARGO_TARGET_DIR is honoured.
+SHELL := /bin/sh
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/virga/target
+UP ?=
+
+.PHONY: help up build test soak check bench deps-build deps-test
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+
+up: build ## build, then run a cloud here (data in ./virga-data; UP="--flags" for virga up)
+	exec "$$(tools/binary-path release)" up $(UP)
+
+build: deps-build ## build target/release/virga
+	cargo build --release --locked --bin virga
+	@mkdir -p target/release && ln -sf "$$(tools/binary-path release)" target/release/virga 2>/dev/null || true
+
+test: deps-build deps-test check ## every test: unit, behaviour, faults, clients
+	cargo build --locked --bin virga
+	cargo nextest run --locked --workspace
+
+soak: deps-build deps-test ## the long forms: hundreds of crash cycles, many seeds (an hour or so)
+	cargo build --locked --bin virga
+	VIRGA_SOAK=1 PROPTEST_CASES=10000 cargo nextest run --locked --workspace --profile soak
+
+check: deps-build ## format, lints, layers, tidy, licences, docs: the fast gate
+	cargo fmt --all --check
+	cargo xtask check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+bench: deps-build ## the benchmark set; tables into target/bench/
+	cargo build --release --locked --bin virga --bin virga-bench
+	tools/bench/run
+
+deps-build:
+	@tools/install-missing build
+	@tools/build-rocksdb
+
+deps-test:
+	@tools/install-missing test

@@ -1,0 +1,3 @@
+//! What the whole cloud does, seen from outside.
+mod life;
+mod objects;

@@ -1,0 +1,9 @@
+//! A cloud in a box, for tests: starts the real `virga` binary on a temporary
+//! data folder and free ports, talks to it over HTTP, stops or kills it.
+//!
+//! Used by the suites beside it (behaviour, faults, clients). It knows the
+//! command line, the files and the ports of the contract, and nothing of the
+//! code behind them.
+pub mod chance;
+pub mod cloud;
+pub mod swift;

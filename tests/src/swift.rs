@@ -1,0 +1,142 @@
+//! A small Swift client for tests: what the suites need and nothing that
+//! would hide a status code or a header.
+use std::time::Duration;
+
+use ureq::http::{Response, StatusCode};
+
+use crate::cloud::Cloud;
+
+/// A session of the demo user with the object store.
+#[derive(Debug, Clone)]
+pub struct Swift {
+    agent: ureq::Agent,
+    /// Storage URL (".../v1/AUTH_...").
+    pub url: String,
+    /// Token.
+    pub token: String,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: ureq::http::HeaderMap,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header as text; empty when absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// An HTTP agent that reports statuses instead of turning them into errors.
+pub fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(60)))
+        .build()
+        .into()
+}
+
+impl Swift {
+    /// Takes a token from Keystone with the demo user's password.
+    pub fn connect(cloud: &Cloud) -> Self {
+        let agent = agent();
+        let of = |name| cloud.credential("openrc-demo", name);
+        let user = serde_json::json!({
+            "name": of("OS_USERNAME"), "password": of("OS_PASSWORD"), "domain": {"name": "Default"}
+        });
+        let body = serde_json::json!({"auth": {
+            "identity": {"methods": ["password"], "password": {"user": user}},
+            "scope": {"project": {"name": of("OS_PROJECT_NAME"), "domain": {"name": "Default"}}}
+        }});
+        let mut answer = agent
+            .post(format!("{}/auth/tokens", cloud.auth_url()))
+            .header("content-type", "application/json")
+            .send(body.to_string())
+            .expect("identity answers");
+        assert_eq!(answer.status(), 201, "a token for demo");
+        let token = answer.headers()["x-subject-token"]
+            .to_str()
+            .expect("ASCII")
+            .to_owned();
+        let text = answer.body_mut().read_to_string().expect("a body");
+        let body: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let project = body["token"]["project"]["id"]
+            .as_str()
+            .expect("a project")
+            .to_owned();
+        Self {
+            agent,
+            url: format!("{}/v1/AUTH_{project}", cloud.object_url()),
+            token,
+        }
+    }
+
+    /// Sends a request; `None` when the connection failed.
+    pub fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Option<Answer> {
+        let mut request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}/{path}", self.url).trim_end_matches('/'))
+            .header("x-auth-token", &self.token);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer: Response<ureq::Body> = if body.is_empty() && method != "PUT" && method != "POST" {
+            self.agent.run(request.body(()).expect("a request"))
+        } else {
+            self.agent.run(request.body(body).expect("a request"))
+        }
+        .ok()?;
+        let (parts, mut body) = answer.into_parts();
+        let body = body.with_config().limit(1 << 32).read_to_vec().ok()?;
+        Some(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        })
+    }
+
+    /// Sends a request to a cloud that is expected to be there.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.try_send(method, path, headers, body)
+            .unwrap_or_else(|| panic!("{method} {path}: no answer"))
+    }
+
+    /// PUT; panics unless created.
+    pub fn put(&self, path: &str, body: &[u8]) -> Answer {
+        let answer = self.send("PUT", path, &[], body);
+        assert!(
+            answer.status == 201 || answer.status == 202,
+            "PUT {path}: {} {}",
+            answer.status,
+            answer.text()
+        );
+        answer
+    }
+
+    /// GET, whatever comes.
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], b"")
+    }
+}
