@@ -1,3 +1,5 @@
 //! What the whole cloud does, seen from outside.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 mod life;
 mod objects;

@@ -1,4 +1,6 @@
 //! The clients that people bring, unmodified, as their users run them.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
 mod object_clients;
 mod openstack;
 mod ring_interop;

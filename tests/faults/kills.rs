@@ -62,7 +62,7 @@ fn kill_nine_under_load_loses_nothing_acknowledged_and_shows_nothing_half() {
     let written = AtomicU64::new(0);
     for cycle in 0..cycles {
         let stop = AtomicBool::new(false);
-        let (seed, life) = (chance.next(), Duration::from_millis(200 + chance.below(600)));
+        let (seed, life) = (chance.bits(), Duration::from_millis(200 + chance.below(600)));
         std::thread::scope(|scope| {
             for writer in 0..WRITERS {
                 let (swift, stop, known) = (&swift, &stop, &known);

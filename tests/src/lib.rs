@@ -4,6 +4,8 @@
 //! Used by the suites beside it (behaviour, faults, clients). It knows the
 //! command line, the files and the ports of the contract, and nothing of the
 //! code behind them.
+#![allow(clippy::expect_used, reason = "a harness fails by panicking")]
+
 pub mod chance;
 pub mod cloud;
 pub mod swift;
