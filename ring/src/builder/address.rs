@@ -1,0 +1,55 @@
+//! Addresses of servers: checked, and brought to one spelling.
+//!
+//! Two spellings of one address would be two servers to the tier tree.
+use std::net::{IpAddr, Ipv6Addr};
+
+/// The one spelling of an address or host name: host names in lower case, IPv6 in
+/// its canonical form (as `inet_ntop` gives it). `None` if it is neither.
+pub fn normalize(address: &str) -> Option<String> {
+    let bare = address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(address);
+    if let Ok(v6) = bare.parse::<Ipv6Addr>() {
+        return Some(v6.to_string());
+    }
+    if let Ok(IpAddr::V4(v4)) = address.parse::<IpAddr>() {
+        return Some(v4.to_string());
+    }
+    is_host_name(address).then(|| address.to_ascii_lowercase())
+}
+
+fn is_host_name(name: &str) -> bool {
+    if name.is_empty() || name.len() > 255 {
+        return false;
+    }
+    let labels = name.strip_suffix('.').unwrap_or(name).split('.');
+    labels.into_iter().all(|label| {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        let len = label.len();
+        (1..=63).contains(&len)
+            && label.bytes().all(legal)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalize;
+
+    #[test]
+    fn one_server_has_one_spelling() {
+        for (given, want) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("FE80:0::1", "fe80::1"),
+            ("[fe80::0:1]", "fe80::1"),
+            ("Node-1.Example", "node-1.example"),
+        ] {
+            assert_eq!(normalize(given).as_deref(), Some(want));
+        }
+        for bad in ["", "-a", "a b", "a..b", "[::1", "é", &"a".repeat(64)] {
+            assert_eq!(normalize(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Rebalance: brings the table to the plan with the fewest moves.
+//!
+//! The first time it fills an empty table ([`super::fill`]). Later it repairs
+//! what the plan forbids, moves surplus straight to deficits, and settles the
+//! rest over chains ([`super::repair`], [`super::greedy`], [`super::chains`]).
+use std::collections::BTreeMap;
+
+use super::field::Field;
+use super::plan::{Plan, PlanError};
+use super::quota::quotas;
+use super::random::Random;
+use super::tree::Tree;
+use super::{Builder, bound, chains, fill, greedy, repair};
+use crate::device::DeviceId;
+use crate::table::{MAX_SLOTS, NONE, Table};
+
+/// Why a rebalance is refused. The builder is unchanged then.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum RebalanceError {
+    /// No plan for these devices and weights.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// More than [`MAX_SLOTS`].
+    #[error("2^{0} partitions with these replicas is more than {MAX_SLOTS} slots, the most a table may have")]
+    TooLarge(u8),
+    /// Devices may not move now.
+    #[error("a partition power increase is in progress: finish or cancel it first")]
+    PowerIncrease,
+}
+
+/// What a rebalance did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rebalanced {
+    /// Slots now on a device that did not hold their partition before.
+    pub moved: u64,
+    /// Partitions with such a slot.
+    pub parts_moved: u64,
+    /// Fewest moves any table inside the plan would have taken.
+    pub bound: u64,
+    /// Slots that are still to move, held back by min_part_hours.
+    pub pending: u64,
+    /// Devices dropped from the ring.
+    pub removed: Vec<DeviceId>,
+    /// Largest deviation from the share by weight, in percent.
+    pub balance: f64,
+    /// Swift's dispersion figure, in percent.
+    pub dispersion: f64,
+    /// Which slots moved where, summed up.
+    pub movements: Vec<Movement>,
+}
+
+/// Slots that went from one device to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Movement {
+    /// The device that gave them up; `None` for new replicas.
+    pub from: Option<DeviceId>,
+    /// The device that has them now.
+    pub to: DeviceId,
+    /// How many.
+    pub slots: u64,
+}
+
+impl Builder {
+    /// Places every slot. `seed` decides between equal choices; `now` is Unix
+    /// seconds (for min_part_hours). On an error nothing has changed.
+    pub fn rebalance(&mut self, seed: u64, now: u64) -> Result<Rebalanced, RebalanceError> {
+        if self.settings.next_part_power.is_some() {
+            return Err(RebalanceError::PowerIncrease);
+        }
+        let tree = Tree::new(&self.devices, &self.removed);
+        let plan = Plan::new(&tree, self.settings.replicas, self.settings.overload)?;
+        let parts = usize::try_from(self.partition_count()).unwrap_or(usize::MAX);
+        let empty = Table::for_replicas(parts, self.settings.replicas)
+            .ok_or(RebalanceError::TooLarge(self.settings.part_power))?;
+        let mut random = Random::new(seed);
+        let outcome = match self.table.take() {
+            None => self.first(&tree, &plan, empty, &mut random),
+            Some(before) => self.change(&tree, &plan, before, empty, &mut random, now),
+        };
+        if outcome.moved > 0 {
+            // Whole hours are counted from here: no partition rests too short.
+            self.times.epoch = now;
+        }
+        Ok(self.conclude(outcome))
+    }
+
+    fn first(&mut self, tree: &Tree, plan: &Plan, mut table: Table, random: &mut Random) -> Outcome {
+        let slots = table.slots() as u64;
+        let quota = quotas(tree, plan, table.parts(), slots, &vec![0; tree.nodes.len()]);
+        let per_leaf: Vec<u64> = tree.node_of_leaf.iter().map(|&node| quota[node]).collect();
+        let blocks = blocks_for(tree.live, table.parts());
+        fill::fill(tree, &mut table, &per_leaf, blocks, random);
+        self.times.hours = vec![0; table.parts()];
+        let counts = per_leaf
+            .iter()
+            .zip(&tree.device_of_leaf)
+            .filter(|(slots, _)| **slots > 0);
+        let movements = counts
+            .map(|(&slots, &to)| Movement {
+                from: None,
+                to,
+                slots,
+            })
+            .collect();
+        let parts_moved = table.parts() as u64;
+        self.table = Some(to_devices(tree, table));
+        Outcome {
+            moved: slots,
+            parts_moved,
+            bound: slots,
+            pending: 0,
+            movements,
+        }
+    }
+
+    fn change(
+        &mut self,
+        tree: &Tree,
+        plan: &Plan,
+        before: Table,
+        mut rows: Table,
+        random: &mut Random,
+        now: u64,
+    ) -> Outcome {
+        self.times.advance(now);
+        let old = to_leaves(tree, before);
+        let (parts, slots) = (rows.parts(), rows.slots() as u64);
+        let mut allowed = vec![0u8; parts];
+        for (part, allowed) in allowed.iter_mut().enumerate() {
+            let row = rows.of_mut(part);
+            row.iter_mut()
+                .zip(old.of(part))
+                .for_each(|(cell, &leaf)| *cell = leaf);
+            // What has no device must move; else one, if it has rested.
+            let holes = row.iter().filter(|leaf| **leaf == NONE).count() as u8;
+            let rested = u32::from(self.times.hours[part]) >= self.settings.min_part_hours;
+            *allowed = holes.max(u8::from(rested));
+        }
+        let held = held_by_tier(tree, &old);
+        let quota = quotas(tree, plan, parts, slots, &held);
+        let mut field = Field::new(tree, plan, (rows, old), &quota, allowed);
+        repair::narrow(&mut field);
+        let bound = bound::bound(&field, &quota);
+        let start = random.below(parts);
+        let stride = (parts as f64 * 0.618) as usize | 1;
+        let order = || (0..parts).map(move |step| (start + step.wrapping_mul(stride)) & (parts - 1));
+        repair::place_holes(&mut field, order());
+        repair::repair(&mut field, order());
+        greedy::shed(&mut field, order());
+        chains::settle(&mut field);
+        field.restore_rows();
+        self.take_over(field, bound)
+    }
+
+    /// Counts what moved and makes the field the new table.
+    fn take_over(&mut self, field: Field<'_>, bound: u64) -> Outcome {
+        let pending = (0..field.load.len() as u32).map(|leaf| field.surplus(leaf)).sum();
+        let mut outcome = Outcome {
+            moved: 0,
+            parts_moved: 0,
+            bound,
+            pending,
+            movements: Vec::new(),
+        };
+        let mut movements: BTreeMap<(Option<DeviceId>, DeviceId), u64> = BTreeMap::new();
+        let device = |leaf: u32| field.tree.device_of_leaf[leaf as usize];
+        for part in 0..field.rows.parts() {
+            let (new, old) = (field.rows.of(part), field.old.of(part));
+            let mut gone = old.iter().filter(|leaf| **leaf == NONE || !new.contains(leaf));
+            let mut moved = 0;
+            for &leaf in new.iter().filter(|leaf| **leaf != NONE && !old.contains(leaf)) {
+                let from = gone.next().copied().filter(|&leaf| leaf != NONE).map(device);
+                *movements.entry((from, device(leaf))).or_default() += 1;
+                moved += 1;
+            }
+            if moved > 0 {
+                outcome.moved += moved;
+                outcome.parts_moved += 1;
+                self.times.hours[part] = 0;
+            }
+        }
+        outcome.movements = movements
+            .into_iter()
+            .map(|((from, to), slots)| Movement { from, to, slots })
+            .collect();
+        self.table = Some(to_devices(field.tree, field.rows));
+        outcome
+    }
+
+    /// Drops removed devices, measures, counts the version up.
+    fn conclude(&mut self, outcome: Outcome) -> Rebalanced {
+        let removed = std::mem::take(&mut self.removed);
+        removed.iter().for_each(|id| self.devices[id.0 as usize] = None);
+        while matches!(self.devices.last(), Some(None)) {
+            self.devices.pop();
+        }
+        self.settings.changed = false;
+        self.settings.version += 1;
+        self.settings.dispersion = self.measure_dispersion();
+        Rebalanced {
+            moved: outcome.moved,
+            parts_moved: outcome.parts_moved,
+            bound: outcome.bound,
+            pending: outcome.pending,
+            removed,
+            balance: self.balance(),
+            dispersion: self.settings.dispersion,
+            movements: outcome.movements,
+        }
+    }
+}
+
+struct Outcome {
+    moved: u64,
+    parts_moved: u64,
+    bound: u64,
+    pending: u64,
+    movements: Vec<Movement>,
+}
+
+/// Blocks of the first table: enough that partitions above the floor of a
+/// tier are spread over all its devices, so that later changes find direct
+/// moves; no more, as copysets grow with them.
+fn blocks_for(devices: usize, parts: usize) -> usize {
+    (devices.next_power_of_two() / 2).clamp(1, (parts / 4).max(1))
+}
+
+fn to_leaves(tree: &Tree, mut table: Table) -> Table {
+    for part in 0..table.parts() {
+        for cell in table.of_mut(part) {
+            *cell = tree.leaf_of_device.get(*cell as usize).copied().unwrap_or(NONE);
+        }
+    }
+    table
+}
+
+fn to_devices(tree: &Tree, mut table: Table) -> Table {
+    for part in 0..table.parts() {
+        for cell in table.of_mut(part) {
+            *cell = tree.device_of_leaf.get(*cell as usize).map_or(NONE, |id| id.0);
+        }
+    }
+    table
+}
+
+fn held_by_tier(tree: &Tree, old: &Table) -> Vec<u64> {
+    let mut held = vec![0; tree.nodes.len()];
+    for (leaf, count) in old.count_by_device(tree.leaves()).into_iter().enumerate() {
+        tree.upwards(leaf as u32).for_each(|node| held[node] += count);
+    }
+    held
+}

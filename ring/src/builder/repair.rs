@@ -1,0 +1,121 @@
+//! What must move before anything else: slots without a device, then
+//! partitions outside the plan's limits.
+use super::field::{Field, Want};
+use super::tree::ROOT;
+use crate::table::NONE;
+
+/// Where the replica count shrank: drops the replicas that the plan misses least.
+pub(super) fn narrow(field: &mut Field<'_>) {
+    if field.old.slots() <= field.rows.slots() {
+        return;
+    }
+    field.load = field.old.count_by_device(field.tree.leaves());
+    let mut row = Vec::new();
+    for part in 0..field.rows.parts() {
+        let width = field.rows.width(part);
+        if field.old.width(part) <= width {
+            continue;
+        }
+        row.clear();
+        row.extend(field.old.of(part).iter().copied().filter(|leaf| *leaf != NONE));
+        while row.len() > width {
+            let worst = (0..row.len()).min_by_key(|&at| {
+                let mut without = row.clone();
+                let leaf = without.remove(at);
+                (field.violation(&without), u64::MAX - field.surplus(leaf))
+            });
+            let Some(at) = worst else { break };
+            let leaf = row.remove(at) as usize;
+            field.load[leaf] = field.load[leaf].saturating_sub(1);
+        }
+        let cells = field.rows.of_mut(part);
+        cells.fill(NONE);
+        cells.iter_mut().zip(&row).for_each(|(cell, &leaf)| *cell = leaf);
+        let holes = width.saturating_sub(row.len()).min(usize::from(u8::MAX)) as u8;
+        field.allowed[part] = field.allowed[part].max(holes);
+    }
+    field.recount();
+}
+
+/// Gives every slot without a device the best one there is.
+pub(super) fn place_holes(field: &mut Field<'_>, order: impl Iterator<Item = usize>) {
+    let mut shorts = Vec::new();
+    for part in order {
+        for at in 0..field.rows.width(part) {
+            if field.rows.of(part)[at] != NONE {
+                continue;
+            }
+            let row = field.rows.of(part);
+            field.shorts(row, at, &mut shorts);
+            let choices = [Want::Deficit, Want::Any].map(|want| field.descend(row, at, ROOT, want, &shorts));
+            let mut trial = row.to_vec();
+            let rated = choices.into_iter().flatten().map(|leaf| {
+                trial[at] = leaf;
+                (field.violation(&trial), u64::MAX - field.deficit(leaf), leaf)
+            });
+            let best = rated.min().map(|(_, _, leaf)| leaf);
+            // Every tier full: any device that has not got the partition yet.
+            let best = best.or_else(|| {
+                let free = (0..field.tree.live as u32).filter(|leaf| !row.contains(leaf));
+                free.max_by_key(|&leaf| (field.deficit(leaf), u64::MAX - field.load[leaf as usize]))
+            });
+            if let Some(leaf) = best {
+                field.put(part, at, leaf);
+            }
+        }
+    }
+}
+
+/// Moves slots of partitions that are above a tier's maximum, below a
+/// minimum, or on a drained device, as far as they may move.
+pub(super) fn repair(field: &mut Field<'_>, order: impl Iterator<Item = usize>) {
+    let mut shorts = Vec::new();
+    for part in order {
+        while field.may_move(part) {
+            let violation = field.violation(field.rows.of(part));
+            if violation == 0 {
+                break;
+            }
+            let Some((at, leaf)) = best_repair(field, part, violation, &mut shorts) else {
+                break;
+            };
+            field.put(part, at, leaf);
+        }
+    }
+}
+
+/// The single move that brings the partition nearest to the plan; among equal
+/// ones from the most overfull device to the one that lacks most.
+fn best_repair(
+    field: &Field<'_>,
+    part: usize,
+    violation: u32,
+    shorts: &mut Vec<usize>,
+) -> Option<(usize, u32)> {
+    let row = field.rows.of(part);
+    let mut best = None;
+    let mut trial = row.to_vec();
+    for at in 0..row.len() {
+        // An entry that has moved already is rewired, not moved again.
+        field.shorts(row, at, shorts);
+        for want in [Want::Deficit, Want::Any] {
+            let Some(leaf) = field.descend(row, at, ROOT, want, shorts) else {
+                continue;
+            };
+            trial[at] = leaf;
+            let after = field.violation(&trial);
+            trial[at] = row[at];
+            let gain = u8::from(field.surplus(row[at]) > 0) + u8::from(field.deficit(leaf) > 0);
+            let key = (
+                after,
+                u8::MAX - gain,
+                u64::MAX - field.surplus(row[at]),
+                u64::MAX - field.deficit(leaf),
+            );
+            if after < violation && best.as_ref().is_none_or(|(known, _)| key < *known) {
+                best = Some((key, (at, leaf)));
+            }
+        }
+    }
+    best.map(|(_, choice)| choice)
+}

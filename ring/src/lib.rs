@@ -1,0 +1,25 @@
+//! Placement: which devices hold which partition, and the files that say so.
+//!
+//! Compatible with OpenStack Swift: the same name goes to the same devices,
+//! handoffs come in the same order, ring files are read and written as
+//! Swift's. The [`builder`] that makes rings is our own.
+//!
+//! The proxy and the object server look names up ([`HashPath`] ->
+//! [`Ring::partition`] -> [`Ring::primaries`], [`Ring::handoffs`]);
+//! `virga ring` and `virga up` drive the builder. Pure: no network, no
+//! runtime, no clock; time and seeds come in as arguments.
+pub mod builder;
+mod device;
+pub mod file;
+mod handle;
+mod handoff;
+pub mod hash;
+mod ring;
+mod table;
+
+pub use device::{Device, DeviceId, Partition};
+pub use handle::RingHandle;
+pub use handoff::Handoffs;
+pub use hash::{HashPath, NameHash};
+pub use ring::{Primaries, Ring, RingError, RingInfo};
+pub use table::{MAX_SLOTS, Table};

@@ -1,0 +1,252 @@
+//! A ring to look names up in: immutable, checked once when it is made.
+//!
+//! The proxy and the object server hold one behind [`crate::RingHandle`].
+//! Making and changing rings is the builder's work.
+use std::collections::{BTreeMap, HashMap};
+
+use crate::device::{Device, DeviceId, Partition};
+use crate::handoff::Handoffs;
+use crate::hash::NameHash;
+use crate::table::Table;
+
+/// Why parts of a ring do not make a ring.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RingError {
+    /// The table has not 2^part_power partitions.
+    #[error("the table has {parts} partitions, part power {part_power} wants {want}")]
+    Shape {
+        /// Partitions found.
+        parts: usize,
+        /// Part power claimed.
+        part_power: u8,
+        /// Partitions that makes.
+        want: u64,
+    },
+    /// A slot names a device that is not in the list.
+    #[error("partition {part} is assigned to device {id}, which the ring does not list")]
+    UnknownDevice {
+        /// The partition.
+        part: usize,
+        /// The device number.
+        id: u32,
+    },
+    /// A device's id is not its place in the list.
+    #[error("device at place {place} of the list says its id is {id}")]
+    MisplacedDevice {
+        /// Its place.
+        place: usize,
+        /// Its id.
+        id: u32,
+    },
+}
+
+/// What a ring file says beside devices and table.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct RingInfo {
+    /// log2 of the number of partitions, 0..=32.
+    pub part_power: u8,
+    /// Counts the builder's changes; old files have none.
+    pub version: Option<u64>,
+    /// Set while the part power is being increased.
+    pub next_part_power: Option<u8>,
+    /// Keys this version does not know, kept as found.
+    pub extra: BTreeMap<String, serde_json::Value>,
+}
+
+/// Dense numbers of regions, zones and servers, for the handoff search.
+#[derive(Debug)]
+pub(crate) struct TierNumbers {
+    /// Per device id: region, zone, server number (`u32::MAX` for a hole or a
+    /// device without a slot).
+    pub(crate) of: Vec<[u32; 3]>,
+    /// How many regions, zones, servers, devices own at least one slot.
+    pub(crate) totals: [usize; 4],
+}
+
+/// Devices and the partitions they hold.
+#[derive(Debug)]
+pub struct Ring {
+    pub(crate) table: Table,
+    pub(crate) devices: Vec<Option<Device>>,
+    pub(crate) tiers: TierNumbers,
+    info: RingInfo,
+    /// Some partition has one device twice: lookups must look for that.
+    repeats: bool,
+}
+
+impl Ring {
+    /// Checks the parts and puts them together.
+    pub fn new(info: RingInfo, devices: Vec<Option<Device>>, table: Table) -> Result<Self, RingError> {
+        let want = 1u64 << info.part_power.min(63);
+        if info.part_power > 32 || (table.rows() > 0 && table.parts() as u64 != want) {
+            return Err(RingError::Shape {
+                parts: table.parts(),
+                part_power: info.part_power,
+                want,
+            });
+        }
+        let devices: Vec<_> = devices
+            .into_iter()
+            .map(|device| device.map(Device::complete))
+            .collect();
+        for (place, device) in devices.iter().enumerate() {
+            if let Some(device) = device
+                && device.id.0 as usize != place
+            {
+                return Err(RingError::MisplacedDevice {
+                    place,
+                    id: device.id.0,
+                });
+            }
+        }
+        let mut repeats = false;
+        let mut used = vec![false; devices.len()];
+        for part in 0..table.parts() {
+            let row = table.of(part);
+            for (at, &id) in row.iter().enumerate() {
+                if !matches!(devices.get(id as usize), Some(Some(_))) {
+                    return Err(RingError::UnknownDevice { part, id });
+                }
+                used[id as usize] = true;
+                repeats |= row[..at].contains(&id);
+            }
+        }
+        let tiers = number_tiers(&devices, &used);
+        Ok(Self {
+            table,
+            devices,
+            tiers,
+            info,
+            repeats,
+        })
+    }
+
+    /// The partition a name belongs to.
+    #[inline]
+    pub fn partition(&self, name: &NameHash) -> Partition {
+        Partition(self.cut(name.leading()))
+    }
+
+    /// The top `part_power` bits; a shift by all 32 gives 0.
+    #[inline]
+    pub(crate) fn cut(&self, leading: u32) -> u32 {
+        (u64::from(leading) >> (32 - u32::from(self.info.part_power))) as u32
+    }
+
+    /// The devices that own `part`, with their index (the fragment index of
+    /// erasure coding). Empty for a partition beyond the ring.
+    #[inline]
+    pub fn primaries(&self, part: Partition) -> Primaries<'_> {
+        Primaries {
+            ring: self,
+            row: self.table.of(part.0 as usize),
+            at: 0,
+            index: 0,
+        }
+    }
+
+    /// The devices to use when primaries are away, in the order all nodes
+    /// agree on. Lazy: the search goes on only as far as it is asked to.
+    pub fn handoffs(&self, part: Partition) -> Handoffs<'_> {
+        Handoffs::new(self, part)
+    }
+
+    /// One device.
+    #[inline]
+    pub fn device(&self, id: DeviceId) -> Option<&Device> {
+        self.devices.get(id.0 as usize)?.as_ref()
+    }
+
+    /// All devices, in order of id.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.iter().flatten()
+    }
+
+    /// The device list with its holes, as files store it.
+    pub fn device_list(&self) -> &[Option<Device>] {
+        &self.devices
+    }
+
+    /// Part power, version and the rest of the file's header.
+    pub fn info(&self) -> &RingInfo {
+        &self.info
+    }
+
+    /// log2 of the number of partitions.
+    pub fn part_power(&self) -> u8 {
+        self.info.part_power
+    }
+
+    /// Number of partitions.
+    pub fn partition_count(&self) -> u64 {
+        1 << self.info.part_power
+    }
+
+    /// The builder's change counter; 0 if the file had none.
+    pub fn version(&self) -> u64 {
+        self.info.version.unwrap_or(0)
+    }
+
+    /// Average replicas of a partition.
+    pub fn replica_count(&self) -> f64 {
+        self.table.replica_count()
+    }
+
+    /// The assignment table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+}
+
+/// The owners of one partition; see [`Ring::primaries`].
+#[derive(Clone, Debug)]
+pub struct Primaries<'a> {
+    ring: &'a Ring,
+    row: &'a [u32],
+    at: usize,
+    index: usize,
+}
+
+impl<'a> Iterator for Primaries<'a> {
+    type Item = (usize, &'a Device);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let &id = self.row.get(self.at)?;
+            let before = &self.row[..self.at];
+            self.at += 1;
+            if self.ring.repeats && before.contains(&id) {
+                continue;
+            }
+            let index = self.index;
+            self.index += 1;
+            return Some((index, self.ring.device(DeviceId(id))?));
+        }
+    }
+}
+
+fn number_tiers(devices: &[Option<Device>], used: &[bool]) -> TierNumbers {
+    let mut regions = HashMap::new();
+    let mut zones = HashMap::new();
+    let mut servers = HashMap::new();
+    let mut of = vec![[u32::MAX; 3]; devices.len()];
+    let mut owners = 0;
+    for (device, tiers) in devices.iter().zip(&mut of) {
+        let Some(device) = device.as_ref().filter(|device| used[device.id.0 as usize]) else {
+            continue;
+        };
+        owners += 1;
+        let next = regions.len() as u32;
+        let region = *regions.entry(device.region).or_insert(next);
+        let next = zones.len() as u32;
+        let zone = *zones.entry((region, device.zone)).or_insert(next);
+        let next = servers.len() as u32;
+        let server = *servers.entry((zone, device.ip.as_str())).or_insert(next);
+        *tiers = [region, zone, server];
+    }
+    TierNumbers {
+        of,
+        totals: [regions.len(), zones.len(), servers.len(), owners],
+    }
+}
