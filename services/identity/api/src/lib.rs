@@ -4,5 +4,17 @@
 //! without asking anyone, and the policy rules that say what a caller may do.
 //! Services and the proxy import this crate; none of them imports identity
 //! itself.
+//!
+//! [`verify`] holds the traits, [`local`] their implementation by shared keys:
+//! [`keys`] keeps the keys, [`fernet`] seals and opens, [`payload`] says what
+//! is inside, [`revocation`] what no longer counts. [`policy`] is the rule
+//! language of oslo.policy.
 pub mod caller;
+pub mod fernet;
+pub mod keys;
+pub mod local;
+mod msgpack;
+pub mod payload;
+pub mod policy;
+pub mod revocation;
 pub mod verify;

@@ -1,0 +1,179 @@
+//! Verifies tokens by shared keys, in this process.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use virga_node::clock::{Clock, Micros};
+
+use crate::caller::{Caller, Scope};
+use crate::keys::KeyRing;
+use crate::payload::{MAX_TOKEN, Payload};
+use crate::revocation::Revocations;
+use crate::verify::{TokenError, TokenVerifier};
+
+/// Tokens remembered at most, in each of two halves.
+const CACHED: usize = 4096;
+/// How long roles that had to be asked for are believed.
+const ASKED_LIFETIME: Duration = Duration::from_secs(30);
+
+/// Tells the roles of tokens that do not carry them.
+#[async_trait]
+pub trait RoleSource: Send + Sync + 'static {
+    /// Names of the roles of `user_id` on `scope`, implied ones included.
+    async fn roles(&self, user_id: &str, scope: &Scope) -> Result<Vec<String>, TokenError>;
+}
+
+#[derive(Clone, Debug)]
+struct Verdict {
+    payload: Arc<Payload>,
+    caller: Arc<Caller>,
+    /// Generation of the revocations that it was checked against.
+    generation: u64,
+    /// When it must be made anew.
+    good_until: Micros,
+}
+
+/// Two generations of verdicts: when the young half is full it becomes the old
+/// half and the old one is dropped, so the cache is bounded without a queue.
+#[derive(Debug, Default)]
+struct Cache {
+    young: HashMap<String, Verdict>,
+    old: HashMap<String, Verdict>,
+}
+
+impl Cache {
+    fn get(&mut self, token: &str) -> Option<Verdict> {
+        if let Some(verdict) = self.young.get(token) {
+            return Some(verdict.clone());
+        }
+        let verdict = self.old.remove(token)?;
+        self.put(token, verdict.clone());
+        Some(verdict)
+    }
+
+    fn put(&mut self, token: &str, verdict: Verdict) {
+        if self.young.len() >= CACHED {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(token.to_owned(), verdict);
+    }
+}
+
+/// A [`TokenVerifier`] that needs the keys and the revocations only.
+pub struct LocalVerifier {
+    keys: Arc<KeyRing>,
+    revocations: Arc<Revocations>,
+    clock: Arc<dyn Clock>,
+    roles: Option<Arc<dyn RoleSource>>,
+    cache: Mutex<Cache>,
+}
+
+impl std::fmt::Debug for LocalVerifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalVerifier").finish_non_exhaustive()
+    }
+}
+
+impl LocalVerifier {
+    /// A verifier; `roles` is asked for tokens that carry none (without it
+    /// those are refused as unverifiable).
+    pub fn new(
+        keys: Arc<KeyRing>,
+        revocations: Arc<Revocations>,
+        clock: Arc<dyn Clock>,
+        roles: Option<Arc<dyn RoleSource>>,
+    ) -> Self {
+        Self {
+            keys,
+            revocations,
+            clock,
+            roles,
+            cache: Mutex::default(),
+        }
+    }
+
+    fn cached(&self, token: &str, now: Micros) -> Option<Result<Arc<Caller>, TokenError>> {
+        let generation = self.revocations.generation();
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verdict = cache.get(token)?;
+        if verdict.payload.expires_at <= now {
+            return Some(Err(TokenError::Expired));
+        }
+        if verdict.generation != generation {
+            if self.revocations.covers(&verdict.payload) {
+                return Some(Err(TokenError::Revoked));
+            }
+            verdict.generation = generation;
+            cache.put(token, verdict.clone());
+        }
+        (verdict.good_until > now).then_some(Ok(verdict.caller))
+    }
+
+    /// Opens and judges `token` as of `now`. Tokens that ended at most `grace`
+    /// ago pass. Does not ask for roles.
+    pub fn inspect(&self, token: &str, grace: Duration) -> Result<Payload, TokenError> {
+        // Keystone's tokens may be somewhat longer than ours.
+        if token.len() > 2 * MAX_TOKEN {
+            return Err(TokenError::Invalid);
+        }
+        let payload = Payload::open(&self.keys, token)?;
+        if payload.expires_at.plus(grace) <= self.clock.now() {
+            return Err(TokenError::Expired);
+        }
+        if self.revocations.covers(&payload) {
+            return Err(TokenError::Revoked);
+        }
+        Ok(payload)
+    }
+}
+
+#[async_trait]
+impl TokenVerifier for LocalVerifier {
+    async fn verify(&self, token: &str) -> Result<Arc<Caller>, TokenError> {
+        let now = self.clock.now();
+        if let Some(verdict) = self.cached(token, now) {
+            return verdict;
+        }
+        // Taken before looking, so that a revocation in between is noticed.
+        let generation = self.revocations.generation();
+        let payload = self.inspect(token, Duration::ZERO)?;
+        let (roles, good_until) = match (&payload.roles, &self.roles) {
+            (Some(roles), _) => (roles.clone(), payload.expires_at),
+            (None, _) if payload.scope == Scope::Unscoped => (Vec::new(), payload.expires_at),
+            (None, Some(source)) => (
+                source.roles(&payload.user_id, &payload.scope).await?,
+                now.plus(ASKED_LIFETIME),
+            ),
+            (None, None) => {
+                return Err(TokenError::Unavailable(
+                    "the token carries no roles and nobody can be asked".into(),
+                ));
+            }
+        };
+        let caller = Arc::new(Caller {
+            user_id: payload.user_id.clone(),
+            scope: payload.scope.clone(),
+            roles,
+            methods: payload.methods.clone(),
+            issued_at: payload.issued_at,
+            expires_at: payload.expires_at,
+            audit_ids: payload.audit_ids.clone(),
+        });
+        let verdict = Verdict {
+            payload: Arc::new(payload),
+            caller: caller.clone(),
+            generation,
+            good_until,
+        };
+        self.cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put(token, verdict);
+        Ok(caller)
+    }
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

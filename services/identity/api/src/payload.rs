@@ -1,0 +1,289 @@
+//! What is inside a token.
+//!
+//! Our own version carries the role names, so that anyone with the keys knows
+//! what the caller may do without asking identity. Keystone's versions 0
+//! (unscoped), 1 (domain), 2 (project) and 8 (system) are read too: a cloud
+//! that takes over Keystone's keys takes over its live tokens. Those, and
+//! tokens whose roles would make them too long, leave the roles to be asked
+//! for.
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use virga_node::clock::Micros;
+
+use crate::caller::Scope;
+use crate::fernet::Opened;
+use crate::keys::KeyRing;
+use crate::msgpack::Value;
+use crate::verify::TokenError;
+
+/// Longest token text: what clients and their databases keep room for.
+pub const MAX_TOKEN: usize = 255;
+/// Our payload version; Keystone's own count up from 0.
+const OWN: u64 = 0x56;
+/// Methods in the order of Keystone's bits.
+const METHODS: [&str; 6] = [
+    "external",
+    "password",
+    "token",
+    "oauth1",
+    "mapped",
+    "application_credential",
+];
+/// Roles that every cloud has: one bit each instead of their names.
+const USUAL_ROLES: [&str; 5] = ["admin", "manager", "member", "reader", "service"];
+
+/// The content of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The user's id.
+    pub user_id: String,
+    /// How the user proved who they are.
+    pub methods: Vec<String>,
+    /// What the token is good for.
+    pub scope: Scope,
+    /// When it was made.
+    pub issued_at: Micros,
+    /// When it ends; whole seconds.
+    pub expires_at: Micros,
+    /// Its own audit id, then the first of its chain if it has one.
+    pub audit_ids: Vec<String>,
+    /// Names of the roles, implied ones included; `None` if they are to be
+    /// asked for.
+    pub roles: Option<Vec<String>>,
+}
+
+/// An audit id: 16 random bytes in base64url.
+pub fn new_audit_id() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Ids that are 32 lower case hex digits travel as their 16 bytes.
+fn pack_id(id: &str) -> Value {
+    let hex = id.len() == 32
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    match hex::decode(id) {
+        Ok(bytes) if hex => Value::Bytes(bytes),
+        _ => Value::Text(id.to_owned()),
+    }
+}
+
+fn unpack_id(value: &Value) -> Option<String> {
+    match value {
+        Value::Bytes(bytes) if bytes.len() == 16 => Some(hex::encode(bytes)),
+        Value::Text(text) => Some(text.clone()),
+        Value::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
+        // Keystone's pair: whether the id was a UUID, and it.
+        Value::Array(pair) => match pair.as_slice() {
+            // A string of 16 bytes that happens to be UTF-8 is still a UUID.
+            [Value::Bool(true), Value::Text(raw)] if raw.len() == 16 => Some(hex::encode(raw.as_bytes())),
+            [Value::Bool(true), Value::Bytes(raw)] if raw.len() == 16 => Some(hex::encode(raw)),
+            [Value::Bool(false), Value::Text(text)] => Some(text.clone()),
+            [Value::Bool(false), Value::Bytes(raw)] => String::from_utf8(raw.clone()).ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn pack_methods(methods: &[String]) -> Value {
+    let bits = METHODS
+        .iter()
+        .enumerate()
+        .filter(|(_, m)| methods.iter().any(|have| have == *m));
+    Value::Int(bits.fold(0, |all, (bit, _)| all | 1 << bit))
+}
+
+fn unpack_methods(value: &Value) -> Option<Vec<String>> {
+    let Value::Int(bits) = value else { return None };
+    let known = METHODS.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+    Some(known.map(|(_, method)| (*method).to_owned()).collect())
+}
+
+fn unpack_audit_ids(value: &Value) -> Option<Vec<String>> {
+    let Value::Array(items) = value else { return None };
+    let one = |item: &Value| match item {
+        Value::Bytes(raw) => Some(URL_SAFE_NO_PAD.encode(raw)),
+        Value::Text(raw) => Some(URL_SAFE_NO_PAD.encode(raw.as_bytes())),
+        _ => None,
+    };
+    (!items.is_empty()).then(|| items.iter().map(one).collect())?
+}
+
+fn pack_roles(roles: &[String]) -> Value {
+    let bits = USUAL_ROLES
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| roles.iter().any(|have| have == *r));
+    let mut items = vec![Value::Int(bits.fold(0, |all, (bit, _)| all | 1 << bit))];
+    let others = roles.iter().filter(|r| !USUAL_ROLES.contains(&r.as_str()));
+    items.extend(others.map(|r| Value::Text(r.clone())));
+    Value::Array(items)
+}
+
+fn unpack_roles(value: &Value) -> Option<Option<Vec<String>>> {
+    let items = match value {
+        Value::Nil => return Some(None),
+        Value::Array(items) => items,
+        _ => return None,
+    };
+    let Some((Value::Int(bits), others)) = items.split_first() else {
+        return None;
+    };
+    let usual = USUAL_ROLES
+        .iter()
+        .enumerate()
+        .filter(|(bit, _)| bits >> bit & 1 == 1);
+    let mut roles: Vec<String> = usual.map(|(_, r)| (*r).to_owned()).collect();
+    for other in others {
+        let Value::Text(name) = other else { return None };
+        roles.push(name.clone());
+    }
+    Some(Some(roles))
+}
+
+impl Payload {
+    /// The token's own audit id.
+    pub fn audit_id(&self) -> &str {
+        self.audit_ids.first().map_or("", String::as_str)
+    }
+
+    /// The audit id that the token's chain began with.
+    pub fn chain_id(&self) -> &str {
+        self.audit_ids.last().map_or("", String::as_str)
+    }
+
+    fn encode(&self, with_roles: bool) -> Vec<u8> {
+        let (kind, scope) = match &self.scope {
+            Scope::Unscoped => (0, Value::Nil),
+            Scope::Project(id) => (1, pack_id(id)),
+            Scope::Domain(id) => (2, pack_id(id)),
+            Scope::System => (3, Value::Nil),
+        };
+        let audit = self.audit_ids.iter().map(|id| {
+            let raw = URL_SAFE_NO_PAD
+                .decode(id)
+                .unwrap_or_else(|_| id.as_bytes().to_vec());
+            Value::Bytes(raw)
+        });
+        let roles = self
+            .roles
+            .as_deref()
+            .filter(|_| with_roles)
+            .map_or(Value::Nil, pack_roles);
+        let lifetime = self.expires_at.as_secs().saturating_sub(self.issued_at.as_secs());
+        let mut out = Vec::with_capacity(128);
+        Value::Array(vec![
+            Value::Int(OWN),
+            pack_id(&self.user_id),
+            pack_methods(&self.methods),
+            Value::Int(kind),
+            scope,
+            Value::Int(self.issued_at.0 % 1_000_000),
+            Value::Int(lifetime),
+            Value::Array(audit.collect()),
+            roles,
+        ])
+        .encode(&mut out);
+        out
+    }
+
+    /// Seals the payload. The roles are left out when the text would be longer
+    /// than [`MAX_TOKEN`].
+    pub fn seal(&self, keys: &KeyRing) -> Result<String, getrandom::Error> {
+        let at = self.issued_at.as_secs();
+        let token = keys.seal(&self.encode(true), at)?;
+        if token.len() <= MAX_TOKEN || self.roles.is_none() {
+            return Ok(token);
+        }
+        keys.seal(&self.encode(false), at)
+    }
+
+    /// Opens a token. Says nothing about whether its time is over.
+    pub fn open(keys: &KeyRing, token: &str) -> Result<Self, TokenError> {
+        let opened = keys.open_text(token).map_err(|_| TokenError::Invalid)?;
+        Self::decode(&opened).ok_or(TokenError::Invalid)
+    }
+
+    fn decode(opened: &Opened) -> Option<Self> {
+        let Value::Array(items) = Value::decode(&opened.content)? else {
+            return None;
+        };
+        match items.as_slice() {
+            [Value::Int(OWN), own @ ..] => Self::decode_own(opened.sealed_at, own),
+            [Value::Int(version), theirs @ ..] => Self::decode_keystone(opened.sealed_at, *version, theirs),
+            _ => None,
+        }
+    }
+
+    fn decode_own(sealed_at: u64, items: &[Value]) -> Option<Self> {
+        let [
+            user,
+            methods,
+            Value::Int(kind),
+            scope,
+            Value::Int(micros),
+            Value::Int(lifetime),
+            audit,
+            roles,
+        ] = items
+        else {
+            return None;
+        };
+        let scope = match kind {
+            0 => Scope::Unscoped,
+            1 => Scope::Project(unpack_id(scope)?),
+            2 => Scope::Domain(unpack_id(scope)?),
+            3 => Scope::System,
+            _ => return None,
+        };
+        let issued_at = Micros(sealed_at.checked_mul(1_000_000)?.checked_add(*micros)?);
+        Some(Self {
+            user_id: unpack_id(user)?,
+            methods: unpack_methods(methods)?,
+            scope,
+            issued_at,
+            expires_at: Micros(sealed_at.checked_add(*lifetime)?.checked_mul(1_000_000)?),
+            audit_ids: unpack_audit_ids(audit)?,
+            roles: unpack_roles(roles)?,
+        })
+    }
+
+    fn decode_keystone(sealed_at: u64, version: u64, items: &[Value]) -> Option<Self> {
+        let (user, methods, scope, expires, audit) = match (version, items) {
+            (0, [user, methods, expires, audit]) => (user, methods, Scope::Unscoped, expires, audit),
+            (1, [user, methods, domain, expires, audit]) => {
+                (user, methods, Scope::Domain(unpack_id(domain)?), expires, audit)
+            }
+            (2, [user, methods, project, expires, audit]) => {
+                (user, methods, Scope::Project(unpack_id(project)?), expires, audit)
+            }
+            (8, [user, methods, _, expires, audit]) => (user, methods, Scope::System, expires, audit),
+            // Trusts, federation, OAuth and application credentials are not
+            // known here, so their tokens are not honoured.
+            _ => return None,
+        };
+        let Value::Float(expires) = expires else {
+            return None;
+        };
+        let expires = Duration::try_from_secs_f64(*expires).ok()?;
+        Some(Self {
+            user_id: unpack_id(user)?,
+            methods: unpack_methods(methods)?,
+            scope,
+            issued_at: Micros(sealed_at.checked_mul(1_000_000)?),
+            expires_at: Micros(u64::try_from(expires.as_micros()).ok()?),
+            audit_ids: unpack_audit_ids(audit)?,
+            roles: None,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "payload_tests.rs"]
+mod tests;

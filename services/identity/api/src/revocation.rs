@@ -1,0 +1,306 @@
+//! Tokens that no longer count although their seal and time are good.
+//!
+//! One list per process, shared between identity (which adds) and the
+//! verifiers (which ask). An event refuses every token that matches all of its
+//! set fields and was issued no later than the event.
+use std::collections::HashMap;
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use virga_node::clock::Micros;
+
+use crate::caller::Scope;
+use crate::payload::Payload;
+
+/// Events kept at most. Beyond it everything issued before now is refused,
+/// which costs every client one new token but forgets nothing.
+const MAX_EVENTS: usize = 200_000;
+
+/// Which tokens are revoked. Fields that are `None` match every token.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Revocation {
+    /// Tokens issued at this time or before.
+    pub issued_before: Micros,
+    /// When the event may be forgotten: no token it matches lives on.
+    pub keep_until: Micros,
+    /// The token with this audit id.
+    pub audit_id: Option<String>,
+    /// All tokens of the chain that began with this audit id.
+    pub audit_chain_id: Option<String>,
+    /// Tokens of this user.
+    pub user_id: Option<String>,
+    /// Tokens scoped to this project.
+    pub project_id: Option<String>,
+    /// Tokens scoped to this domain.
+    pub domain_id: Option<String>,
+    /// Tokens scoped to the whole cloud.
+    pub system: bool,
+    /// Tokens that carry the role of this name, or whose roles are not known.
+    pub role: Option<String>,
+}
+
+impl Revocation {
+    fn matches(&self, token: &Payload) -> bool {
+        let (project, domain, system) = match &token.scope {
+            Scope::Unscoped => (None, None, false),
+            Scope::Project(id) => (Some(id), None, false),
+            Scope::Domain(id) => (None, Some(id), false),
+            Scope::System => (None, None, true),
+        };
+        let role = match (&self.role, &token.roles) {
+            (Some(role), Some(roles)) => roles.iter().any(|r| r == role),
+            _ => true,
+        };
+        token.issued_at <= self.issued_before
+            && self.audit_id.as_deref().is_none_or(|id| id == token.audit_id())
+            && self
+                .audit_chain_id
+                .as_deref()
+                .is_none_or(|id| id == token.chain_id())
+            && self.user_id.as_ref().is_none_or(|id| *id == token.user_id)
+            && self.project_id.as_ref().is_none_or(|id| Some(id) == project)
+            && self.domain_id.as_ref().is_none_or(|id| Some(id) == domain)
+            && (!self.system || system)
+            && role
+    }
+
+    /// The most telling field, by which the event is found.
+    fn slot(&self) -> Slot {
+        if let Some(id) = &self.audit_id {
+            Slot::Audit(id.clone())
+        } else if let Some(id) = &self.audit_chain_id {
+            Slot::Chain(id.clone())
+        } else if let Some(id) = &self.user_id {
+            Slot::User(id.clone())
+        } else if let Some(id) = self.project_id.as_ref().or(self.domain_id.as_ref()) {
+            Slot::Scope(id.clone())
+        } else {
+            Slot::Any
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Slot {
+    Audit(String),
+    Chain(String),
+    User(String),
+    Scope(String),
+    Any,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    by_slot: HashMap<Slot, Vec<Revocation>>,
+    count: usize,
+    /// Everything issued at this time or before is refused.
+    floor: Micros,
+}
+
+/// The list of revocations of one process.
+#[derive(Debug, Default)]
+pub struct Revocations {
+    events: RwLock<Events>,
+    generation: AtomicU64,
+}
+
+impl Revocations {
+    /// An empty list.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Grows with every change, so that a cached verdict knows it is stale.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Adds an event; forgets those whose time is over at `now`.
+    pub fn add(&self, event: Revocation, now: Micros) {
+        let mut events = self
+            .events
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if events.count >= MAX_EVENTS {
+            events.forget(now);
+        }
+        if events.count >= MAX_EVENTS {
+            tracing::warn!(
+                MAX_EVENTS,
+                "too many revocations: every token issued so far is refused"
+            );
+            *events = Events {
+                floor: now,
+                ..Events::default()
+            };
+        }
+        events.count += 1;
+        events.by_slot.entry(event.slot()).or_default().push(event);
+        drop(events);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Forgets events whose time is over at `now`.
+    pub fn forget(&self, now: Micros) {
+        self.events
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .forget(now);
+    }
+
+    /// Whether `token` was revoked.
+    pub fn covers(&self, token: &Payload) -> bool {
+        let events = self
+            .events
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if token.issued_at <= events.floor && events.floor != Micros(0) {
+            return true;
+        }
+        if events.count == 0 {
+            return false;
+        }
+        let mut slots = vec![
+            Slot::Audit(token.audit_id().to_owned()),
+            Slot::Chain(token.chain_id().to_owned()),
+            Slot::User(token.user_id.clone()),
+            Slot::Any,
+        ];
+        if let Scope::Project(id) | Scope::Domain(id) = &token.scope {
+            slots.push(Slot::Scope(id.clone()));
+        }
+        slots
+            .iter()
+            .filter_map(|slot| events.by_slot.get(slot))
+            .flatten()
+            .any(|event| event.matches(token))
+    }
+}
+
+impl Events {
+    fn forget(&mut self, now: Micros) {
+        self.by_slot.retain(|_, events| {
+            events.retain(|e| e.keep_until > now);
+            !events.is_empty()
+        });
+        self.count = self.by_slot.values().map(Vec::len).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> Payload {
+        Payload {
+            user_id: "u".into(),
+            methods: vec![],
+            scope: Scope::Project("p".into()),
+            issued_at: Micros(100),
+            expires_at: Micros(1_000),
+            audit_ids: vec!["own".into(), "chain".into()],
+            roles: Some(vec!["member".into()]),
+        }
+    }
+
+    fn covered(event: Revocation) -> bool {
+        let list = Revocations::new();
+        list.add(
+            Revocation {
+                issued_before: Micros(100),
+                keep_until: Micros(1_000),
+                ..event
+            },
+            Micros(100),
+        );
+        list.covers(&token())
+    }
+
+    #[test]
+    fn an_event_matches_only_if_all_its_fields_do() {
+        let id = |s: &str| Some(s.to_owned());
+        let none = Revocation::default;
+        assert!(covered(Revocation {
+            audit_id: id("own"),
+            ..none()
+        }));
+        assert!(!covered(Revocation {
+            audit_id: id("chain"),
+            ..none()
+        }));
+        assert!(covered(Revocation {
+            audit_chain_id: id("chain"),
+            ..none()
+        }));
+        assert!(covered(Revocation {
+            user_id: id("u"),
+            ..none()
+        }));
+        assert!(!covered(Revocation {
+            user_id: id("other"),
+            ..none()
+        }));
+        assert!(covered(Revocation {
+            user_id: id("u"),
+            project_id: id("p"),
+            role: id("member"),
+            ..none()
+        }));
+        assert!(!covered(Revocation {
+            user_id: id("u"),
+            project_id: id("q"),
+            ..none()
+        }));
+        assert!(!covered(Revocation {
+            user_id: id("u"),
+            role: id("admin"),
+            ..none()
+        }));
+        assert!(covered(Revocation {
+            project_id: id("p"),
+            ..none()
+        }));
+        assert!(!covered(Revocation {
+            domain_id: id("p"),
+            ..none()
+        }));
+        assert!(covered(Revocation {
+            role: id("member"),
+            ..none()
+        }));
+        assert!(!covered(Revocation {
+            system: true,
+            ..none()
+        }));
+    }
+
+    #[test]
+    fn a_token_made_after_the_event_is_good() {
+        let list = Revocations::new();
+        let event = Revocation {
+            issued_before: Micros(99),
+            user_id: Some("u".into()),
+            ..Revocation::default()
+        };
+        list.add(event, Micros(99));
+        assert!(!list.covers(&token()));
+    }
+
+    #[test]
+    fn events_are_forgotten_when_no_token_they_match_lives() {
+        let list = Revocations::new();
+        let event = Revocation {
+            issued_before: Micros(100),
+            keep_until: Micros(1_000),
+            user_id: Some("u".into()),
+            ..Revocation::default()
+        };
+        let before = list.generation();
+        list.add(event, Micros(100));
+        assert_ne!(list.generation(), before);
+        list.forget(Micros(999));
+        assert!(list.covers(&token()));
+        list.forget(Micros(1_000));
+        assert!(!list.covers(&token()));
+    }
+}
