@@ -1,0 +1,434 @@
+//! A thin, safe door to `RocksDB`: named families, atomic batches, bounded cursors.
+//!
+//! Used by the object store for its derived index (no WAL: the segment log is one) and by the container store
+//! (WAL on, synced). Keys, values and what a merge means are the caller's; nothing of `RocksDB` shows outside.
+
+pub mod cursor;
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    ErrorKind, FlushOptions, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+
+use cursor::{Bounds, Cursor};
+
+/// Name of a column family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Family(pub &'static str);
+
+/// Folds operands into a value. It must be associative: operands are also folded among themselves, with no value
+/// before them. None means the bytes make no sense, and reads of the key then fail.
+pub type Merge = fn(Option<&[u8]>, &mut dyn Iterator<Item = &[u8]>) -> Option<Vec<u8>>;
+
+/// A family to open, and what it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct FamilyOptions {
+    /// Its name.
+    pub family: Family,
+    /// Its merge operator with a name that must never change on disk.
+    pub merge: Option<(&'static str, Merge)>,
+}
+
+impl FamilyOptions {
+    /// A family without a merge operator.
+    #[must_use]
+    pub fn plain(name: &'static str) -> FamilyOptions {
+        FamilyOptions {
+            family: Family(name),
+            merge: None,
+        }
+    }
+
+    /// A family with a merge operator.
+    #[must_use]
+    pub fn merging(name: &'static str, operator: &'static str, merge: Merge) -> FamilyOptions {
+        FamilyOptions {
+            family: Family(name),
+            merge: Some((operator, merge)),
+        }
+    }
+}
+
+/// Whether a database keeps a log of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wal {
+    /// None; after a crash the database is as of some earlier moment, the same for all families (atomic flush).
+    Off,
+    /// Kept; a synced write survives a crash.
+    On,
+}
+
+/// A block cache shared by all databases of a process.
+#[derive(Clone)]
+pub struct KvCache(Cache);
+
+impl KvCache {
+    /// An LRU cache of `bytes`.
+    #[must_use]
+    pub fn new(bytes: usize) -> KvCache {
+        KvCache(Cache::new_lru_cache(bytes))
+    }
+
+    /// Bytes cached now.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.0.get_usage()
+    }
+}
+
+/// How a database is opened.
+#[derive(Clone)]
+pub struct KvOptions {
+    /// Own log or not.
+    pub wal: Wal,
+    /// Cache to share.
+    pub cache: KvCache,
+    /// Bytes of one memtable; a family has up to three of them, and an idle family next to nothing.
+    pub write_buffer: usize,
+    /// Bytes of own log after which the oldest memtables are flushed; without effect when it is off.
+    pub max_wal: u64,
+}
+
+impl KvOptions {
+    /// 8 MiB memtables, 64 MiB of log.
+    #[must_use]
+    pub fn new(wal: Wal, cache: KvCache) -> KvOptions {
+        KvOptions {
+            wal,
+            cache,
+            write_buffer: 8 << 20,
+            max_wal: 64 << 20,
+        }
+    }
+}
+
+/// Why the database refused.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum KvError {
+    /// Its files contradict themselves: an index is deleted and rebuilt, anything else repaired from peers.
+    #[error("database is damaged: {0}")]
+    Damaged(String),
+    /// Another process has it open.
+    #[error("database is in use: {0}")]
+    Locked(String),
+    /// No room on the device.
+    #[error("no room for the database: {0}")]
+    Full(String),
+    /// A family that was not named at opening.
+    #[error("database has no family {0}")]
+    NoFamily(&'static str),
+    /// Anything else.
+    #[error("database failed: {0}")]
+    Failed(String),
+}
+
+impl From<rocksdb::Error> for KvError {
+    fn from(e: rocksdb::Error) -> KvError {
+        let kind = e.kind();
+        let text = e.into_string();
+        match kind {
+            ErrorKind::Corruption => KvError::Damaged(text),
+            _ if text.contains("No space left") => KvError::Full(text),
+            _ if text.contains("lock") && text.contains("LOCK") => KvError::Locked(text),
+            _ => KvError::Failed(text),
+        }
+    }
+}
+
+/// How sure a write is when it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Visible; durable with a later flush or synced write.
+    Buffered,
+    /// On stable storage (own log, fsynced); only with [`Wal::On`].
+    Synced,
+}
+
+/// An open database.
+pub struct Kv {
+    db: DB,
+    families: Vec<Family>,
+    wal: Wal,
+    path: PathBuf,
+}
+
+impl Kv {
+    /// Opens the database at `path`, creating it and its families if they are missing.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn open(path: &Path, options: &KvOptions, families: &[FamilyOptions]) -> Result<Kv, KvError> {
+        let db_options = database_options(options);
+        let plain = FamilyOptions::plain("default");
+        let wanted = std::iter::once(&plain).chain(families);
+        let descriptors: Vec<_> = wanted
+            .map(|f| ColumnFamilyDescriptor::new(f.family.0, family_options(options, f.merge)))
+            .collect();
+        let db = DB::open_cf_descriptors(&db_options, path, descriptors)?;
+        let families = families.iter().map(|f| f.family).collect();
+        Ok(Kv {
+            db,
+            families,
+            wal: options.wal,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Deletes a closed database; a missing one is no error.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn destroy(path: &Path) -> Result<(), KvError> {
+        match std::fs::remove_dir_all(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(KvError::Failed(e.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn handle(&self, family: Family) -> Result<&ColumnFamily, KvError> {
+        self.db.cf_handle(family.0).ok_or(KvError::NoFamily(family.0))
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        Ok(self.db.get_cf(self.handle(family)?, key)?)
+    }
+
+    /// Shows the value of a key to `look` without copying it.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn get_with<T>(
+        &self,
+        family: Family,
+        key: &[u8],
+        look: impl FnOnce(&[u8]) -> T,
+    ) -> Result<Option<T>, KvError> {
+        Ok(self
+            .db
+            .get_pinned_cf(self.handle(family)?, key)?
+            .map(|value| look(&value)))
+    }
+
+    /// The values of many keys, in the order of the keys.
+    ///
+    /// # Errors
+    /// See [`KvError`]; the first failure fails all.
+    pub fn multi_get<'k>(
+        &self,
+        family: Family,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> Result<Vec<Option<Vec<u8>>>, KvError> {
+        let keys: Vec<&[u8]> = keys.into_iter().collect();
+        let found = self.db.batched_multi_get_cf(self.handle(family)?, &keys, false);
+        found
+            .into_iter()
+            .map(|value| Ok(value?.map(|v| v.to_vec())))
+            .collect()
+    }
+
+    /// A cursor over the keys inside `bounds`, as of now, standing nowhere yet.
+    ///
+    /// # Errors
+    /// [`KvError::NoFamily`].
+    pub fn cursor(&self, family: Family, bounds: Bounds) -> Result<Cursor<'_>, KvError> {
+        let mut options = ReadOptions::default();
+        if let Some(lower) = bounds.lower {
+            options.set_iterate_lower_bound(lower);
+        }
+        if let Some(upper) = bounds.upper {
+            options.set_iterate_upper_bound(upper);
+        }
+        Ok(Cursor::new(
+            self.db.raw_iterator_cf_opt(self.handle(family)?, options),
+        ))
+    }
+
+    /// An empty batch for this database.
+    #[must_use]
+    pub fn batch(&self) -> KvBatch<'_> {
+        KvBatch {
+            kv: self,
+            inner: WriteBatch::default(),
+            unknown: None,
+        }
+    }
+
+    /// Writes a batch, all of it or nothing.
+    ///
+    /// # Errors
+    /// See [`KvError`]; [`KvError::Failed`] for a synced write without own log.
+    pub fn write(&self, batch: KvBatch<'_>, durability: Durability) -> Result<(), KvError> {
+        if let Some(name) = batch.unknown {
+            return Err(KvError::NoFamily(name));
+        }
+        let mut options = WriteOptions::default();
+        match (self.wal, durability) {
+            (Wal::Off, Durability::Synced) => {
+                return Err(KvError::Failed(
+                    "a synced write needs the log, which is off".into(),
+                ));
+            }
+            (Wal::Off, Durability::Buffered) => options.disable_wal(true),
+            (Wal::On, durability) => options.set_sync(durability == Durability::Synced),
+        }
+        Ok(self.db.write_opt(batch.inner, &options)?)
+    }
+
+    /// Makes everything written so far durable, all families as of one moment. Blocks on the device.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn flush(&self) -> Result<(), KvError> {
+        let handles: Vec<&ColumnFamily> = self
+            .families
+            .iter()
+            .map(|f| self.handle(*f))
+            .collect::<Result<_, _>>()?;
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let all: Vec<&&ColumnFamily> = handles.iter().collect();
+        Ok(self.db.flush_cfs_opt(&all, &options)?)
+    }
+
+    /// Bytes in memtables, and bytes in table files that are live.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn sizes(&self) -> Result<KvSizes, KvError> {
+        let mut sizes = KvSizes {
+            memtables: 0,
+            tables: 0,
+        };
+        for family in &self.families {
+            let handle = self.handle(*family)?;
+            let property = |name: &str| self.db.property_int_value_cf(handle, name);
+            sizes.memtables += property("rocksdb.cur-size-all-mem-tables")?.unwrap_or(0);
+            sizes.tables += property("rocksdb.live-sst-files-size")?.unwrap_or(0);
+        }
+        Ok(sizes)
+    }
+}
+
+/// What a database holds, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvSizes {
+    /// In memory, not yet in a table file.
+    pub memtables: u64,
+    /// In live table files.
+    pub tables: u64,
+}
+
+/// Changes that become visible together.
+pub struct KvBatch<'kv> {
+    kv: &'kv Kv,
+    inner: WriteBatch,
+    /// A family that does not exist; the write then fails.
+    unknown: Option<&'static str>,
+}
+
+impl KvBatch<'_> {
+    fn with(&mut self, family: Family, change: impl FnOnce(&mut WriteBatch, &ColumnFamily)) {
+        match self.kv.db.cf_handle(family.0) {
+            Some(handle) => change(&mut self.inner, handle),
+            None => self.unknown = Some(family.0),
+        }
+    }
+
+    /// Sets a key.
+    pub fn put(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.with(family, |batch, handle| batch.put_cf(handle, key, value));
+    }
+
+    /// Adds an operand to a key of a merging family.
+    pub fn merge(&mut self, family: Family, key: &[u8], operand: &[u8]) {
+        self.with(family, |batch, handle| batch.merge_cf(handle, key, operand));
+    }
+
+    /// Removes a key; a missing one is no error.
+    pub fn delete(&mut self, family: Family, key: &[u8]) {
+        self.with(family, |batch, handle| batch.delete_cf(handle, key));
+    }
+
+    /// Removes the keys from `from` up to but without `to`.
+    pub fn delete_range(&mut self, family: Family, from: &[u8], to: &[u8]) {
+        self.with(family, |batch, handle| batch.delete_range_cf(handle, from, to));
+    }
+
+    /// Number of changes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// True if there is no change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+}
+
+fn database_options(options: &KvOptions) -> Options {
+    let mut db = Options::default();
+    db.create_if_missing(true);
+    db.create_missing_column_families(true);
+    db.set_log_level(LogLevel::Warn);
+    db.set_keep_log_file_num(2);
+    db.set_max_log_file_size(1 << 20);
+    db.set_stats_dump_period_sec(0);
+    db.set_skip_stats_update_on_db_open(true);
+    db.set_max_open_files(512);
+    // One flush and one compaction at a time per database: a node has two databases per device, on few cores.
+    db.set_max_background_jobs(2);
+    match options.wal {
+        Wal::Off => db.set_atomic_flush(true),
+        Wal::On => {
+            db.set_max_total_wal_size(options.max_wal);
+            // A recycled log file needs no journal commit per sync. A torn tail in it is told by its log number,
+            // which point-in-time recovery requires.
+            db.set_recycle_log_file_num(2);
+            db.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        }
+    }
+    db
+}
+
+fn family_options(options: &KvOptions, merge: Option<(&'static str, Merge)>) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&options.cache.0);
+    table.set_bloom_filter(10.0, false);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_block_size(8 << 10);
+    let mut family = Options::default();
+    family.set_block_based_table_factory(&table);
+    family.set_compression_type(DBCompressionType::Lz4);
+    family.set_write_buffer_size(options.write_buffer);
+    family.set_max_write_buffer_number(3);
+    // Memory is taken in steps of this much, so it is what an almost empty memtable costs.
+    family.set_arena_block_size(64 << 10);
+    family.set_level_compaction_dynamic_level_bytes(true);
+    if let Some((name, merge)) = merge {
+        family.set_merge_operator_associative(
+            name,
+            move |_key: &[u8], value: Option<&[u8]>, operands: &rocksdb::MergeOperands| {
+                merge(value, &mut operands.iter())
+            },
+        );
+    }
+    family
+}
+
+#[cfg(test)]
+mod tests;
