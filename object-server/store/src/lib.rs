@@ -1,1 +1,31 @@
-//! The engine of one device: objects and listings over the durable floor; knows no network.
+//! The engine of one device: objects and listings over the durable floor.
+//!
+//! Called by the object server, which opens one [`device::Device`] per disk; knows no
+//! network. An object is a record in a segment log, the index that finds it is
+//! derived from the logs and can be lost. From the outside in:
+//! `mutate` and `put_stream` write, `read` reads, `owed` is what workers ask
+//! for, `compact` frees space; `apply` turns durable records into index
+//! changes by the rule in `entry`.
+mod apply;
+mod bad;
+mod change;
+mod compact;
+pub mod device;
+pub mod digest;
+mod entry;
+mod index;
+mod keys;
+mod live;
+mod mutate;
+pub mod owed;
+mod pins;
+mod put_stream;
+mod quarantine;
+mod read;
+mod record;
+mod scan;
+mod space;
+mod tree;
+mod upkeep;
+
+pub use compact::Compacted;

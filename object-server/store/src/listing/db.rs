@@ -1,0 +1,111 @@
+//! The listing database of a device: its families and how it is written.
+use std::path::Path;
+
+use virga_disk::kv::cursor::{Bounds, Cursor};
+use virga_disk::kv::{Durability, Family, FamilyOptions, Kv, KvCache, KvError, KvOptions, Wal};
+
+use super::fault::{ChangeError, OpenError, ReadError};
+use super::keys;
+
+/// Bytes of a memtable: some 60 000 rows, so that flushes stay rare under the
+/// load of one device.
+const MEMTABLE: usize = 16 << 20;
+/// Bytes of log that a crash may leave to replay, well under a second's work.
+const MAX_LOG: u64 = 96 << 20;
+
+/// The database of one device.
+pub struct Db(Kv);
+
+/// Changes to be written together, in order; `None` removes.
+#[derive(Default)]
+pub struct Writes(Vec<(Family, Vec<u8>, Option<Vec<u8>>)>);
+
+impl Writes {
+    /// Sets or removes a key.
+    pub fn set(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.0.push((family, key, value));
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Db {
+    /// Opens the database in `folder`, making it if it is missing.
+    pub fn open(folder: &Path, cache: KvCache) -> Result<Self, OpenError> {
+        let options = KvOptions {
+            write_buffer: MEMTABLE,
+            max_wal: MAX_LOG,
+            ..KvOptions::new(Wal::On, cache)
+        };
+        let families = [keys::SHARD, keys::DIRTY, keys::TOMB].map(|family| FamilyOptions::plain(family.0));
+        Ok(Self(Kv::open(folder, &options, &families)?))
+    }
+
+    /// One value.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.0.get(keys::SHARD, key)?)
+    }
+
+    /// Values of many keys, in their order.
+    pub fn get_many(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, ReadError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.0.multi_get(keys::SHARD, keys.iter().map(Vec::as_slice))?)
+    }
+
+    /// Writes all of it or nothing, and syncs.
+    pub fn commit(&self, writes: &Writes) -> Result<(), ChangeError> {
+        let mut batch = self.0.batch();
+        for (family, key, value) in &writes.0 {
+            match value {
+                Some(value) => batch.put(*family, key, value),
+                None => batch.delete(*family, key),
+            }
+        }
+        Ok(self.0.write(batch, Durability::Synced)?)
+    }
+
+    /// A cursor over `low..high` of a family (to the end if there is no
+    /// `high`) as of now.
+    pub fn cursor(
+        &self,
+        family: Family,
+        low: Vec<u8>,
+        high: Option<Vec<u8>>,
+    ) -> Result<Cursor<'_>, ReadError> {
+        Ok(self.0.cursor(
+            family,
+            Bounds {
+                lower: Some(low),
+                upper: high,
+            },
+        )?)
+    }
+}
+
+impl From<KvError> for OpenError {
+    fn from(error: KvError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<KvError> for ReadError {
+    fn from(error: KvError) -> Self {
+        Self::Device(error.to_string().into())
+    }
+}
+
+impl From<KvError> for ChangeError {
+    fn from(error: KvError) -> Self {
+        match error {
+            KvError::Full(_) => Self::Full,
+            KvError::Damaged(_) | KvError::Locked(_) | KvError::NoFamily(_) | KvError::Failed(_) => {
+                Self::Device(error.to_string().into())
+            }
+        }
+    }
+}
