@@ -10,6 +10,7 @@
 //! runtime, no clock; time and seeds come in as arguments.
 pub mod builder;
 mod device;
+mod durability;
 pub mod file;
 mod handle;
 mod handoff;
@@ -18,6 +19,7 @@ mod ring;
 mod table;
 
 pub use device::{Device, DeviceId, Partition};
+pub use durability::Durability;
 pub use handle::RingHandle;
 pub use handoff::Handoffs;
 pub use hash::{HashPath, NameHash};

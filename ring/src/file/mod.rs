@@ -124,6 +124,42 @@ pub fn decode(bytes: &[u8]) -> Result<Ring, DecodeRingError> {
     }
 }
 
+/// How a ring file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Format version, 1 or 2.
+    pub format: u16,
+    /// Bytes of a device id.
+    pub id_bytes: u8,
+    /// The builder's change counter; 0 if the file has none.
+    pub version: u64,
+}
+
+/// Says how a ring file is written (and checks it on the way).
+pub fn describe(path: &Path) -> Result<Stored, ReadRingError> {
+    let bytes = std::fs::read(path).map_err(|source| ReadRingError::Read {
+        path: path.into(),
+        source,
+    })?;
+    let decoded = |source| ReadRingError::Decode {
+        path: path.into(),
+        source,
+    };
+    let ring = decode(&bytes).map_err(decoded)?;
+    let mut content = gzip::Reader::new(&bytes);
+    let mut head = [0; 6];
+    content.fill(&mut head, "the header").map_err(decoded)?;
+    let (format, id_bytes) = match head[5] {
+        2 => (2, v2::stored_id_bytes(content, head.to_vec()).map_err(decoded)?),
+        other => (other.into(), 2),
+    };
+    Ok(Stored {
+        format,
+        id_bytes,
+        version: ring.version(),
+    })
+}
+
 /// Reads and decodes a ring file.
 pub fn load(path: &Path) -> Result<Ring, ReadRingError> {
     let bytes = std::fs::read(path).map_err(|source| ReadRingError::Read {

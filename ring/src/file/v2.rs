@@ -79,6 +79,19 @@ pub(super) fn decode(content: Reader<'_>, head: Vec<u8>) -> Result<Ring, DecodeR
     Ok(Ring::new(info, devices, table)?)
 }
 
+/// The width of device ids in a file.
+pub(super) fn stored_id_bytes(content: Reader<'_>, head: Vec<u8>) -> Result<u8, DecodeRingError> {
+    let bytes = content.rest(head)?;
+    let metadata: Metadata =
+        serde_json::from_slice(Sections::find(&bytes)?.get(METADATA)?).map_err(|source| {
+            DecodeRingError::Json {
+                part: METADATA,
+                source,
+            }
+        })?;
+    Ok(metadata.dev_id_bytes)
+}
+
 /// The content cut along its index.
 struct Sections<'a> {
     bytes: &'a [u8],
