@@ -9,33 +9,52 @@
 //!
 //! The core knows no HTTP, no users and no permissions, and opens no sockets:
 //! it calls nodes through [`virga_object_wire::node::Nodes`].
+mod accounts;
+mod body;
+mod containers;
+mod digest;
 mod error;
+mod fanout;
+mod found;
+mod gather;
+mod get;
+mod health;
+mod hedge;
+mod info_cache;
+mod infos;
+mod listing;
 pub mod manifest;
 mod names;
+mod objects;
+mod place;
+mod put;
+mod rows;
 mod settings;
+mod settle;
+mod shared;
+mod upload;
 
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use futures_util::Stream;
+use tokio::sync::Semaphore;
 use virga_node::clock::{Hlc, Version};
 use virga_node::task::Tasks;
-use virga_object_wire::listing::{
-    AccountInfo, ContainerInfo, ContainerRow, Created, Entry, ListRequest, ObjectRow, Page,
-};
 use virga_object_wire::node::Nodes;
-use virga_object_wire::object::{Header, Listed, ObjectStat, PostMeta};
+use virga_object_wire::object::{Header, Listed, ObjectStat};
 use virga_ring::{HashPath, RingHandle};
 
-pub use error::{
+use self::place::Placement;
+use self::shared::Shared;
+
+pub use self::body::ObjectBody;
+pub use self::error::{
     BodyError, BodyReadError, DeleteContainerError, DeleteObjectError, ListError, PostMetaError,
     PostObjectError, PutContainerError, PutObjectError, ReadObjectError, SegmentError, Unavailable,
 };
-pub use names::{AccountName, BadName, ContainerName, ObjectName};
-pub use settings::Settings;
+pub use self::listing::Listing;
+pub use self::names::{AccountName, BadName, ContainerName, ObjectName};
+pub use self::settings::Settings;
 
 /// The rings of a cluster and the secret its names are hashed with.
 pub struct Rings {
@@ -169,35 +188,6 @@ pub struct GotObject {
     pub body: ObjectBody,
 }
 
-/// Verified bytes of an object: exactly the promised ones, then the end; or an
-/// error, after which nothing comes. Goes on from another replica by itself
-/// when one fails.
-pub struct ObjectBody {
-    inner: Pin<Box<dyn Stream<Item = Result<Bytes, BodyReadError>> + Send>>,
-}
-
-impl std::fmt::Debug for ObjectBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ObjectBody").finish_non_exhaustive()
-    }
-}
-
-impl ObjectBody {
-    /// All bytes, if they are here already (small objects): the dialect can
-    /// then answer without a stream. The body is empty afterwards.
-    pub fn take_whole(&mut self) -> Option<Bytes> {
-        None
-    }
-}
-
-impl Stream for ObjectBody {
-    type Item = Result<Bytes, BodyReadError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.inner.as_mut().poll_next(cx)
-    }
-}
-
 /// What a DELETE did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeletedObject {
@@ -211,28 +201,47 @@ pub struct DeletedObject {
 /// an empty value removes the item.
 pub type MetaChange = (String, String);
 
-/// A page of a container as a client sees it: live rows and prefixes only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listing<I, R> {
-    /// What is known of the container or account.
-    pub info: I,
-    /// Entries in the order asked for, at most as many as the limit.
-    pub entries: Vec<Entry<R>>,
-    /// Whether more may follow the last entry.
-    pub more: bool,
-}
-
 /// The proxy's view of the cluster; see the module. Cheap to clone.
 #[derive(Clone)]
 pub struct Core {
-    shared: Arc<CoreParts>,
+    shared: Arc<Shared>,
 }
 
-#[allow(unused_variables, missing_docs, clippy::todo, reason = "the bodies land in the next commits")]
 impl Core {
     /// Puts the parts together. Starts no task before the first request.
     pub fn new(parts: CoreParts) -> Self {
-        Self { shared: Arc::new(parts) }
+        let CoreParts {
+            rings,
+            nodes,
+            hlc,
+            tasks,
+            settings,
+        } = parts;
+        let mut objects: Vec<_> = rings
+            .object
+            .into_iter()
+            .map(|(policy, ring)| (policy, Placement::new(ring)))
+            .collect();
+        objects.sort_by_key(|(policy, _)| *policy);
+        let shared = Shared {
+            nodes,
+            hlc,
+            tasks,
+            hash: rings.hash,
+            accounts: Placement::new(rings.account),
+            containers: Placement::new(rings.container),
+            objects,
+            health: place::NodeHealth::default(),
+            background: Arc::new(Semaphore::new(settings.background)),
+            hedge: hedge::Hedge::new(settings.hedge),
+            infos: info_cache::Infos::new(settings.info_ttl, settings.info_entries),
+            rows: rows::Rows::default(),
+            settler: settle::Settler::default(),
+            settings,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// The clock of versions (`X-Timestamp` of answers).
@@ -242,169 +251,12 @@ impl Core {
 
     /// Indexes of the storage policies this proxy has rings for, ascending.
     pub fn policies(&self) -> Vec<u32> {
-        todo!()
+        self.shared.objects.iter().map(|(policy, _)| *policy).collect()
     }
+}
 
-    /// Stores an object and waits until a quorum of replicas has it on stable
-    /// storage and (for a bounded time) until its container lists it.
-    /// Dropping the future before it ends leaves nothing visible, unless all
-    /// bytes were there already.
-    pub async fn put_object<S>(
-        &self,
-        name: &ObjectName,
-        new: NewObject,
-        body: S,
-    ) -> Result<Stored, PutObjectError>
-    where
-        S: Stream<Item = Result<Bytes, BodyError>> + Send,
-    {
-        todo!()
-    }
-
-    /// Reads an object: the newest version that a read quorum knows of.
-    pub async fn get_object(&self, name: &ObjectName, options: GetOptions) -> Result<GotObject, ReadObjectError> {
-        todo!()
-    }
-
-    /// Bytes `range` of exactly the version that `stat` names, opened when the
-    /// body is first polled: for the further ranges of a multi-range answer.
-    pub fn read_range(&self, name: &ObjectName, stat: &ObjectStat, range: Range<u64>) -> ObjectBody {
-        todo!()
-    }
-
-    /// The head of an object; `newest` asks every replica (`X-Newest`).
-    pub async fn head_object(&self, name: &ObjectName, newest: bool) -> Result<ObjectStat, ReadObjectError> {
-        todo!()
-    }
-
-    /// Replaces the metadata of an object. Returns its head afterwards.
-    pub async fn post_object(
-        &self,
-        name: &ObjectName,
-        meta: PostMeta,
-        version: Option<Version>,
-    ) -> Result<ObjectStat, PostObjectError> {
-        todo!()
-    }
-
-    /// Deletes an object, whether or not it exists.
-    pub async fn delete_object(
-        &self,
-        name: &ObjectName,
-        version: Option<Version>,
-    ) -> Result<DeletedObject, DeleteObjectError> {
-        todo!()
-    }
-
-    /// Stores what `source` delivers as a new object. The dialect decides on
-    /// `new` (which metadata of the source goes along).
-    pub async fn copy_object(
-        &self,
-        source: ObjectBody,
-        name: &ObjectName,
-        new: NewObject,
-    ) -> Result<Stored, PutObjectError> {
-        todo!()
-    }
-
-    /// Makes a container or changes its metadata; makes its account if need
-    /// be. `policy`: `None` takes the default, or that of the existing one.
-    pub async fn put_container(
-        &self,
-        name: &ContainerName,
-        policy: Option<u32>,
-        meta: Vec<MetaChange>,
-    ) -> Result<Created, PutContainerError> {
-        todo!()
-    }
-
-    /// Changes the metadata of a container that exists.
-    pub async fn post_container(&self, name: &ContainerName, meta: Vec<MetaChange>) -> Result<(), PostMetaError> {
-        todo!()
-    }
-
-    /// Deletes an empty container.
-    pub async fn delete_container(&self, name: &ContainerName) -> Result<(), DeleteContainerError> {
-        todo!()
-    }
-
-    /// Info of a container, fresh from a read quorum.
-    pub async fn head_container(&self, name: &ContainerName) -> Result<ContainerInfo, ListError> {
-        todo!()
-    }
-
-    /// Info of a container for checks on the way to an object (permissions,
-    /// policy, existence): at most [`Settings::info_ttl`] old, own changes seen
-    /// at once, its counts approximate. `None` if there is no such container.
-    pub async fn container_info(&self, name: &ContainerName) -> Result<Option<Arc<ContainerInfo>>, Unavailable> {
-        todo!()
-    }
-
-    /// A page of a container.
-    pub async fn list_container(
-        &self,
-        name: &ContainerName,
-        list: ListRequest,
-    ) -> Result<Listing<ContainerInfo, ObjectRow>, ListError> {
-        todo!()
-    }
-
-    /// Makes an account or changes its metadata.
-    pub async fn put_account(&self, name: &AccountName, meta: Vec<MetaChange>) -> Result<Created, Unavailable> {
-        todo!()
-    }
-
-    /// Changes the metadata of an account; makes it if accounts make themselves.
-    pub async fn post_account(&self, name: &AccountName, meta: Vec<MetaChange>) -> Result<(), PostMetaError> {
-        todo!()
-    }
-
-    /// Deletes an account; its containers are reaped later.
-    pub async fn delete_account(&self, name: &AccountName) -> Result<(), PostMetaError> {
-        todo!()
-    }
-
-    /// Info of an account, fresh from a read quorum.
-    pub async fn head_account(&self, name: &AccountName) -> Result<AccountInfo, ListError> {
-        todo!()
-    }
-
-    /// Info of an account for checks: see [`Core::container_info`].
-    pub async fn account_info(&self, name: &AccountName) -> Result<Option<Arc<AccountInfo>>, Unavailable> {
-        todo!()
-    }
-
-    /// A page of an account's containers.
-    pub async fn list_account(
-        &self,
-        name: &AccountName,
-        list: ListRequest,
-    ) -> Result<Listing<AccountInfo, ContainerRow>, ListError> {
-        todo!()
-    }
-
-    /// The plan of a static large object from its stored manifest (the body
-    /// of `manifest`, JSON as [`manifest::SloManifest`] writes it).
-    pub async fn read_slo(&self, name: &ObjectName, manifest: GotObject) -> Result<manifest::Plan, SegmentError> {
-        todo!()
-    }
-
-    /// The plan of a dynamic large object: all objects of `container` whose
-    /// names start with `prefix`, in order of name.
-    pub async fn read_dlo(&self, container: &ContainerName, prefix: &str) -> Result<manifest::Plan, SegmentError> {
-        todo!()
-    }
-
-    /// Bytes `range` of a large object. The first segment is opened before
-    /// this returns, so that its failure can still be told by a status code;
-    /// later ones come as [`BodyReadError::Segment`]. `may_read` is asked
-    /// about the container of every segment.
-    pub async fn open_segments(
-        &self,
-        plan: manifest::Plan,
-        range: Range<u64>,
-        may_read: manifest::MayRead,
-    ) -> Result<ObjectBody, SegmentError> {
-        todo!()
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
     }
 }

@@ -74,7 +74,10 @@ impl ContainerName {
     pub fn new(account: &str, container: &str) -> Result<Self, BadName> {
         check_part(account)?;
         check_part(container)?;
-        Ok(Self { path: format!("{account}/{container}").into(), account: account.len() })
+        Ok(Self {
+            path: format!("{account}/{container}").into(),
+            account: account.len(),
+        })
     }
 
     /// Name of the account.
@@ -156,7 +159,10 @@ impl ObjectName {
 
     /// The container as a name of its own.
     pub fn container_name(&self) -> ContainerName {
-        ContainerName { path: self.path[..self.container].into(), account: self.account }
+        ContainerName {
+            path: self.path[..self.container].into(),
+            account: self.account,
+        }
     }
 
     /// "account/container".
@@ -183,7 +189,10 @@ mod tests {
     #[test]
     fn a_name_gives_its_parts_back() {
         let name = ObjectName::new("AUTH_a", "c", "x/y z").unwrap();
-        assert_eq!((name.account(), name.container(), name.object()), ("AUTH_a", "c", "x/y z"));
+        assert_eq!(
+            (name.account(), name.container(), name.object()),
+            ("AUTH_a", "c", "x/y z")
+        );
         assert_eq!(name.path(), "AUTH_a/c/x/y z");
         let container = name.container_name();
         assert_eq!((container.account(), container.container()), ("AUTH_a", "c"));

@@ -98,5 +98,8 @@ pub const DLO_MANIFEST: &str = "x-object-manifest";
 
 /// Whether an object is a static manifest.
 pub fn is_slo(stat: &virga_object_wire::object::ObjectStat) -> bool {
-    stat.meta.sysmeta.iter().any(|(name, value)| name == SLO_FLAG && value.eq_ignore_ascii_case("true"))
+    stat.meta
+        .sysmeta
+        .iter()
+        .any(|(name, value)| name == SLO_FLAG && value.eq_ignore_ascii_case("true"))
 }

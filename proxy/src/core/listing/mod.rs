@@ -1,0 +1,243 @@
+//! Listings: a page of what a read quorum of replicas knows.
+//!
+//! One replica sends its page, the others only say what they hold; when they
+//! hold the same, the page is the answer. Otherwise all send their pages and
+//! the newer row of each name wins.
+mod merge;
+mod rows;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, join_all};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use tokio::time::{Instant, timeout};
+use virga_object_wire::error::NodeError;
+use virga_object_wire::listing::{Entry, ListRequest, Page};
+
+use super::error::{ListError, Unavailable};
+use super::gather::{Ask, gather};
+use super::infos::{Info, merge_infos};
+use super::place::{Peer, Place, node_of};
+use super::shared::Shared;
+use merge::merge;
+use rows::Row;
+
+/// Directories looked into at the same time.
+const SIDE_BY_SIDE: usize = 8;
+
+/// A page of a container or account as a client sees it: live rows and
+/// prefixes only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<I, R> {
+    /// What is known of the container or account.
+    pub info: I,
+    /// Entries in the order asked for, at most as many as the limit.
+    pub entries: Vec<Entry<R>>,
+    /// Whether more may follow the last entry.
+    pub more: bool,
+}
+
+/// What a replica tells in the first round.
+enum Told<R: Row> {
+    Page(Page<R::Info, R>),
+    Info(R::Info),
+}
+
+impl<R: Row> Told<R> {
+    fn info(&self) -> &R::Info {
+        match self {
+            Self::Page(page) => &page.info,
+            Self::Info(info) => info,
+        }
+    }
+}
+
+/// Reads one page.
+pub(super) async fn list<R: Row>(
+    shared: &Arc<Shared>,
+    place: &Place,
+    list: ListRequest,
+) -> Result<Listing<R::Info, R>, ListError> {
+    let first = list.clone();
+    let ask: Ask<Told<R>> = Box::new(move |number, node, at| {
+        let first = first.clone();
+        Box::pin(async move {
+            if number == 0 {
+                R::list(&*node, &at, first).await.map(Told::Page)
+            } else {
+                R::head(&*node, &at).await.map(Told::Info)
+            }
+        })
+    });
+    let agree = |found: &[(Arc<Peer>, Told<R>)]| {
+        found
+            .windows(2)
+            .all(|pair| pair[0].1.info().agrees(pair[1].1.info()))
+    };
+    let found = gather(shared, place, ask, agree).await?;
+    let same = agree(&found);
+    let infos = found.iter().map(|(_, told)| told.info().clone()).collect();
+    let info = merge_infos(infos).ok_or(ListError::NotFound)?;
+    let mut sources = Vec::new();
+    let mut pages = Vec::new();
+    for (peer, told) in found {
+        sources.push(peer);
+        if let Told::Page(page) = told {
+            pages.push((page.entries, page.complete_to));
+        }
+    }
+    let least = if same {
+        1
+    } else {
+        place.read_quorum().min(sources.len())
+    };
+    let walk = Walk {
+        shared,
+        place,
+        sources,
+        same,
+        least,
+    };
+    // The first round's page is an answer only if no other is needed.
+    let first = if same { pages.pop() } else { None };
+    let (entries, more) = walk.run(list, first, &info).await?;
+    Ok(Listing { info, entries, more })
+}
+
+/// Entries of a page, and what it is complete to.
+type Part<R> = (Vec<Entry<R>>, Option<String>);
+
+/// Goes through the pages of some replicas until a listing is full.
+struct Walk<'a> {
+    shared: &'a Arc<Shared>,
+    place: &'a Place,
+    sources: Vec<Arc<Peer>>,
+    /// Whether all sources hold the same, so that one is enough.
+    same: bool,
+    /// Sources that must answer.
+    least: usize,
+}
+
+impl Walk<'_> {
+    async fn run<R: Row>(
+        &self,
+        mut list: ListRequest,
+        first: Option<Part<R>>,
+        info: &R::Info,
+    ) -> Result<(Vec<Entry<R>>, bool), Unavailable> {
+        let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+        let mut entries: Vec<Entry<R>> = Vec::new();
+        let mut seen_dir: Option<String> = None;
+        let mut part = first;
+        if limit == 0 {
+            return Ok((entries, true));
+        }
+        loop {
+            let parts = match part.take() {
+                Some(part) => vec![part],
+                None => self.fetch(&list).await?,
+            };
+            let (merged, complete_to) = merge(parts, list.reverse);
+            let dead = self.dead_dirs::<R>(&list, &merged, info).await?;
+            for entry in merged {
+                match &entry {
+                    Entry::Row(row) if !row.is_live(info) => continue,
+                    Entry::Subdir(dir) if dead.contains(dir) || seen_dir.as_ref() == Some(dir) => continue,
+                    Entry::Subdir(dir) => seen_dir = Some(dir.clone()),
+                    Entry::Row(_) => {}
+                }
+                if entries.len() == limit {
+                    return Ok((entries, true));
+                }
+                entries.push(entry);
+            }
+            match complete_to {
+                None => return Ok((entries, false)),
+                Some(_) if entries.len() == limit => return Ok((entries, true)),
+                Some(to) => list.marker = to,
+            }
+        }
+    }
+
+    /// The next part of every source; of one source if all hold the same.
+    async fn fetch<R: Row>(&self, list: &ListRequest) -> Result<Vec<Part<R>>, Unavailable> {
+        let mut last = None;
+        let mut parts = Vec::new();
+        if self.same {
+            for peer in &self.sources {
+                match self.page::<R>(peer, list).await {
+                    Ok(part) => return Ok(vec![part]),
+                    Err(error) => last = Some(error),
+                }
+            }
+        } else {
+            for result in join_all(self.sources.iter().map(|peer| self.page::<R>(peer, list))).await {
+                match result {
+                    Ok(part) => parts.push(part),
+                    Err(error) => last = Some(error),
+                }
+            }
+            if parts.len() >= self.least {
+                return Ok(parts);
+            }
+        }
+        Err(Unavailable::NoQuorum {
+            reached: parts.len(),
+            needed: self.least,
+            why: last.map(|error| error.to_string()).unwrap_or_default(),
+        })
+    }
+
+    async fn page<R: Row>(&self, peer: &Arc<Peer>, list: &ListRequest) -> Result<Part<R>, NodeError> {
+        let (node, at) = (node_of(&*self.shared.nodes, peer), self.place.at(peer));
+        let _under_way = peer.begin();
+        let page = timeout(
+            self.shared.settings.node_timeout,
+            R::list(&*node, &at, list.clone()),
+        )
+        .await;
+        let page = page.unwrap_or_else(|_| Err(NodeError::Unreachable("no answer in time".into())));
+        peer.note(&page, Instant::now());
+        page.map(|page| (page.entries, page.complete_to))
+    }
+
+    /// Directories under which nothing lives when replicas are taken together:
+    /// each replica only says that something lives by what it knows.
+    async fn dead_dirs<R: Row>(
+        &self,
+        list: &ListRequest,
+        merged: &[Entry<R>],
+        info: &R::Info,
+    ) -> Result<HashSet<String>, Unavailable> {
+        if self.same {
+            return Ok(HashSet::new());
+        }
+        let dirs = merged.iter().filter_map(|entry| match entry {
+            Entry::Subdir(dir) => Some(dir.clone()),
+            Entry::Row(_) => None,
+        });
+        let dirs: Vec<_> = dirs.map(|dir| self.is_dead::<R>(list, dir, info)).collect();
+        let dead: Vec<Option<String>> = stream::iter(dirs).buffered(SIDE_BY_SIDE).try_collect().await?;
+        Ok(dead.into_iter().flatten().collect())
+    }
+
+    fn is_dead<'b, R: Row>(
+        &'b self,
+        list: &ListRequest,
+        dir: String,
+        info: &'b R::Info,
+    ) -> BoxFuture<'b, Result<Option<String>, Unavailable>> {
+        let inside = ListRequest {
+            prefix: dir.clone(),
+            delimiter: String::new(),
+            limit: 1,
+            ..list.clone()
+        };
+        async move {
+            let (entries, _) = self.run::<R>(inside, None, info).await?;
+            Ok(entries.is_empty().then_some(dir))
+        }
+        .boxed()
+    }
+}

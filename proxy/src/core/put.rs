@@ -1,0 +1,350 @@
+//! PUT of an object: the body is gathered up to one extent; what fits goes to
+//! every replica in one message, larger ones are streamed ([`super::upload`]).
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
+use virga_object_wire::checked::{Checked, EXTENT};
+use virga_object_wire::error::NodeError;
+use virga_object_wire::listing::ObjectRow;
+use virga_object_wire::object::{ObjectMeta, ObjectStat, PutObject};
+
+use super::digest::{Digester, Digests, INLINE};
+use super::error::{BodyError, PutObjectError, ReadObjectError, Unavailable};
+use super::fanout::{self, Call, Rest};
+use super::names::ObjectName;
+use super::place::{Peer, Place};
+use super::rows::conclude;
+use super::settings::Settings;
+use super::shared::Shared;
+use super::upload;
+use super::{Core, NewObject, ObjectBody, Stored};
+
+/// The body of an upload, cut into extents, its announced length watched.
+pub(super) struct BodySource<'a, S> {
+    body: Pin<&'a mut S>,
+    /// Came with the last extent and belongs to the next.
+    left: Bytes,
+    got: u64,
+    ended: bool,
+    expected: Option<u64>,
+    limit: u64,
+    patience: std::time::Duration,
+}
+
+impl<'a, S: Stream<Item = Result<Bytes, BodyError>>> BodySource<'a, S> {
+    fn new(body: Pin<&'a mut S>, new: &NewObject, settings: &Settings) -> Result<Self, PutObjectError> {
+        if new.expected_size.is_some_and(|size| size > new.max_size) {
+            return Err(PutObjectError::TooLarge { limit: new.max_size });
+        }
+        Ok(Self {
+            body,
+            left: Bytes::new(),
+            got: 0,
+            ended: false,
+            expected: new.expected_size,
+            limit: new.max_size,
+            patience: settings.body_timeout,
+        })
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn got(&self) -> u64 {
+        self.got
+    }
+
+    /// Whether the last extent was the last one.
+    pub(super) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next frame that is not empty; `None` at the end.
+    async fn frame(&mut self) -> Result<Option<Bytes>, PutObjectError> {
+        loop {
+            let next = timeout(self.patience, self.body.next())
+                .await
+                .map_err(|_| BodyError::TooSlow)?;
+            let Some(frame) = next.transpose()? else {
+                self.ended = true;
+                return match self.expected {
+                    Some(expected) if expected != self.got => Err(PutObjectError::SizeMismatch {
+                        expected,
+                        got: self.got,
+                    }),
+                    _ => Ok(None),
+                };
+            };
+            self.got += frame.len() as u64;
+            if self.got > self.limit {
+                return Err(PutObjectError::TooLarge { limit: self.limit });
+            }
+            if let Some(expected) = self.expected.filter(|expected| self.got > *expected) {
+                return Err(PutObjectError::SizeMismatch {
+                    expected,
+                    got: self.got,
+                });
+            }
+            if !frame.is_empty() {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    /// The next [`EXTENT`] bytes, fewer only at the end.
+    pub(super) async fn extent(&mut self) -> Result<Bytes, PutObjectError> {
+        // A single frame is passed on as it is; several are joined by a copy.
+        let mut held = std::mem::take(&mut self.left);
+        let mut joined = BytesMut::new();
+        loop {
+            let have = held.len() + joined.len();
+            if have >= EXTENT {
+                break;
+            }
+            let Some(mut frame) = self.frame().await? else {
+                return Ok(if joined.is_empty() { held } else { joined.freeze() });
+            };
+            if have == 0 {
+                held = frame;
+                continue;
+            }
+            if joined.is_empty() {
+                let announced = self.expected.map_or(0, |size| size - self.got);
+                let coming = usize::try_from(announced)
+                    .unwrap_or(EXTENT)
+                    .saturating_add(frame.len());
+                joined.reserve(EXTENT.min(have.saturating_add(coming)));
+                joined.extend_from_slice(&std::mem::take(&mut held));
+            }
+            joined.extend_from_slice(&frame.split_to(frame.len().min(EXTENT - have)));
+            self.left = frame;
+        }
+        let extent = if joined.is_empty() {
+            let extent = held.split_to(EXTENT);
+            self.left = held;
+            extent
+        } else {
+            joined.freeze()
+        };
+        if self.left.is_empty() {
+            self.left = self.frame().await?.unwrap_or_default();
+        }
+        Ok(extent)
+    }
+}
+
+/// What is stored beside the bytes, without what is known only at the end.
+pub(super) fn meta_of(name: &ObjectName, new: NewObject) -> ObjectMeta {
+    ObjectMeta {
+        path: name.path().to_owned(),
+        content_type: new.content_type,
+        etag: String::new(),
+        delete_at: new.delete_at,
+        headers: new.headers,
+        sysmeta: new.sysmeta,
+        listed: new.listed,
+    }
+}
+
+/// Compares what came with what was announced.
+pub(super) fn check_etag(expected: Option<&str>, digests: &Digests) -> Result<(), PutObjectError> {
+    match expected {
+        Some(expected) if !expected.eq_ignore_ascii_case(&digests.etag) => {
+            Err(PutObjectError::EtagMismatch {
+                got: digests.etag.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// An object that a quorum of replicas has, with those replicas.
+pub(super) struct Placed {
+    /// What they have.
+    pub(super) put: PutObject,
+    /// Who they are.
+    pub(super) stored: Vec<Arc<Peer>>,
+    /// The others, unless they finish by themselves.
+    pub(super) late: Option<Rest<()>>,
+}
+
+impl Core {
+    /// Stores an object and waits until a quorum of replicas has it on stable
+    /// storage and (for a bounded time) until its container lists it.
+    ///
+    /// Dropping the future before it ends leaves nothing visible, unless all
+    /// bytes were there already: then the replicas finish by themselves.
+    ///
+    /// # Errors
+    /// See [`PutObjectError`]; nothing is visible after one, but after
+    /// [`Unavailable`] fewer replicas than a quorum may have the object.
+    pub async fn put_object<S>(
+        &self,
+        name: &ObjectName,
+        new: NewObject,
+        body: S,
+    ) -> Result<Stored, PutObjectError>
+    where
+        S: Stream<Item = Result<Bytes, BodyError>> + Send,
+    {
+        let policy = self
+            .object_policy(name)
+            .await?
+            .ok_or(PutObjectError::NoContainer)?;
+        let place = self.shared.object_place(name, policy)?;
+        if new.if_none_match_any {
+            match self.head_object(name, false).await {
+                Ok(_) => return Err(PutObjectError::Exists),
+                Err(ReadObjectError::NotFound { .. }) => {}
+                Err(ReadObjectError::Unavailable(error)) => return Err(error.into()),
+            }
+        }
+        let body = pin!(body);
+        let mut source = BodySource::new(body, &new, &self.shared.settings)?;
+        let first = source.extent().await?;
+        let placed = if source.ended() {
+            self.put_whole(name, &place, new, first).await?
+        } else {
+            upload::stream(&self.shared, name, &place, new, first, source).await?
+        };
+        self.conclude_put(name, &place, placed).await
+    }
+
+    async fn put_whole(
+        &self,
+        name: &ObjectName,
+        place: &Place,
+        new: NewObject,
+        body: Bytes,
+    ) -> Result<Placed, PutObjectError> {
+        let digests = if body.len() <= INLINE {
+            Digester::whole(&body)
+        } else {
+            let mut digester = Digester::new();
+            let fed = digester.feed(body.clone()).await;
+            fed.map_err(|_| shutting_down())?;
+            digester.finish().await.map_err(|_| shutting_down())?
+        };
+        check_etag(new.expected_etag.as_deref(), &digests)?;
+        let asked = new.version;
+        let meta = ObjectMeta {
+            etag: digests.etag,
+            ..meta_of(name, new)
+        };
+        let size = body.len() as u64;
+        let version = self.shared.version(asked);
+        let put = PutObject {
+            version,
+            size,
+            blake3: digests.blake3,
+            meta,
+            handoff_for: None,
+        };
+        let body = Checked::seal(body);
+        store(&self.shared, place, put, body, asked.is_some()).await
+    }
+
+    async fn conclude_put(
+        &self,
+        name: &ObjectName,
+        place: &Place,
+        placed: Placed,
+    ) -> Result<Stored, PutObjectError> {
+        let PutObject {
+            version,
+            size,
+            blake3,
+            meta,
+            ..
+        } = placed.put;
+        let etag = meta.etag.clone();
+        let stat = ObjectStat {
+            version,
+            meta_version: version,
+            size,
+            blake3,
+            meta,
+        };
+        if let Some(row) = ObjectRow::of(&stat) {
+            conclude(&self.shared, name, place, row, placed.stored, placed.late).await;
+        }
+        Ok(Stored { etag, version, size })
+    }
+
+    /// Stores what `source` delivers as a new object. The dialect decides on
+    /// `new` (which metadata of the source goes along).
+    ///
+    /// # Errors
+    /// As [`Core::put_object`]; a source that cannot be read on is
+    /// [`BodyError::Source`].
+    pub async fn copy_object(
+        &self,
+        source: ObjectBody,
+        name: &ObjectName,
+        new: NewObject,
+    ) -> Result<Stored, PutObjectError> {
+        let bytes = source.map(|piece| piece.map_err(|error| BodyError::Source(error.to_string())));
+        self.put_object(name, new, bytes).await
+    }
+}
+
+/// The pool that hashes is closed.
+pub(super) fn shutting_down() -> Unavailable {
+    Unavailable::NoQuorum {
+        reached: 0,
+        needed: 1,
+        why: "the proxy is shutting down".into(),
+    }
+}
+
+/// Puts a whole object onto a quorum of replicas, with a newer version once if
+/// the nodes have seen a newer one.
+async fn store(
+    shared: &Arc<Shared>,
+    place: &Place,
+    mut put: PutObject,
+    body: Checked,
+    fixed: bool,
+) -> Result<Placed, PutObjectError> {
+    let mut restamped = false;
+    loop {
+        let (tally, late) = fanout::write(shared, place, put_call(put.clone(), body.clone())).await;
+        let newer = tally.newer();
+        match newer {
+            _ if tally.reached => {}
+            Some(newer) if fixed => return Err(PutObjectError::Newer(newer)),
+            Some(newer) if !restamped => {
+                restamped = true;
+                put.version = shared.restamp(newer);
+                continue;
+            }
+            Some(_) if is_overtaken(&tally, place) => {}
+            _ => return Err(tally.unavailable().into()),
+        }
+        let stored = tally.oks.into_iter().map(|(peer, ())| peer).collect();
+        return Ok(Placed {
+            put,
+            stored,
+            late: Some(late),
+        });
+    }
+}
+
+/// Whether the replicas that lack the write all have a newer one: as if it had
+/// been there for a moment.
+fn is_overtaken<T>(tally: &fanout::Tally<T>, place: &Place) -> bool {
+    let newer = tally.refused(|error| matches!(error, NodeError::Newer(_)));
+    tally.oks.len() + newer >= place.write_quorum()
+}
+
+fn put_call(put: PutObject, body: Checked) -> Call<()> {
+    Box::new(move |node, at, handoff_for| {
+        let put = PutObject {
+            handoff_for,
+            ..put.clone()
+        };
+        let body = body.clone();
+        Box::pin(async move { node.put(&at, put, body).await })
+    })
+}

@@ -1,0 +1,8 @@
+//! The proxy's core against nodes in memory: quorums, failures, listings.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+mod cluster;
+mod objects;
