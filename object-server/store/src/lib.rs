@@ -5,7 +5,8 @@
 //! derived from the logs and can be lost. From the outside in:
 //! `mutate` and `put_stream` write, `read` reads, `owed` is what workers ask
 //! for, `compact` frees space; `apply` turns durable records into index
-//! changes by the rule in `entry`.
+//! changes by the rule in `entry`. [`listing`] holds the accounts and containers
+//! of the device.
 mod apply;
 mod bad;
 mod change;
@@ -15,6 +16,7 @@ pub mod digest;
 mod entry;
 mod index;
 mod keys;
+pub mod listing;
 mod live;
 mod mutate;
 pub mod owed;

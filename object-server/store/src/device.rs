@@ -1,0 +1,524 @@
+//! One device: its logs, its index, and what every operation shares.
+//!
+//! Opened by the object server, one per disk. Operations stand in modules of
+//! their own ([`crate::mutate`], [`crate::put_stream`], [`crate::read`],
+//! [`crate::owed`], [`crate::compact`]); this one opens, closes and reports.
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use virga_disk::batch::record::NewRecord;
+use virga_disk::device::{Description, Device as Folder, OpenDeviceError};
+use virga_disk::io::Disk;
+use virga_disk::kv::{KvCache, KvError};
+use virga_disk::log::{CommitError, LogOptions, OpenLogError, SegLog, Start, SyncPolicy, Ticket};
+use virga_disk::reader::{ReadError, Reader};
+use virga_disk::segment::Stream;
+use virga_disk::segment::header::Identity;
+use virga_disk::segment::table::{OpenSegmentsError, SegmentOptions, Segments};
+use virga_node::clock::{Clock, Hlc, Version};
+use virga_object_wire::error::NodeError;
+use virga_object_wire::node::DeviceStatus;
+
+use crate::apply::{Applier, Outcome};
+use crate::bad::BadRecords;
+use crate::compact::Compaction;
+use crate::digest::Sum;
+use crate::entry::Entry;
+use crate::index::Index;
+use crate::keys::{NameKey, WORK_LEN};
+use crate::pins::Pins;
+use crate::space::{Condition, Health, Room};
+use crate::upkeep::Upkeep;
+
+/// How far ahead of this device's clock a version may lie.
+const AHEAD: Duration = Duration::from_secs(60);
+/// Bytes that `bulk` gathers before it syncs by itself, and for how long: an
+/// upload's end asks for the sync anyway.
+const BULK_SYNC: SyncPolicy = SyncPolicy::Grouped {
+    bytes: 4 << 20,
+    age: Duration::from_millis(20),
+};
+
+/// Where a device keeps its bytes.
+pub enum Storage {
+    /// A folder on a real disk; an empty one becomes a device as described.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Who the device is if it is new; the cluster it must belong to.
+        fresh: Description,
+    },
+    /// Any disk, and a folder for the index: for tests with faulty disks.
+    Disk {
+        /// The segments.
+        disk: Arc<dyn Disk>,
+        /// Who the device is.
+        identity: Identity,
+        /// Folder of the index.
+        index: PathBuf,
+    },
+}
+
+/// What a device can be told; the defaults are right for a real one.
+#[derive(Clone, Debug)]
+pub struct DeviceOptions {
+    /// Size of new segments in bytes.
+    pub segment_size: u64,
+    /// Whether threads of the device do what is due: spare segments, index
+    /// flushes, compaction, the look at free space. Tests do it by hand.
+    pub upkeep: bool,
+    /// Log bytes after which the index is flushed.
+    pub flush_bytes: u64,
+    /// Time after which the index is flushed.
+    pub flush_age: Duration,
+    /// Age at which a tombstone may be dropped, once every replica has seen it.
+    pub reclaim_age: Duration,
+    /// Bytes of index tables that the shared cache is expected to hold.
+    pub index_cache: u64,
+}
+
+impl Default for DeviceOptions {
+    fn default() -> Self {
+        Self {
+            segment_size: 64 << 20,
+            upkeep: true,
+            flush_bytes: 1 << 30,
+            flush_age: Duration::from_secs(30),
+            reclaim_age: Duration::from_secs(7 * 24 * 3600),
+            index_cache: 256 << 20,
+        }
+    }
+}
+
+/// What a device is opened with.
+pub struct DeviceConfig {
+    /// Name in the ring ("d1").
+    pub name: Arc<str>,
+    /// Where its bytes are.
+    pub storage: Storage,
+    /// Block cache, shared by all devices of the process.
+    pub cache: KvCache,
+    /// The rest.
+    pub options: DeviceOptions,
+}
+
+/// Why a device cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder is not (or must not be) ours.
+    #[error(transparent)]
+    Folder(#[from] OpenDeviceError),
+    /// The segments cannot be read.
+    #[error(transparent)]
+    Segments(#[from] OpenSegmentsError),
+    /// A log cannot be replayed.
+    #[error(transparent)]
+    Log(#[from] OpenLogError),
+    /// The index cannot be opened.
+    #[error("the index cannot be opened: {0}")]
+    Index(#[from] KvError),
+    /// The device failed.
+    #[error("the device cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What an open device holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceStats {
+    /// Objects, expired ones that are not deleted yet included.
+    pub objects: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+    /// Records set aside as damaged since the device was opened.
+    pub quarantined: u64,
+    /// Bytes queued for the logs and not yet answered.
+    pub queued: u64,
+}
+
+pub(crate) struct Inner {
+    name: Arc<str>,
+    clock: Arc<dyn Clock>,
+    options: DeviceOptions,
+    // The logs stop their threads when dropped, before what they write to.
+    hot: SegLog<Applier>,
+    bulk: SegLog<Applier>,
+    gc: SegLog<Applier>,
+    index: Arc<Index>,
+    segments: Arc<Segments>,
+    reader: Reader,
+    condition: Condition,
+    pins: Arc<Pins>,
+    bad: Arc<BadRecords>,
+    compaction: Compaction,
+    owed_cursor: Mutex<Option<[u8; WORK_LEN]>>,
+    folder: Option<Arc<Folder>>,
+    upkeep: Mutex<Option<Upkeep>>,
+}
+
+/// An open device. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+impl Device {
+    /// Opens the device: finds its segments, opens the index (or starts it
+    /// anew), replays what the index lacks. Blocks on the device; call it off
+    /// the runtime's workers.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Damaged records are no error: they are set aside.
+    pub fn open(config: DeviceConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let DeviceConfig {
+            name,
+            storage,
+            cache,
+            options,
+        } = config;
+        let (disk, identity, index_path, folder) = open_storage(storage)?;
+        let hlc = Hlc::new(clock.clone());
+        let segments = Segments::open(
+            disk,
+            identity,
+            SegmentOptions {
+                size: options.segment_size,
+                background: options.upkeep,
+                ..SegmentOptions::new(Arc::new(move || hlc.next().0))
+            },
+        )?;
+        let index = Arc::new(Index::open(&index_path, &cache)?);
+        let bad = Arc::new(BadRecords::new(folder.clone()));
+        let replaying = Arc::new(AtomicBool::new(true));
+        let whole = index.is_whole()?;
+        let total = segments.room()?.total;
+        let open_log = |stream: Stream, sync: SyncPolicy, reserve: u64| {
+            let start = match index.applied(stream) {
+                Some(position) => Start::After(position),
+                None => Start::Beginning,
+            };
+            // Moves stand in the index alone; a new index learns from them
+            // where records are whose old place is gone.
+            let start = if stream == Stream::Gc && whole {
+                Start::End
+            } else {
+                start
+            };
+            let applier = Applier::new(&index, &bad, &segments, stream, &replaying);
+            SegLog::open(&segments, stream, LogOptions { sync, start, reserve }, applier)
+        };
+        let (hot, replayed) = open_log(Stream::Hot, SyncPolicy::EachBatch, total / 50)?;
+        let (bulk, _) = open_log(Stream::Bulk, BULK_SYNC, total / 20)?;
+        let (gc, _) = open_log(Stream::Gc, SyncPolicy::EachBatch, 0)?;
+        if !whole {
+            index.set_whole()?;
+        }
+        replaying.store(false, Ordering::Relaxed);
+        tracing::info!(
+            device = &*name,
+            records = replayed.records,
+            damaged = replayed.damaged,
+            torn = replayed.torn,
+            rebuilt = !whole,
+            "device open"
+        );
+        let newest = segments
+            .all()
+            .iter()
+            .filter(|s| s.stream() == Stream::Bulk)
+            .map(|s| s.id())
+            .max();
+        let device = Self(Arc::new(Inner {
+            name,
+            clock,
+            hot,
+            bulk,
+            gc,
+            reader: Reader::new(segments.clone()),
+            segments,
+            index,
+            condition: Condition::default(),
+            pins: Arc::new(Pins::new(newest.unwrap_or(0))),
+            bad,
+            compaction: Compaction::default(),
+            owed_cursor: Mutex::default(),
+            folder,
+            upkeep: Mutex::default(),
+            options,
+        }));
+        device.measure()?;
+        if device.0.options.upkeep {
+            let upkeep = Upkeep::start(&device)?;
+            *device.0.upkeep.lock().unwrap_or_else(PoisonError::into_inner) = Some(upkeep);
+        }
+        Ok(device)
+    }
+
+    /// Stops taking new work, waits for what is queued, and flushes the index,
+    /// so that the next start replays nothing. The files are let go when the
+    /// last handle goes.
+    ///
+    /// # Errors
+    /// If the log or the index fails; what was acknowledged is safe all the same.
+    pub async fn close(&self) -> Result<(), NodeError> {
+        self.0.condition.lower(Health::Closed);
+        let upkeep = self
+            .0
+            .upkeep
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(upkeep) = upkeep {
+            tokio::task::spawn_blocking(move || drop(upkeep))
+                .await
+                .map_err(device_failed)?;
+        }
+        for log in [&self.0.hot, &self.0.bulk, &self.0.gc] {
+            log.flush().await.map_err(device_failed)?;
+        }
+        self.flush_index().await
+    }
+
+    /// Makes the index durable, which bounds the next replay.
+    ///
+    /// # Errors
+    /// `Device` if the index fails; the device is then read-only.
+    pub async fn flush_index(&self) -> Result<(), NodeError> {
+        let device = self.clone();
+        let flushed = self
+            .0
+            .reader
+            .pool()
+            .run(move || device.flush_index_blocking())
+            .await;
+        flushed.map_err(device_failed)?
+    }
+
+    pub(crate) fn flush_index_blocking(&self) -> Result<(), NodeError> {
+        self.0.index.flush().map_err(|error| self.index_failed(&error))
+    }
+
+    /// Looks how much room there is; the upkeep does it once a second.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn measure(&self) -> std::io::Result<()> {
+        let room = self.0.segments.room()?;
+        let size = self.0.segments.segment_size();
+        self.0
+            .condition
+            .measure(room.total, room.free.saturating_add(room.reusable), size);
+        if let Err(error) = self.0.index.measure(self.0.options.index_cache) {
+            self.index_failed(&error);
+        }
+        Ok(())
+    }
+
+    /// Folder for another database on this device, if the device is a folder.
+    pub fn database_path(&self, name: &str) -> Option<PathBuf> {
+        self.0.folder.as_ref().map(|folder| folder.database_path(name))
+    }
+
+    /// How the device is doing.
+    pub fn status(&self) -> DeviceStatus {
+        let (total, free) = self.0.condition.space();
+        let state = match (self.0.condition.health(), self.0.condition.room()) {
+            (Health::Closed, _) => "failed",
+            (Health::ReadOnly, _) => "read-only",
+            (Health::Good, Room::Plenty) => "ok",
+            (Health::Good, _) => "full",
+        };
+        let stats = self.stats();
+        DeviceStatus {
+            device: self.0.name.to_string(),
+            state: state.to_owned(),
+            free,
+            total,
+            objects: stats.objects,
+            quarantined: stats.quarantined,
+        }
+    }
+
+    /// What the device holds.
+    pub fn stats(&self) -> DeviceStats {
+        let totals = self.0.index.totals();
+        let queued = [&self.0.hot, &self.0.bulk, &self.0.gc].map(SegLog::queued_bytes);
+        DeviceStats {
+            objects: u64::try_from(totals.objects).unwrap_or(0),
+            bytes: u64::try_from(totals.bytes).unwrap_or(0),
+            quarantined: self.0.bad.count(),
+            queued: queued.into_iter().sum::<usize>() as u64,
+        }
+    }
+
+    /// Digest sums of a partition: what reconciliation compares.
+    ///
+    /// # Errors
+    /// `Device` if the index fails.
+    pub fn digests(&self, partition: virga_ring::Partition) -> Result<Vec<(u8, Sum)>, NodeError> {
+        self.0
+            .index
+            .digests(partition)
+            .map_err(|error| self.index_failed(&error))
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    pub(crate) fn options(&self) -> &DeviceOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    pub(crate) fn now_secs(&self) -> u64 {
+        self.0.clock.now().as_secs()
+    }
+
+    pub(crate) fn index(&self) -> &Arc<Index> {
+        &self.0.index
+    }
+
+    pub(crate) fn segments(&self) -> &Arc<Segments> {
+        &self.0.segments
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.0.reader
+    }
+
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.0.condition
+    }
+
+    pub(crate) fn pins(&self) -> &Arc<Pins> {
+        &self.0.pins
+    }
+
+    pub(crate) fn bad(&self) -> &Arc<BadRecords> {
+        &self.0.bad
+    }
+
+    pub(crate) fn compaction(&self) -> &Compaction {
+        &self.0.compaction
+    }
+
+    pub(crate) fn owed_cursor(&self) -> &Mutex<Option<[u8; WORK_LEN]>> {
+        &self.0.owed_cursor
+    }
+
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<Inner> {
+        Arc::downgrade(&self.0)
+    }
+
+    pub(crate) fn upgrade(weak: &std::sync::Weak<Inner>) -> Option<Self> {
+        weak.upgrade().map(Self)
+    }
+
+    /// The index's entry of a name, looked up where that may wait if it may.
+    pub(crate) async fn entry(&self, name: &NameKey) -> Result<Option<Entry>, NodeError> {
+        let found = if self.0.index.is_cold() {
+            let (index, name) = (self.0.index.clone(), *name);
+            self.0
+                .reader
+                .pool()
+                .run(move || index.entry(&name))
+                .await
+                .map_err(device_failed)?
+        } else {
+            self.0.index.entry(name)
+        };
+        found.map_err(|error| self.index_failed(&error))
+    }
+
+    /// Refuses versions too far ahead of the clock.
+    pub(crate) fn check_clock(&self, version: Version) -> Result<(), NodeError> {
+        let now = self.0.clock.now();
+        if version.time() > now.plus(AHEAD) {
+            return Err(NodeError::Ahead(version.time().since(now).as_secs()));
+        }
+        Ok(())
+    }
+
+    /// Writes a record to `hot` and waits until it is durable and applied.
+    pub(crate) async fn write_hot(&self, record: NewRecord) -> Result<Outcome, NodeError> {
+        self.answered(self.0.hot.submit(record).await)
+            .map(|committed| committed.outcome)
+    }
+
+    /// Queues an extent for `bulk`.
+    pub(crate) async fn enqueue_bulk(&self, record: NewRecord) -> Result<Ticket<Outcome>, NodeError> {
+        self.answered(self.0.bulk.enqueue(record).await)
+    }
+
+    /// Waits until every extent queued before is durable.
+    pub(crate) async fn flush_bulk(&self) -> Result<(), NodeError> {
+        self.answered(self.0.bulk.flush().await)
+    }
+
+    /// Queues a record for `gc`.
+    pub(crate) async fn enqueue_gc(&self, record: NewRecord) -> Result<Ticket<Outcome>, NodeError> {
+        self.answered(self.0.gc.enqueue(record).await)
+    }
+
+    /// From a log's answer to the caller's; a log that failed takes the device
+    /// out of service for writes.
+    pub(crate) fn answered<T>(&self, answer: Result<T, CommitError>) -> Result<T, NodeError> {
+        answer.map_err(|error| match error {
+            CommitError::Full => NodeError::Full,
+            CommitError::TooLarge(_) => NodeError::Invalid(error.to_string()),
+            CommitError::Closed => device_failed(error),
+            CommitError::ReadOnly(_) => {
+                if self.0.condition.lower(Health::ReadOnly) {
+                    tracing::error!(device = &*self.0.name, %error, "the device takes no new data");
+                }
+                device_failed(error)
+            }
+        })
+    }
+
+    pub(crate) fn read_failed(&self, error: &ReadError) -> NodeError {
+        if let ReadError::Io { .. } = error
+            && self.0.condition.lower(Health::ReadOnly)
+        {
+            tracing::error!(device = &*self.0.name, %error, "a read failed, the device takes no new data");
+        }
+        device_failed(error)
+    }
+
+    pub(crate) fn index_failed(&self, error: &KvError) -> NodeError {
+        if self.0.condition.lower(Health::ReadOnly) {
+            tracing::error!(device = &*self.0.name, %error, "the index failed, the device takes no new data");
+        }
+        device_failed(error)
+    }
+}
+
+/// The caller's answer when the device itself fails.
+pub(crate) fn device_failed(error: impl ToString) -> NodeError {
+    NodeError::Device(error.to_string())
+}
+
+/// What [`Storage`] comes down to.
+type Opened = (Arc<dyn Disk>, Identity, PathBuf, Option<Arc<Folder>>);
+
+fn open_storage(storage: Storage) -> Result<Opened, OpenError> {
+    match storage {
+        Storage::Folder { path, fresh } => {
+            let folder = Arc::new(Folder::open(&path, fresh)?);
+            Ok((
+                folder.disk(),
+                folder.identity(),
+                folder.index_path(),
+                Some(folder),
+            ))
+        }
+        Storage::Disk {
+            disk,
+            identity,
+            index,
+        } => Ok((disk, identity, index, None)),
+    }
+}

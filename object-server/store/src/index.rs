@@ -1,0 +1,353 @@
+//! The index of a device: RocksDB without a log of its own, derived from the
+//! segments and never ahead of them (invariant I2).
+//!
+//! Entries are changed under one lock per device ([`Index::lock`]), which also
+//! guards what is derived in memory. Opened by [`crate::device`], written by
+//! [`crate::apply`], compaction and quarantine.
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use virga_disk::kv::cursor::{Bounds, Cursor};
+use virga_disk::kv::{Durability, FamilyOptions, Kv, KvBatch, KvCache, KvError, KvOptions, Wal};
+use virga_disk::segment::{Position, Stream};
+
+use crate::change::{Change, Totals, Written};
+use crate::digest::Sum;
+use crate::entry::Entry;
+use crate::keys::{self, NameKey, WORK_LEN};
+use crate::live::{Live, LiveMap};
+
+/// Settled debts that wait for the next write of a committer; with more, the
+/// one who settles writes them.
+const SETTLED_WAITING: usize = 1024;
+/// Key in `sys` that says: everything there was in the log has been applied.
+const WHOLE: &[u8] = b"whole";
+/// Memtable of one family in bytes; idle families take next to nothing.
+const WRITE_BUFFER: usize = 16 << 20;
+
+/// What is derived from entries and kept in memory, beside positions.
+#[derive(Default)]
+struct Memory {
+    live: LiveMap,
+    totals: Totals,
+    applied: HashMap<Stream, Position>,
+}
+
+/// The index of one device.
+pub struct Index {
+    kv: Kv,
+    memory: Mutex<Memory>,
+    settled: Mutex<Vec<[u8; WORK_LEN]>>,
+    /// Log bytes applied since the last flush.
+    unflushed: AtomicU64,
+    /// Whether lookups are likely to need the device.
+    cold: AtomicBool,
+}
+
+/// The right to change entries.
+pub struct IndexLock<'a> {
+    index: &'a Index,
+    memory: MutexGuard<'a, Memory>,
+}
+
+fn add_live(value: Option<&[u8]>, operands: &mut dyn Iterator<Item = &[u8]>) -> Option<Vec<u8>> {
+    let mut sum = value.map_or(Some(Live::default()), Live::decode)?;
+    for operand in operands {
+        sum = sum.plus(Live::decode(operand)?);
+    }
+    Some(sum.encode().to_vec())
+}
+
+fn add_sum(value: Option<&[u8]>, operands: &mut dyn Iterator<Item = &[u8]>) -> Option<Vec<u8>> {
+    let mut sum = value.map_or(Some(Sum::default()), Sum::decode)?;
+    for operand in operands {
+        sum = sum.plus(Sum::decode(operand)?);
+    }
+    Some(sum.encode().to_vec())
+}
+
+/// Bytes of a position as stored.
+pub fn encode_position(position: Position) -> [u8; 20] {
+    let mut out = [0; 20];
+    out[..8].copy_from_slice(&position.sequence.to_le_bytes());
+    out[8..16].copy_from_slice(&position.segment.to_le_bytes());
+    out[16..].copy_from_slice(&position.offset.to_le_bytes());
+    out
+}
+
+fn decode_position(bytes: &[u8]) -> Option<Position> {
+    let (sequence, rest) = bytes.split_first_chunk()?;
+    let (segment, offset) = rest.split_first_chunk()?;
+    Some(Position {
+        sequence: u64::from_le_bytes(*sequence),
+        segment: u64::from_le_bytes(*segment),
+        offset: u32::from_le_bytes(offset.try_into().ok()?),
+    })
+}
+
+fn damaged(what: &str) -> KvError {
+    KvError::Damaged(format!("{what} cannot be read"))
+}
+
+impl Index {
+    /// Opens the index at `path`. One that was never finished is started anew,
+    /// and so is one whose files are damaged: the log brings everything back.
+    ///
+    /// # Errors
+    /// What the database says, damage excepted.
+    pub fn open(path: &Path, cache: &KvCache) -> Result<Self, KvError> {
+        match Self::open_as_is(path, cache) {
+            Ok(index) if index.is_whole()? || index.is_empty()? => Ok(index),
+            Ok(unfinished) => {
+                drop(unfinished);
+                tracing::warn!(path = %path.display(), "the index was never finished, building it anew");
+                Kv::destroy(path)?;
+                Self::open_as_is(path, cache)
+            }
+            Err(KvError::Damaged(why)) => {
+                tracing::error!(path = %path.display(), why, "the index is damaged, building it anew");
+                Kv::destroy(path)?;
+                Self::open_as_is(path, cache)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_as_is(path: &Path, cache: &KvCache) -> Result<Self, KvError> {
+        let families = [
+            FamilyOptions::plain(keys::OBJ.0),
+            FamilyOptions::plain(keys::DUE.0),
+            FamilyOptions::plain(keys::WORK.0),
+            FamilyOptions::merging(keys::DIG.0, "virga.sum.1", add_sum),
+            FamilyOptions::merging(keys::SEG.0, "virga.live.1", add_live),
+            FamilyOptions::merging(keys::SYS.0, "virga.live.1", add_live),
+        ];
+        let options = KvOptions {
+            write_buffer: WRITE_BUFFER,
+            ..KvOptions::new(Wal::Off, cache.clone())
+        };
+        let kv = Kv::open(path, &options, &families)?;
+        let mut memory = Memory::default();
+        let mut rows = Vec::new();
+        let mut cursor = kv.cursor(keys::SEG, Bounds::all())?;
+        cursor.first();
+        while let Some((key, value)) = cursor.current()? {
+            rows.push((
+                keys::be64(key),
+                Live::decode(value).ok_or_else(|| damaged("live bytes"))?,
+            ));
+            cursor.step();
+        }
+        drop(cursor);
+        memory.live = LiveMap::load(rows.into_iter().filter(|(_, live)| *live != Live::default()));
+        if let Some(bytes) = kv.get(keys::SYS, Totals::KEY)? {
+            memory.totals = Totals::decode(&bytes).ok_or_else(|| damaged("totals"))?;
+        }
+        for stream in Stream::ALL {
+            if let Some(bytes) = kv.get(keys::SYS, &keys::applied(stream))? {
+                let position = decode_position(&bytes).ok_or_else(|| damaged("a position"))?;
+                memory.applied.insert(stream, position);
+            }
+        }
+        Ok(Self {
+            kv,
+            memory: Mutex::new(memory),
+            settled: Mutex::default(),
+            unflushed: AtomicU64::new(0),
+            cold: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether everything that was in the log when the index was made has been
+    /// applied to it.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn is_whole(&self) -> Result<bool, KvError> {
+        Ok(self.kv.get(keys::SYS, WHOLE)?.is_some())
+    }
+
+    fn is_empty(&self) -> Result<bool, KvError> {
+        let mut cursor = self.kv.cursor(keys::SYS, Bounds::all())?;
+        cursor.first();
+        Ok(cursor.current()?.is_none())
+    }
+
+    /// Notes, durably, that the index is whole.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn set_whole(&self) -> Result<(), KvError> {
+        let mut batch = self.kv.batch();
+        batch.put(keys::SYS, WHOLE, &Live::default().encode());
+        self.kv.write(batch, Durability::Buffered)?;
+        self.flush()
+    }
+
+    /// How far a stream is applied.
+    pub fn applied(&self, stream: Stream) -> Option<Position> {
+        self.memory().applied.get(&stream).copied()
+    }
+
+    /// The entry of a name.
+    ///
+    /// # Errors
+    /// What the database says, or that the entry cannot be read.
+    pub fn entry(&self, name: &NameKey) -> Result<Option<Entry>, KvError> {
+        match self.kv.get_with(keys::OBJ, &name.0, Entry::decode)? {
+            None => Ok(None),
+            Some(Some(entry)) => Ok(Some(entry)),
+            Some(None) => Err(damaged("an entry")),
+        }
+    }
+
+    /// A cursor over a family.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn cursor(&self, family: virga_disk::kv::Family, bounds: Bounds) -> Result<Cursor<'_>, KvError> {
+        self.kv.cursor(family, bounds)
+    }
+
+    /// An empty write.
+    pub fn batch(&self) -> KvBatch<'_> {
+        self.kv.batch()
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the right to change entries; others wait.
+    pub fn lock(&self) -> IndexLock<'_> {
+        IndexLock {
+            index: self,
+            memory: self.memory(),
+        }
+    }
+
+    /// What lives in a segment.
+    pub fn live(&self, segment: u64) -> Live {
+        self.memory().live.of(segment)
+    }
+
+    /// Objects and their bytes.
+    pub fn totals(&self) -> Totals {
+        self.memory().totals
+    }
+
+    /// Digest sums of a partition's buckets that hold anything.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn digests(&self, partition: virga_ring::Partition) -> Result<Vec<(u8, Sum)>, KvError> {
+        let mut found = Vec::new();
+        let mut cursor = self
+            .kv
+            .cursor(keys::DIG, Bounds::prefix(partition.0.to_be_bytes()))?;
+        cursor.first();
+        while let Some((key, value)) = cursor.current()? {
+            let sum = Sum::decode(value).ok_or_else(|| damaged("a digest"))?;
+            if sum != Sum::default() {
+                found.push((key.last().copied().unwrap_or_default(), sum));
+            }
+            cursor.step();
+        }
+        Ok(found)
+    }
+
+    /// Takes note of debts that are paid: they go with the next write.
+    ///
+    /// # Errors
+    /// What the database says, when so many wait that they are written here.
+    pub fn settle(&self, debts: impl Iterator<Item = [u8; WORK_LEN]>) -> Result<(), KvError> {
+        let waiting = {
+            let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+            settled.extend(debts);
+            settled.len()
+        };
+        if waiting >= SETTLED_WAITING {
+            self.write_settled()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn take_settled(&self) -> Vec<[u8; WORK_LEN]> {
+        std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts the waiting settlements into a write.
+    pub fn pay_settled(&self, change: &mut Change<'_>) {
+        self.take_settled().iter().for_each(|key| change.forget(key));
+    }
+
+    /// Writes the waiting settlements.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn write_settled(&self) -> Result<(), KvError> {
+        let settled = self.take_settled();
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.kv.batch();
+        settled.iter().for_each(|key| batch.delete(keys::WORK, key));
+        self.kv.write(batch, Durability::Buffered)
+    }
+
+    /// Makes the index durable as it is now. Blocks on the device.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn flush(&self) -> Result<(), KvError> {
+        self.write_settled()?;
+        let bytes = self.unflushed.load(Ordering::Relaxed);
+        self.kv.flush()?;
+        self.unflushed.fetch_sub(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Log bytes that replay would have to go through.
+    pub fn unflushed(&self) -> u64 {
+        self.unflushed.load(Ordering::Relaxed)
+    }
+
+    /// Whether lookups are likely to need the device: then they are not made
+    /// on a thread of the runtime.
+    pub fn is_cold(&self) -> bool {
+        self.cold.load(Ordering::Relaxed)
+    }
+
+    /// Measures the index against the cache it has.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn measure(&self, cache_bytes: u64) -> Result<(), KvError> {
+        self.cold
+            .store(self.kv.sizes()?.tables > cache_bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl IndexLock<'_> {
+    /// Writes a finished change; `bytes` of log it comes from.
+    ///
+    /// # Errors
+    /// What the database says; the memory is then as before.
+    pub fn write(&mut self, written: Written<'_>, bytes: u64) -> Result<(), KvError> {
+        self.index.kv.write(written.batch, Durability::Buffered)?;
+        for (segment, change) in written.live {
+            self.memory.live.add(segment, change);
+        }
+        self.memory.totals.objects += written.totals.objects;
+        self.memory.totals.bytes += written.totals.bytes;
+        if let Some((stream, position)) = written.applied {
+            self.memory.applied.insert(stream, position);
+        }
+        self.index.unflushed.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}

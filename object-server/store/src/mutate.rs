@@ -1,0 +1,212 @@
+//! Small mutations: PUT of up to one extent, POST, DELETE.
+//!
+//! Each asks the index whether it would win, writes one record to the `hot`
+//! log and is answered when that is durable and applied. Larger objects come
+//! through [`crate::put_stream`].
+use bytes::Bytes;
+use virga_disk::batch::record::{Head, Kind as RecordKind, NewRecord};
+use virga_node::clock::Version;
+use virga_object_wire::checked::{Checked, EXTENT};
+use virga_object_wire::error::NodeError;
+use virga_object_wire::object::{At, Deleted, ObjectStat, PostMeta, PutObject};
+
+use crate::apply::{Fate, Outcome};
+use crate::device::Device;
+use crate::entry::{Entry, Kind};
+use crate::keys::NameKey;
+use crate::record::{self, Facts, TombstoneHead};
+
+/// Bodies longer than this are hashed on a thread that may block: a worker of
+/// the runtime is not kept from its sockets for more than some 20 us.
+const HASH_INLINE: usize = 64 * 1024;
+/// Longest metadata of one record in bytes, encoded.
+pub(crate) const MAX_OBJECT_META: usize = 64 * 1024;
+
+impl Device {
+    /// Stores an object of at most [`EXTENT`] bytes.
+    ///
+    /// # Errors
+    /// `Newer` if a newer version is here; `Garbled` if body, checksums and
+    /// hash do not agree; `Full`, `Ahead`, `Invalid`, `Device`.
+    pub async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
+        if body.len() > EXTENT || body.len() as u64 != put.size {
+            return Err(NodeError::Invalid(format!(
+                "{} bytes for a size of {}",
+                body.len(),
+                put.size
+            )));
+        }
+        let name = NameKey::of(at);
+        if self.admit_put(&name, &put).await? {
+            return Ok(());
+        }
+        verify(&body, put.blake3).await?;
+        let facts = Facts {
+            delete_at: put.meta.delete_at,
+            handoff_for: put.handoff_for,
+        };
+        let meta = encode(facts, &put.meta)?;
+        let head = head(RecordKind::Object, &name, put.version, put.size, put.blake3);
+        let crcs = body.crcs().to_vec();
+        let record = NewRecord::with_crcs(head, meta, body.into_data(), crcs).map_err(invalid)?;
+        judge(self.write_hot(record).await?, put.version)
+    }
+
+    /// What must hold before any record of a PUT is written. `Ok(true)` says
+    /// that this very object is here already.
+    pub(crate) async fn admit_put(&self, name: &NameKey, put: &PutObject) -> Result<bool, NodeError> {
+        self.condition().admit_data()?;
+        self.check_clock(put.version)?;
+        let Some(entry) = self.entry(name).await? else {
+            return Ok(false);
+        };
+        if let Some(winner) = entry.object()
+            && (winner.version, winner.blake3) == (put.version, put.blake3)
+        {
+            return Ok(true);
+        }
+        // Equal versions are decided by the hash, as everywhere.
+        let held = (
+            entry.version(),
+            entry.object().map_or([0; 32], |winner| winner.blake3),
+        );
+        if held >= (put.version, put.blake3) {
+            return Err(NodeError::Newer(held.0));
+        }
+        Ok(false)
+    }
+
+    /// Replaces the metadata of an object that exists.
+    ///
+    /// # Errors
+    /// `NotFound` without an object, `Newer` if its metadata is newer, and as
+    /// for [`Device::put`].
+    pub async fn post(&self, at: &At, version: Version, mut meta: PostMeta) -> Result<ObjectStat, NodeError> {
+        self.condition().admit_data()?;
+        self.check_clock(version)?;
+        let name = NameKey::of(at);
+        let before = self.seen(&name).await?.ok_or(NodeError::NotFound)?;
+        // The hash is of what was asked, so that the same request twice is one.
+        let facts = Facts {
+            delete_at: meta.delete_at,
+            handoff_for: None,
+        };
+        let blake3 = *blake3::hash(&encode(facts, &meta)?).as_bytes();
+        if before.stat.meta_version >= version {
+            let same = before
+                .post
+                .is_some_and(|post| post.version == version && post.tie == tie(&blake3));
+            return if same {
+                Ok(before.stat)
+            } else {
+                Err(NodeError::Newer(before.stat.meta_version))
+            };
+        }
+        if before.post.is_some() && meta.content_type.is_none() {
+            // What an earlier POST set stays, though its record will be dropped.
+            meta.content_type = Some(before.stat.meta.content_type.clone());
+        }
+        let bytes = encode(facts, &meta)?;
+        let head = head(RecordKind::Meta, &name, version, 0, blake3);
+        let record = NewRecord::new(head, bytes, Bytes::new()).map_err(invalid)?;
+        judge(self.write_hot(record).await?, version)?;
+        let mut stat = before.stat;
+        record::merge_post(&mut stat.meta, meta);
+        stat.meta_version = version;
+        Ok(stat)
+    }
+
+    /// Marks an object deleted, whether or not this device has heard of it.
+    ///
+    /// # Errors
+    /// `Newer` if anything newer is here, and as for [`Device::put`]; `Full`
+    /// only when the room for deletions is used up too.
+    pub async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
+        self.condition().admit_delete()?;
+        self.check_clock(version)?;
+        let name = NameKey::of(at);
+        let now = self.now_secs();
+        if let Some(entry) = self.entry(&name).await? {
+            let deleted = entry.winner.as_ref().is_some_and(|w| w.kind == Kind::Tombstone);
+            if deleted && entry.version() == version {
+                return Ok(Deleted { existed: false });
+            }
+            if entry.version() >= version {
+                return Err(NodeError::Newer(entry.version()));
+            }
+        }
+        let meta = encode(
+            Facts::default(),
+            &TombstoneHead {
+                path: path.to_owned(),
+            },
+        )?;
+        let head = head(RecordKind::Tombstone, &name, version, 0, [0; 32]);
+        let record = NewRecord::new(head, meta, Bytes::new()).map_err(invalid)?;
+        let outcome = self.write_hot(record).await?;
+        judge(outcome, version)?;
+        Ok(Deleted {
+            existed: outcome.existed && outcome.expiry.is_none_or(|at| at > now),
+        })
+    }
+}
+
+/// The fixed fields of a record of `name`.
+pub(crate) fn head(kind: RecordKind, name: &NameKey, version: Version, size: u64, blake3: [u8; 32]) -> Head {
+    Head {
+        kind,
+        partition: name.partition().0,
+        key: name.hash().0,
+        version: version.0,
+        size,
+        blake3,
+    }
+}
+
+/// First bytes of a record's hash: decides between equal POSTs.
+pub(crate) fn tie(blake3: &[u8; 32]) -> u64 {
+    blake3
+        .iter()
+        .take(8)
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+/// Encodes metadata within its bound.
+pub(crate) fn encode(facts: Facts, head: &impl serde::Serialize) -> Result<Bytes, NodeError> {
+    let meta = record::encode(facts, head).map_err(|e| NodeError::Invalid(e.to_string()))?;
+    if meta.len() > MAX_OBJECT_META {
+        return Err(NodeError::Invalid(format!("{} bytes of metadata", meta.len())));
+    }
+    Ok(meta.into())
+}
+
+/// From what applying said to the caller's answer.
+pub(crate) fn judge(outcome: Outcome, asked: Version) -> Result<(), NodeError> {
+    match outcome.fate {
+        Fate::Adopted | Fate::Same => Ok(()),
+        Fate::Overtaken => Err(NodeError::Newer(outcome.newest.max(asked))),
+    }
+}
+
+pub(crate) fn invalid(error: impl ToString) -> NodeError {
+    NodeError::Invalid(error.to_string())
+}
+
+/// Checks a body against its checksums and its hash.
+async fn verify(body: &Checked, blake3: [u8; 32]) -> Result<(), NodeError> {
+    let good = move |body: &Checked| body.verify().is_ok() && *blake3::hash(body.data()).as_bytes() == blake3;
+    let fine = if body.len() <= HASH_INLINE {
+        good(body)
+    } else {
+        let body = body.clone();
+        tokio::task::spawn_blocking(move || good(&body))
+            .await
+            .map_err(invalid)?
+    };
+    if fine { Ok(()) } else { Err(NodeError::Garbled) }
+}
+
+/// Whether an entry is an object a reader may see at `now_secs`.
+pub(crate) fn visible(entry: &Entry, now_secs: u64) -> bool {
+    entry.object().is_some() && !entry.expired(now_secs)
+}

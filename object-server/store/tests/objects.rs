@@ -1,0 +1,409 @@
+//! What one device does with objects, operation by operation.
+mod support;
+
+use std::time::Duration;
+
+use support::{Bench, START, at, body, get, get_span, put, request};
+use virga_node::clock::Version;
+use virga_object_wire::checked::{BLOCK, Checked, EXTENT};
+use virga_object_wire::error::NodeError;
+use virga_object_wire::node::{Read, Span};
+use virga_object_wire::object::{Found, PostMeta, PutObject};
+
+#[tokio::test]
+async fn an_object_reads_back_with_its_metadata() {
+    let mut bench = Bench::small();
+    for len in [0, 1, 4096, BLOCK, BLOCK + 1, EXTENT, EXTENT + 1, 3 * EXTENT + 77] {
+        let name = format!("o{len}");
+        let (version, bytes) = (bench.next_version(), body(len, 1));
+        let wanted = request(&name, version, &bytes);
+        put(bench.device(), wanted.clone(), &bytes).await.unwrap();
+        assert_eq!(get(bench.device(), &name).await.unwrap(), Some(bytes), "{len}");
+        let Found::Object(stat) = bench.device().head(&at(&name)).await.unwrap() else {
+            panic!("no head")
+        };
+        assert_eq!(
+            (stat.version, stat.meta_version, stat.size),
+            (version, version, len as u64)
+        );
+        assert_eq!((stat.blake3, stat.meta), (wanted.blake3, wanted.meta));
+    }
+    assert_eq!(bench.device().stats().objects, 8);
+    assert_eq!(bench.device().head(&at("other")).await.unwrap(), Found::Absent);
+}
+
+#[tokio::test]
+async fn any_span_reads_as_that_part_of_the_body() {
+    let mut bench = Bench::small();
+    for len in [200_000, 2 * EXTENT + 1000] {
+        let bytes = body(len, 2);
+        put(bench.device(), request("o", bench.next_version(), &bytes), &bytes)
+            .await
+            .unwrap();
+        let spots = [
+            0,
+            1,
+            BLOCK - 1,
+            BLOCK,
+            BLOCK + 1,
+            EXTENT - 1,
+            EXTENT,
+            EXTENT + 1,
+            len - 1,
+            len,
+            len + 9,
+        ];
+        for start in spots {
+            for end in spots {
+                let span = Span {
+                    start: start as u64,
+                    end: end as u64,
+                };
+                let found = get_span(bench.device(), "o", Some(span)).await.unwrap().unwrap();
+                let (from, to) = (start.min(len), end.min(len).max(start.min(len)));
+                assert_eq!(found, bytes.slice(from..to), "{start}..{end} of {len}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_older_write_is_refused_and_the_same_one_is_accepted_again() {
+    let mut bench = Bench::small();
+    let (old, new) = (bench.next_version(), bench.next_version());
+    let bytes = body(10, 3);
+    put(bench.device(), request("o", new, &bytes), &bytes)
+        .await
+        .unwrap();
+    assert_eq!(
+        put(bench.device(), request("o", new, &bytes), &bytes).await,
+        Ok(())
+    );
+    assert_eq!(
+        put(bench.device(), request("o", old, &bytes), &bytes).await,
+        Err(NodeError::Newer(new))
+    );
+    assert_eq!(
+        bench.device().delete(&at("o"), old, "a/c/o").await,
+        Err(NodeError::Newer(new))
+    );
+    let post = bench.device().post(&at("o"), old, PostMeta::default()).await;
+    assert_eq!(post, Err(NodeError::Newer(new)));
+    assert_eq!(bench.device().stats().objects, 1);
+}
+
+#[tokio::test]
+async fn a_deleted_object_is_gone_and_an_older_put_does_not_bring_it_back() {
+    let mut bench = Bench::small();
+    let bytes = body(10, 3);
+    let (first, late, deleted) = (bench.next_version(), bench.next_version(), bench.next_version());
+    put(bench.device(), request("o", first, &bytes), &bytes)
+        .await
+        .unwrap();
+    assert!(
+        bench
+            .device()
+            .delete(&at("o"), deleted, "a/c/o")
+            .await
+            .unwrap()
+            .existed
+    );
+    assert!(
+        !bench
+            .device()
+            .delete(&at("o"), deleted, "a/c/o")
+            .await
+            .unwrap()
+            .existed
+    );
+    assert_eq!(
+        bench.device().head(&at("o")).await.unwrap(),
+        Found::Deleted(deleted)
+    );
+    assert!(
+        matches!(bench.device().get(&at("o"), None).await.unwrap(), Read::Gone(Some(at)) if at == deleted)
+    );
+    assert_eq!(
+        put(bench.device(), request("o", late, &bytes), &bytes).await,
+        Err(NodeError::Newer(deleted))
+    );
+    let unknown = bench.next_version();
+    assert!(
+        !bench
+            .device()
+            .delete(&at("never"), unknown, "a/c/never")
+            .await
+            .unwrap()
+            .existed
+    );
+    assert_eq!(
+        bench.device().head(&at("never")).await.unwrap(),
+        Found::Deleted(unknown)
+    );
+    assert_eq!(bench.device().stats().objects, 0);
+}
+
+#[tokio::test]
+async fn a_post_replaces_headers_and_keeps_type_and_bytes() {
+    let mut bench = Bench::small();
+    let bytes = body(EXTENT + 5, 4);
+    let version = bench.next_version();
+    put(bench.device(), request("o", version, &bytes), &bytes)
+        .await
+        .unwrap();
+    let header = |value: &str| vec![("x-object-meta-color".to_owned(), value.to_owned())];
+    let typed = PostMeta {
+        content_type: Some("image/png".into()),
+        delete_at: None,
+        headers: header("red"),
+    };
+    let first = bench.next_version();
+    bench.device().post(&at("o"), first, typed.clone()).await.unwrap();
+    let again = bench.device().post(&at("o"), first, typed).await.unwrap();
+    assert_eq!(again.meta_version, first, "the same POST twice is one");
+    let second = bench.next_version();
+    let plain = PostMeta {
+        content_type: None,
+        delete_at: None,
+        headers: header("blue"),
+    };
+    let said = bench
+        .device()
+        .post(&at("o"), second, plain.clone())
+        .await
+        .unwrap();
+    assert_eq!(
+        bench.device().post(&at("o"), second, plain).await,
+        Ok(said.clone())
+    );
+    let Found::Object(stat) = bench.device().head(&at("o")).await.unwrap() else {
+        panic!("no head")
+    };
+    assert_eq!(stat, said);
+    assert_eq!((stat.version, stat.meta_version), (version, second));
+    assert_eq!(stat.meta.headers, header("blue"));
+    assert_eq!(stat.meta.content_type, "image/png", "an earlier POST set it");
+    assert_eq!(get(bench.device(), "o").await.unwrap(), Some(bytes));
+    let missing = bench
+        .device()
+        .post(&at("none"), bench.next_version(), PostMeta::default())
+        .await;
+    assert_eq!(missing, Err(NodeError::NotFound));
+}
+
+#[tokio::test]
+async fn an_expired_object_is_gone_at_once_and_listed_for_deletion() {
+    let mut bench = Bench::small();
+    let bytes = body(10, 5);
+    let version = bench.next_version();
+    let mut wanted = request("o", version, &bytes);
+    wanted.meta.delete_at = Some(START + 100);
+    put(bench.device(), wanted, &bytes).await.unwrap();
+    assert!(bench.device().expired(10).await.unwrap().is_empty());
+    bench.advance(Duration::from_secs(100));
+    assert_eq!(get(bench.device(), "o").await.unwrap(), None);
+    assert_eq!(
+        bench.device().head(&at("o")).await.unwrap(),
+        Found::Deleted(version)
+    );
+    let post = bench
+        .device()
+        .post(&at("o"), bench.next_version(), PostMeta::default())
+        .await;
+    assert_eq!(post, Err(NodeError::NotFound));
+    let expired = bench.device().expired(10).await.unwrap();
+    assert_eq!((expired.len(), expired[0].path.as_str()), (1, "a/c/o"));
+    let tombstone = Version(expired[0].stat.meta_version.0 + 1);
+    let deleted = bench
+        .device()
+        .delete(&expired[0].at, tombstone, &expired[0].path)
+        .await
+        .unwrap();
+    assert!(!deleted.existed, "readers saw it gone already");
+    assert!(bench.device().expired(10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_post_moves_the_expiry() {
+    let mut bench = Bench::small();
+    let bytes = body(10, 5);
+    let mut wanted = request("o", bench.next_version(), &bytes);
+    wanted.meta.delete_at = Some(START + 100);
+    put(bench.device(), wanted, &bytes).await.unwrap();
+    let later = PostMeta {
+        delete_at: Some(START + 200),
+        ..PostMeta::default()
+    };
+    bench
+        .device()
+        .post(&at("o"), bench.next_version(), later)
+        .await
+        .unwrap();
+    bench.advance(Duration::from_secs(150));
+    assert!(get(bench.device(), "o").await.unwrap().is_some());
+    assert!(bench.device().expired(10).await.unwrap().is_empty());
+    let (never, version) = (PostMeta::default(), bench.next_version());
+    bench.device().post(&at("o"), version, never).await.unwrap();
+    bench.advance(Duration::from_secs(1000));
+    assert!(get(bench.device(), "o").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_what_they_claim_are_refused() {
+    let mut bench = Bench::small();
+    let bytes = body(100_000, 6);
+    let version = bench.next_version();
+    let good = request("o", version, &bytes);
+    let wrong_hash = PutObject {
+        blake3: [1; 32],
+        ..good.clone()
+    };
+    let wrong_size = PutObject {
+        size: 5,
+        ..good.clone()
+    };
+    let bad_crc = Checked::unverified(bytes.clone(), vec![0, 0]);
+    let seal = || Checked::seal(bytes.clone());
+    assert_eq!(
+        bench.device().put(&at("o"), wrong_hash, seal()).await,
+        Err(NodeError::Garbled)
+    );
+    let wrong = bench.device().put(&at("o"), wrong_size, seal()).await;
+    assert!(matches!(wrong, Err(NodeError::Invalid(_))));
+    assert_eq!(
+        bench.device().put(&at("o"), good.clone(), bad_crc).await,
+        Err(NodeError::Garbled)
+    );
+    let ahead = Version::at(virga_node::clock::Micros((START + 120) * 1_000_000));
+    let ahead = bench
+        .device()
+        .put(
+            &at("o"),
+            PutObject {
+                version: ahead,
+                ..good
+            },
+            seal(),
+        )
+        .await;
+    assert!(matches!(ahead, Err(NodeError::Ahead(110..=120))), "{ahead:?}");
+    assert_eq!(bench.device().head(&at("o")).await.unwrap(), Found::Absent);
+}
+
+#[tokio::test]
+async fn a_large_object_is_invisible_until_it_is_committed() {
+    let mut bench = Bench::small();
+    let bytes = body(2 * EXTENT + 9, 7);
+    let mut stream = bench.device().begin_put(&at("o")).await.unwrap();
+    for chunk in bytes.chunks(BLOCK * 3) {
+        stream.send(Checked::seal(bytes.slice_ref(chunk))).await.unwrap();
+    }
+    assert_eq!(bench.device().head(&at("o")).await.unwrap(), Found::Absent);
+    let version = bench.next_version();
+    let lie = PutObject {
+        blake3: [9; 32],
+        ..request("o", version, &bytes)
+    };
+    assert_eq!(stream.commit(lie).await, Err(NodeError::Garbled));
+    assert_eq!(bench.device().head(&at("o")).await.unwrap(), Found::Absent);
+    // Meanwhile somebody else writes: the commit is told, and asks again.
+    let other = bench.next_version();
+    put(bench.device(), request("o", other, &body(5, 1)), &body(5, 1))
+        .await
+        .unwrap();
+    let late = stream.commit(request("o", version, &bytes)).await;
+    assert_eq!(late, Err(NodeError::Newer(other)));
+    stream
+        .commit(request("o", bench.next_version(), &bytes))
+        .await
+        .unwrap();
+    assert_eq!(get(bench.device(), "o").await.unwrap(), Some(bytes));
+}
+
+#[tokio::test]
+async fn every_change_owes_a_row_until_it_is_settled() {
+    let mut bench = Bench::small();
+    let bytes = body(10, 8);
+    let all = Version(u64::MAX);
+    put(
+        bench.device(),
+        request("x/1", bench.next_version(), &bytes),
+        &bytes,
+    )
+    .await
+    .unwrap();
+    let deleted = bench.next_version();
+    bench
+        .device()
+        .delete(&at("x/2"), deleted, "a/c/x/2")
+        .await
+        .unwrap();
+    let posted = bench.next_version();
+    bench
+        .device()
+        .post(&at("x/1"), posted, PostMeta::default())
+        .await
+        .unwrap();
+    let mut owed = bench.device().owed(10, all).await.unwrap();
+    owed.sort_by(|a, b| (&a.path, a.settled.version).cmp(&(&b.path, b.settled.version)));
+    let paths: Vec<_> = owed.iter().map(|owed| owed.path.as_str()).collect();
+    assert_eq!(paths, ["a/c/x/1", "a/c/x/1", "a/c/x/2"]);
+    assert_eq!(
+        (owed[1].row.name.as_str(), owed[1].row.meta_version),
+        ("x/1", posted)
+    );
+    assert!(owed[2].row.deleted);
+    assert!(
+        bench.device().owed(10, Version(0)).await.unwrap().is_empty(),
+        "none is that old"
+    );
+    bench
+        .device()
+        .settle(owed.into_iter().map(|owed| owed.settled).collect())
+        .await
+        .unwrap();
+    assert!(bench.device().owed(10, all).await.unwrap().is_empty());
+    bench.restart().await;
+    assert!(bench.device().owed(10, all).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn rows_that_nobody_takes_do_not_hide_the_others() {
+    let mut bench = Bench::small();
+    let bytes = body(10, 8);
+    for n in 0..20 {
+        let name = format!("o{n}");
+        put(
+            bench.device(),
+            request(&name, bench.next_version(), &bytes),
+            &bytes,
+        )
+        .await
+        .unwrap();
+    }
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..8 {
+        for owed in bench.device().owed(3, Version(u64::MAX)).await.unwrap() {
+            seen.insert(owed.path);
+        }
+    }
+    assert_eq!(seen.len(), 20);
+}
+
+#[tokio::test]
+async fn a_record_kept_for_another_device_is_owed_to_it() {
+    let mut bench = Bench::small();
+    let bytes = body(10, 9);
+    let version = bench.next_version();
+    let wanted = PutObject {
+        handoff_for: Some(5),
+        ..request("o", version, &bytes)
+    };
+    put(bench.device(), wanted, &bytes).await.unwrap();
+    bench.kill();
+    let owed = bench.device().owed_pushes(10).unwrap();
+    assert_eq!((owed.len(), owed[0].device, owed[0].version), (1, 5, version));
+    assert_eq!(owed[0].at, at("o"));
+    bench.device().pushed(&owed).unwrap();
+    assert!(bench.device().owed_pushes(10).unwrap().is_empty());
+}
