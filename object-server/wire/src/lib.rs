@@ -5,9 +5,13 @@
 //! speaks the node protocol to a remote one. The proxy, the object server and
 //! the engine below it share these types; HTTP, rings' files and disks are
 //! unknown here.
+mod call;
 pub mod checked;
+pub mod dispatch;
 pub mod error;
 pub mod listing;
 pub mod node;
 pub mod object;
+pub mod remote;
+pub mod table;
 pub mod twin;

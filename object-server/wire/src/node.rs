@@ -46,6 +46,10 @@ pub struct ObjectRead {
 }
 
 /// What a read found.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a read, moved at once; a box would cost every hit"
+)]
 pub enum Read {
     /// The object and its bytes.
     Object(ObjectRead),

@@ -79,6 +79,10 @@ pub struct ObjectStat {
 }
 
 /// What a node knows of a name. A read asks two nodes and believes the newer.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one a probe, moved at once; a box would cost every hit"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Found {
     /// An object.
