@@ -48,3 +48,6 @@ pub struct BatchHeader {
     /// The segment's salt: payload bytes, which strangers choose, cannot pass for a batch without knowing it.
     pub salt: u64,
 }
+
+#[cfg(test)]
+mod tests;

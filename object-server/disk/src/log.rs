@@ -8,7 +8,8 @@
 //! Order of events for a record: queued, copied into a batch, written, synced, applied, answered. There is no
 //! timer on a stream that syncs every batch: the sync in progress is the window in which the next batch gathers.
 
-pub mod committer;
+mod committer;
+mod pages;
 pub mod recovery;
 mod writer;
 
@@ -322,3 +323,6 @@ impl<A: Apply> Drop for SegLog<A> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

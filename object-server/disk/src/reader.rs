@@ -363,3 +363,6 @@ fn fetch(segment: &Segment, at: u64, len: usize, way: &Way) -> io::Result<Option
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

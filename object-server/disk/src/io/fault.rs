@@ -65,6 +65,8 @@ struct File {
     medium: Vec<u8>,
     /// Versions of a page written since the last sync, oldest first.
     unsynced: BTreeMap<usize, Vec<Page>>,
+    /// A write or a sync failed: until its first page is written anew nobody should write or sync it (I4).
+    failed: bool,
 }
 
 struct State {
@@ -76,6 +78,7 @@ struct State {
     /// Counts crashes: handles from before one are dead.
     life: u64,
     syncs: u64,
+    violations: u64,
 }
 
 impl State {
@@ -113,6 +116,7 @@ impl FaultDisk {
             chance: Chance::new(seed),
             life: 0,
             syncs: 0,
+            violations: 0,
         };
         FaultDisk {
             state: Arc::new(Mutex::new(state)),
@@ -144,6 +148,13 @@ impl FaultDisk {
         self.state().syncs
     }
 
+    /// How often a file was written or synced after it had failed, against I4. A crash or kill forgives: the new
+    /// process cannot know.
+    #[must_use]
+    pub fn violations(&self) -> u64 {
+        self.state().violations
+    }
+
     /// Loses power: every page keeps some prefix of its unsynced writes, one of them torn. Handles opened before
     /// fail from now on; planned faults are forgotten.
     pub fn crash(&self, seed: u64) {
@@ -172,6 +183,7 @@ impl FaultDisk {
                 index += 1;
             }
             file.seen.clone_from(&file.medium);
+            file.failed = false;
         }
     }
 
@@ -180,6 +192,7 @@ impl FaultDisk {
         let mut state = self.state();
         state.life += 1;
         state.plan.clear();
+        state.files.values_mut().for_each(|file| file.failed = false);
     }
 
     /// Rots one bit of a file on the medium and in the caches.
@@ -223,7 +236,7 @@ impl Disk for FaultDisk {
         let file = File {
             seen: vec![0; size],
             medium: vec![0; size],
-            unsynced: BTreeMap::new(),
+            ..File::default()
         };
         state.files.insert(name.to_owned(), file);
         Ok(self.seg(name, len, state.life))
@@ -299,17 +312,22 @@ impl Seg for FaultSeg {
 
     fn pwrite(&self, buf: &AlignedBuf, off: u64) -> io::Result<()> {
         let start = usize::try_from(off).map_err(io::Error::other)?;
-        self.with(
-            |state| match state.strikes(&[Fault::ShortWrite, Fault::WriteFull]) {
-                Some(Fault::ShortWrite) => {
-                    let written = state.chance.below(buf.len() / PAGE) * PAGE;
-                    write_pages(file(state, &self.name)?, &buf[..written], start)?;
-                    Err(io::Error::other("injected: the write stopped half way"))
-                }
+        self.with(|state| {
+            let fault = state.strikes(&[Fault::ShortWrite, Fault::WriteFull]);
+            let part = state.chance.below(buf.len() / PAGE) * PAGE;
+            let file = file(state, &self.name)?;
+            file.failed &= start > 0;
+            let violation = file.failed;
+            file.failed |= fault.is_some();
+            let written = match fault {
+                Some(Fault::ShortWrite) => write_pages(file, &buf[..part], start)
+                    .and_then(|()| Err(io::Error::other("injected: the write stopped half way"))),
                 Some(_) => Err(io::ErrorKind::StorageFull.into()),
-                None => write_pages(file(state, &self.name)?, buf, start),
-            },
-        )
+                None => write_pages(file, buf, start),
+            };
+            state.violations += u64::from(violation);
+            written
+        })
     }
 
     fn pread(&self, buf: &mut [u8], off: u64) -> io::Result<()> {
@@ -337,7 +355,24 @@ impl Seg for FaultSeg {
     }
 
     fn pread_direct(&self, buf: &mut AlignedBuf, off: u64) -> io::Result<()> {
-        self.pread(buf, off)
+        self.pread(buf, off)?;
+        // The device knows nothing of pages that a failed sync left clean in the cache only.
+        let start = usize::try_from(off).map_err(io::Error::other)?;
+        self.with(|state| {
+            let file = file(state, &self.name)?;
+            for (index, page) in buf.chunks_mut(PAGE).enumerate() {
+                let at = start + index * PAGE;
+                match file
+                    .unsynced
+                    .get(&(at / PAGE))
+                    .and_then(|versions| versions.last())
+                {
+                    Some(newest) => page.copy_from_slice(&newest[..]),
+                    None => page.copy_from_slice(&file.medium[at..at + PAGE]),
+                }
+            }
+            Ok(())
+        })
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -356,6 +391,9 @@ impl Seg for FaultSeg {
                     file.medium[page * PAGE..][..PAGE].copy_from_slice(&versions[kept - 1][..]);
                 }
             }
+            let violation = file.failed;
+            file.failed |= fails;
+            state.violations += u64::from(violation);
             state.chance = chance;
             if fails {
                 return Err(io::Error::other("injected: the sync failed"));
@@ -392,6 +430,8 @@ mod tests {
             seg.sync().unwrap();
             seg.pwrite(&page(2), 4096).unwrap();
             seg.pwrite(&page(3), 4096).unwrap();
+            // A third page, so that the torn write is sometimes another one.
+            seg.pwrite(&page(4), 8192).unwrap();
             disk.crash(seed);
             assert!(seg.sync().is_err(), "a handle from before the crash is dead");
             assert_eq!(read(&disk, 0), vec![1; PAGE], "seed {seed}");

@@ -1,20 +1,20 @@
 //! Finds the end of a stream at start and replays what the index lacks.
 //!
-//! Segments are read in the order of their first sequence. The hard part is a bad batch: it is a torn tail, and
+//! Segments are read in the order in which they were taken. The hard part is a bad batch: it is a torn tail, and
 //! may be dropped, only if nothing later proves that it was durable (I5); every batch carries `durable_upto` for
 //! that. When a segment failed while running, its last batches were written again to the next segment under the
 //! same sequences: a segment's batches count only below the first sequence of the next.
 
-use std::io;
 use std::sync::Arc;
 
 use crate::batch::decode::{self, Bad};
-use crate::batch::{BatchHeader, MAGIC};
+use crate::batch::{BatchHeader, HEADER_LEN, MAX_BATCH};
 use crate::io::PAGE;
 use crate::io::aligned::AlignedBuf;
 use crate::segment::table::{Segment, Segments};
 use crate::segment::{Locator, Position, Stream};
 
+use super::pages::{Pages, Window};
 use super::writer::Tail;
 use super::{Apply, ApplyError, Damaged, LogRecord, OpenLogError, Start};
 
@@ -51,9 +51,20 @@ pub struct Recovered {
 /// A segment of the stream that holds at least one batch.
 struct Link {
     segment: Arc<Segment>,
-    /// Lowest sequence in it; of a damaged first batch, the lowest still readable.
+    /// Lowest sequence that may count from it: the lowest readable, or that of a later segment if it is lower.
     first: u64,
+    /// Lowest sequence still readable.
+    readable: u64,
     durable_upto: u64,
+}
+
+impl Link {
+    fn pages(&self) -> Pages<'_> {
+        Pages {
+            segment: &self.segment,
+            cached: false,
+        }
+    }
 }
 
 pub(super) fn recover<A: Apply>(
@@ -72,7 +83,7 @@ pub(super) fn recover<A: Apply>(
         },
         expected: None,
         done: Recovered::default(),
-        buf: AlignedBuf::with_capacity(1 << 20),
+        window: Window::default(),
         open: None,
         outcomes: Vec::new(),
     };
@@ -81,11 +92,10 @@ pub(super) fn recover<A: Apply>(
         scan.expected = Some(position.sequence + 1);
         scan.done.sequence = position.sequence;
     }
-    if let Some(link) = links.last() {
-        // A killed process may have written what was never synced: the index must not run ahead of the medium.
-        link.segment.file().sync()?;
-    }
     for (index, link) in links.iter().enumerate().skip(first) {
+        // A killed process may have written what was never synced: the index must not run ahead of the medium.
+        // Reading from the medium behind this also sees through a sync that had failed before.
+        link.segment.file().sync()?;
         let offset = match start {
             Start::After(position) if position.segment == link.segment.id() => u64::from(position.offset),
             _ => PAGE as u64,
@@ -105,24 +115,33 @@ pub(super) fn recover<A: Apply>(
     Ok((Tail { sequence, open }, scan.done))
 }
 
-/// The stream's segments with batches, in sequence order. A segment without any that is the newest is free
+/// The stream's segments with batches, oldest first. A segment without any that is the newest is free
 /// again; an older one without any is left for the owner to release.
 fn chain(segments: &Arc<Segments>, stream: Stream) -> Result<Vec<Link>, OpenLogError> {
     let mut links = Vec::new();
     let mut empty = Vec::new();
+    // By id, so by time: what a failed segment holds of its last group was written again to the next one.
     for segment in segments.all().into_iter().filter(|s| s.stream() == stream) {
-        match next_header(&segment, PAGE as u64, |_| true)? {
+        let pages = Pages {
+            segment: &segment,
+            cached: false,
+        };
+        match pages.next_header(PAGE as u64, |_| true)? {
             Some((_, header)) => {
                 links.push(Link {
                     segment,
                     first: header.sequence,
+                    readable: header.sequence,
                     durable_upto: header.durable_upto,
                 });
             }
             None => empty.push(segment.id()),
         }
     }
-    links.sort_by_key(|link| (link.first, link.segment.id()));
+    // The rewritten group may start before what is still readable in the failed segment.
+    for index in (1..links.len()).rev() {
+        links[index - 1].first = links[index - 1].first.min(links[index].first);
+    }
     let newest = links.iter().map(|link| link.segment.id()).max().unwrap_or(0);
     for id in empty.into_iter().filter(|id| *id > newest) {
         segments.release(id)?;
@@ -141,57 +160,6 @@ fn first_link(links: &[Link], start: Start) -> usize {
     }
 }
 
-/// First page from `from` on that is a batch header of this segment and pleases `wanted`.
-fn next_header(
-    segment: &Segment,
-    from: u64,
-    wanted: impl Fn(&BatchHeader) -> bool,
-) -> io::Result<Option<(u64, BatchHeader)>> {
-    let expect = segment.expect();
-    // The first page alone is nearly always enough; only then read on in large pieces.
-    let mut piece = vec![0; PAGE];
-    let mut at = from;
-    while at + PAGE as u64 <= segment.size() {
-        let left = usize::try_from(segment.size() - at).unwrap_or(usize::MAX);
-        piece.truncate(left / PAGE * PAGE);
-        segment.file().pread(&mut piece, at)?;
-        for (index, page) in piece.chunks_exact(PAGE).enumerate() {
-            if let Ok(header) = decode::header(page)
-                && header.segment == expect.segment
-                && header.salt == expect.salt
-                && wanted(&header)
-            {
-                return Ok(Some((at + (index * PAGE) as u64, header)));
-            }
-        }
-        at += piece.len() as u64;
-        piece.resize(1 << 20, 0);
-    }
-    Ok(None)
-}
-
-/// True if no page from `from` on could ever be taken for a batch of this segment, not even with bits rotten:
-/// only then may the stream go on in it.
-fn rest_is_foreign(segment: &Segment, from: u64) -> io::Result<bool> {
-    let mut piece = vec![0; 1 << 20];
-    let mut at = from;
-    while at + PAGE as u64 <= segment.size() {
-        let left = usize::try_from(segment.size() - at).unwrap_or(usize::MAX);
-        piece.truncate(left / PAGE * PAGE);
-        segment.file().pread(&mut piece, at)?;
-        let ours = |page: &[u8]| {
-            page[0..4] == MAGIC.to_le_bytes()
-                && (page[8..16] == segment.id().to_le_bytes()
-                    || page[56..64] == segment.expect().salt.to_le_bytes())
-        };
-        if piece.chunks_exact(PAGE).any(ours) {
-            return Ok(false);
-        }
-        at += piece.len() as u64;
-    }
-    Ok(true)
-}
-
 struct Scan<'a, A: Apply> {
     apply: &'a mut A,
     /// Batches up to this sequence are applied already.
@@ -199,7 +167,7 @@ struct Scan<'a, A: Apply> {
     /// Sequence that must come next, once one is known.
     expected: Option<u64>,
     done: Recovered,
-    buf: AlignedBuf,
+    window: Window,
     open: Option<(Arc<Segment>, u64)>,
     outcomes: Vec<A::Outcome>,
 }
@@ -238,7 +206,11 @@ impl<A: Apply> Scan<'_, A> {
             }
         }
         if next.is_none() {
-            let foreign = rest_is_foreign(&link.segment, at)?;
+            let foreign = Pages {
+                segment: &link.segment,
+                cached: true,
+            }
+            .rest_is_foreign(at)?;
             self.done.torn = !foreign;
             if foreign && at < link.segment.size() {
                 self.open = Some((Arc::clone(&link.segment), at));
@@ -267,10 +239,15 @@ impl<A: Apply> Scan<'_, A> {
 
     /// Reads, verifies and applies the batch at `at`.
     fn look(&mut self, link: &Link, at: u64, limit: u64) -> Result<At, OpenLogError> {
+        let mut window = std::mem::take(&mut self.window);
+        let verdict = self.judge(link, at, limit, &mut window);
+        self.window = window;
+        verdict
+    }
+
+    fn judge(&mut self, link: &Link, at: u64, limit: u64, window: &mut Window) -> Result<At, OpenLogError> {
         let segment = &link.segment;
-        self.buf.set_len(PAGE);
-        segment.file().pread(&mut self.buf, at)?;
-        let Ok(header) = decode::header(&self.buf) else {
+        let Ok(header) = decode::header(window.read(link.pages(), at, PAGE)?) else {
             return Ok(At::Lost);
         };
         let expect = segment.expect();
@@ -288,13 +265,7 @@ impl<A: Apply> Scan<'_, A> {
             return Ok(At::Broken(header));
         }
         let bytes = usize::try_from(header.length).unwrap_or(usize::MAX);
-        if self.buf.capacity() < bytes {
-            self.buf = AlignedBuf::with_capacity(bytes);
-        }
-        self.buf.set_len(bytes);
-        segment.file().pread(&mut self.buf, at)?;
-        let buf = std::mem::replace(&mut self.buf, AlignedBuf::with_capacity(0));
-        let verdict = match decode::decode(&buf, expect) {
+        match decode::decode(window.read(link.pages(), at, bytes)?, expect) {
             Ok(batch) => {
                 let records: Vec<_> = batch
                     .records()
@@ -308,9 +279,7 @@ impl<A: Apply> Scan<'_, A> {
                 kind,
             })),
             Err(_) => Ok(At::Broken(header)),
-        };
-        self.buf = buf;
-        verdict
+        }
     }
 
     fn apply(
@@ -350,11 +319,11 @@ impl<A: Apply> Scan<'_, A> {
         header: Option<BatchHeader>,
     ) -> Result<Option<u64>, OpenLogError> {
         let sequence = header.map_or_else(
-            || self.expected.unwrap_or(link.first.saturating_sub(1)),
+            || self.expected.unwrap_or(link.readable.saturating_sub(1)),
             |h| h.sequence,
         );
         let proves = |later: &BatchHeader| later.sequence > sequence && later.durable_upto >= sequence;
-        let here = next_header(&link.segment, at + PAGE as u64, proves)?;
+        let here = link.pages().next_header(at + PAGE as u64, proves)?;
         let elsewhere = next.is_some_and(|next| next.first > sequence && next.durable_upto >= sequence);
         if here.is_none() && !elsewhere {
             return Ok(None);
@@ -362,9 +331,10 @@ impl<A: Apply> Scan<'_, A> {
         let behind = match header {
             // The length is under the header's CRC, so the next batch starts right behind.
             Some(header) => Some((at + u64::from(header.length)).min(link.segment.size())),
-            None => {
-                next_header(&link.segment, at + PAGE as u64, |later| later.sequence > sequence)?.map(|f| f.0)
-            }
+            None => link
+                .pages()
+                .next_header(at + PAGE as u64, |later| later.sequence > sequence)?
+                .map(|f| f.0),
         };
         let resume = behind.unwrap_or(link.segment.size());
         tracing::error!(
@@ -374,41 +344,32 @@ impl<A: Apply> Scan<'_, A> {
             "a durable batch is damaged"
         );
         match header {
-            Some(header) => self.salvage(&link.segment, at, &header)?,
+            Some(header) => self.salvage(link, at, &header)?,
             None => {
-                let head = self.read(&link.segment, at, resume.min(at + crate::batch::MAX_BATCH as u64))?;
-                self.report(
-                    Damaged {
-                        segment: link.segment.id(),
-                        offset: at,
-                        bytes: &head,
-                        head: None,
-                    },
-                    sequence,
-                );
-                self.buf = head;
+                let end = resume.min(at + MAX_BATCH as u64);
+                let mut buf = AlignedBuf::zeroed(usize::try_from(end - at).unwrap_or(PAGE));
+                link.pages().read(&mut buf, at)?;
+                let piece = Damaged {
+                    segment: link.segment.id(),
+                    offset: at,
+                    bytes: &buf,
+                    head: None,
+                };
+                self.report(piece, sequence);
                 self.expected = None;
             }
         }
         Ok(Some(resume))
     }
 
-    fn read(&mut self, segment: &Segment, from: u64, to: u64) -> io::Result<AlignedBuf> {
-        let len = usize::try_from(to.min(segment.size()) - from).unwrap_or(0);
-        let mut buf = std::mem::replace(&mut self.buf, AlignedBuf::with_capacity(0));
-        if buf.capacity() < len {
-            buf = AlignedBuf::with_capacity(len);
-        }
-        buf.set_len(len);
-        segment.file().pread(&mut buf, from)?;
-        Ok(buf)
-    }
-
     /// Applies the readable records of a damaged batch and reports the others.
-    fn salvage(&mut self, segment: &Segment, at: u64, header: &BatchHeader) -> Result<(), OpenLogError> {
-        let buf = self.read(segment, at, at + u64::from(header.length))?;
+    fn salvage(&mut self, link: &Link, at: u64, header: &BatchHeader) -> Result<(), OpenLogError> {
+        let segment = &link.segment;
+        let length = u64::from(header.length).min(segment.size() - at);
+        let mut buf = AlignedBuf::zeroed(usize::try_from(length).unwrap_or(PAGE));
+        link.pages().read(&mut buf, at)?;
         let mut records = Vec::new();
-        let mut rest = crate::batch::HEADER_LEN;
+        let mut rest = HEADER_LEN;
         let mut layout = false;
         for found in decode::salvage(header, &buf) {
             match found {
@@ -448,9 +409,7 @@ impl<A: Apply> Scan<'_, A> {
             };
             self.report(piece, header.sequence);
         }
-        let applied = self.apply(header, &records, segment.id(), at);
-        self.buf = buf;
-        applied
+        self.apply(header, &records, segment.id(), at)
     }
 
     fn report(&mut self, piece: Damaged<'_>, sequence: u64) {

@@ -1,0 +1,275 @@
+//! The codec: what goes in comes out, nothing damaged comes out, and version 1 stays version 1.
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::decode::{Bad, Expect, decode, descriptor, header, salvage};
+use super::encode::{BatchSize, encode};
+use super::record::{BadRecord, Head, Kind, NewRecord, Payload};
+use super::*;
+use crate::io::PAGE;
+use crate::io::aligned::AlignedBuf;
+
+const EXPECT: Expect = Expect {
+    segment: 7,
+    salt: 0x5a17,
+};
+
+fn batch_header() -> BatchHeader {
+    BatchHeader {
+        segment: 7,
+        sequence: 12,
+        durable_upto: 11,
+        length: 0,
+        records: 0,
+        hlc: 99,
+        stream: 1,
+        last: false,
+        salt: 0x5a17,
+    }
+}
+
+fn head(kind: Kind, seed: u8) -> Head {
+    Head {
+        kind,
+        partition: u32::from(seed) * 1000,
+        key: [seed; 16],
+        version: u64::from(seed) << 40,
+        size: u64::from(seed),
+        blake3: [seed ^ 0xff; 32],
+    }
+}
+
+fn encoded(records: &[NewRecord]) -> AlignedBuf {
+    let mut out = AlignedBuf::with_capacity(PAGE);
+    let mut spots = Vec::new();
+    let header = encode(batch_header(), records.iter(), &mut out, &mut spots);
+    assert_eq!(header.length as usize, out.len());
+    assert_eq!(spots.len(), records.len());
+    out
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    (1_u8..=10).prop_map(|n| Kind::from_number(n).unwrap())
+}
+
+fn new_records() -> impl Strategy<Value = Vec<NewRecord>> {
+    let record = (
+        kinds(),
+        any::<u8>(),
+        vec(any::<u8>(), 0..300),
+        0_usize..200_000,
+        1_usize..70_000,
+    );
+    let record = record.prop_map(|(kind, seed, meta, len, piece)| {
+        let payload: Vec<u8> = (0..len).map(|i| (i as u8).wrapping_mul(31) ^ seed).collect();
+        let payload = Bytes::from(payload);
+        let pieces: Vec<Bytes> = (0..len)
+            .step_by(piece)
+            .map(|at| payload.slice(at..(at + piece).min(len)))
+            .collect();
+        NewRecord::new(head(kind, seed), Bytes::from(meta), pieces).unwrap()
+    });
+    vec(record, 1..12)
+}
+
+fn joined(payload: &Payload) -> Vec<u8> {
+    payload.pieces().flat_map(|p| p.to_vec()).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_encoded_is_decoded(records in new_records()) {
+        let mut bytes = encoded(&records).to_vec();
+        bytes.extend_from_slice(&[0xaa; 100]);
+        let batch = decode(&bytes, EXPECT).unwrap();
+        prop_assert_eq!(batch.header.records as usize, records.len());
+        prop_assert_eq!(BatchHeader { length: 0, records: 0, ..batch.header }, batch_header());
+        let found: Vec<_> = batch.records().collect();
+        prop_assert_eq!(found.len(), records.len());
+        for (found, record) in found.iter().zip(&records) {
+            prop_assert_eq!(&found.record.head, record.head());
+            prop_assert_eq!(found.record.meta, &record.meta()[..]);
+            prop_assert_eq!(found.payload, &joined(record.payload())[..]);
+            prop_assert!(found.record.crcs().eq(record.crcs()));
+            prop_assert_eq!(found.record.span(), record.span());
+            let at = found.offset + found.record.descriptor_len;
+            prop_assert!(record.head().kind.aligned() || found.record.payload_offset as usize == at);
+            prop_assert!(!record.head().kind.aligned() || found.record.payload_offset as usize % PAGE == 0);
+        }
+        let again = salvage(&batch.header, batch.bytes()).map(|f| f.unwrap().offset).collect::<Vec<_>>();
+        prop_assert_eq!(again, found.iter().map(|f| f.offset).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn any_flipped_bit_is_noticed(records in new_records(), places in vec((any::<prop::sample::Index>(), 0_u8..8), 64)) {
+        let mut bytes = encoded(&records).to_vec();
+        for (place, bit) in places {
+            let at = place.index(bytes.len());
+            bytes[at] ^= 1_u8 << bit;
+            prop_assert!(decode(&bytes, EXPECT).is_err(), "byte {} bit {}", at, bit);
+            bytes[at] ^= 1_u8 << bit;
+        }
+        prop_assert!(decode(&bytes, EXPECT).is_ok());
+    }
+
+    #[test]
+    fn a_batch_cut_anywhere_is_refused(records in new_records(), cut in any::<prop::sample::Index>()) {
+        let bytes = encoded(&records);
+        let cut = cut.index(bytes.len());
+        prop_assert!(decode(&bytes[..cut], EXPECT).is_err());
+    }
+}
+
+/// The body of the fuzz target `batch`: any bytes, and the same bytes with their CRCs made right so that the
+/// checks behind the CRCs are reached.
+fn chew(data: &[u8]) {
+    let mut data = data.to_vec();
+    for repaired in [false, true] {
+        if repaired && data.len() >= HEADER_LEN {
+            data[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+            let crc = crc32fast::hash(&data[8..HEADER_LEN]);
+            data[4..8].copy_from_slice(&crc.to_le_bytes());
+        }
+        let _ = descriptor(&data);
+        let Ok(header) = header(&data) else { continue };
+        let expect = Expect {
+            segment: header.segment,
+            salt: header.salt,
+        };
+        for found in salvage(&header, &data).flatten() {
+            assert!(found.payload.len() <= MAX_PAYLOAD && found.record.meta.len() <= MAX_META);
+        }
+        if let Ok(batch) = decode(&data, expect) {
+            assert_eq!(batch.records().count(), batch.header.records as usize);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_upset_the_decoder(data in vec(any::<u8>(), 0..9000)) {
+        chew(&data);
+    }
+
+    #[test]
+    fn no_damage_to_a_batch_upsets_the_decoder(
+        records in new_records(),
+        edits in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut data = encoded(&records).to_vec();
+        for (place, byte) in edits {
+            let at = place.index(data.len().min(600));
+            data[at] = byte;
+        }
+        chew(&data);
+    }
+}
+
+#[test]
+fn a_batch_of_another_segment_or_of_an_earlier_life_is_a_stranger() {
+    let bytes = encoded(&[NewRecord::new(head(Kind::Tombstone, 1), Bytes::new(), Bytes::new()).unwrap()]);
+    assert!(decode(&bytes, EXPECT).is_ok());
+    assert_eq!(
+        decode(&bytes, Expect { segment: 8, ..EXPECT }).unwrap_err(),
+        Bad::Stranger
+    );
+    assert_eq!(
+        decode(&bytes, Expect { salt: 1, ..EXPECT }).unwrap_err(),
+        Bad::Stranger
+    );
+}
+
+#[test]
+fn an_unknown_kind_under_a_good_crc_is_told_apart_from_damage() {
+    let mut bytes =
+        encoded(&[NewRecord::new(head(Kind::Object, 1), Bytes::new(), Bytes::from_static(b"x")).unwrap()]);
+    let descriptor = HEADER_LEN..HEADER_LEN + 100;
+    bytes[descriptor.start + 8] = 11;
+    assert_eq!(decode(&bytes, EXPECT).unwrap_err(), Bad::Descriptor(HEADER_LEN));
+    let crc = crc32fast::hash(&bytes[descriptor.start + 4..descriptor.end]);
+    bytes[descriptor.start..descriptor.start + 4].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(decode(&bytes, EXPECT).unwrap_err(), Bad::Newer(11));
+}
+
+#[test]
+fn a_record_that_passes_its_bounds_is_refused_before_it_is_queued() {
+    let head = head(Kind::Extent, 1);
+    let long = Bytes::from(vec![0; MAX_PAYLOAD + 1]);
+    assert_eq!(
+        NewRecord::new(head, Bytes::new(), long.clone()).unwrap_err(),
+        BadRecord::PayloadTooLong(MAX_PAYLOAD + 1)
+    );
+    assert_eq!(
+        NewRecord::new(head, long, Bytes::new()).unwrap_err(),
+        BadRecord::MetaTooLong(MAX_META + 1)
+    );
+    let two = Bytes::from(vec![0; CRC_BLOCK + 1]);
+    let refused = NewRecord::with_crcs(head, Bytes::new(), two, [1]).unwrap_err();
+    assert_eq!(refused, BadRecord::CrcCount { given: 1, needed: 2 });
+}
+
+#[test]
+fn the_size_counted_while_choosing_is_the_size_written() {
+    let mut size = BatchSize::default();
+    let mut records = Vec::new();
+    for (index, len) in [0, 1, 4096, 65_536, 65_537, 3 * 4096].into_iter().enumerate() {
+        for kind in [Kind::Object, Kind::Write] {
+            let payload = Bytes::from(vec![3; len]);
+            let record =
+                NewRecord::new(head(kind, index as u8), Bytes::from(vec![9; index]), payload).unwrap();
+            size = size.with(&record);
+            records.push(record);
+            assert_eq!(encoded(&records).len(), size.bytes());
+            assert_eq!(records.len(), size.records());
+        }
+    }
+    assert!(decode(&encoded(&records), EXPECT).is_ok());
+}
+
+/// The golden file of format version 1: every kind, an aligned payload, several CRC blocks, padding.
+fn golden() -> AlignedBuf {
+    let records: Vec<NewRecord> = (1..=10)
+        .map(|n| {
+            let kind = Kind::from_number(n).unwrap();
+            let len = match kind {
+                Kind::Object => 4096,
+                Kind::Extent => 70_000,
+                Kind::Write => 8192,
+                Kind::Commit | Kind::Meta | Kind::Tombstone | Kind::Confirm | Kind::Trim => 0,
+                Kind::Fragment | Kind::Volume => 3,
+            };
+            let payload: Vec<u8> = (0..len).map(|i: usize| (i / 7) as u8 ^ n).collect();
+            let meta = Bytes::from(vec![n; usize::from(n)]);
+            NewRecord::new(head(kind, n), meta, Bytes::from(payload)).unwrap()
+        })
+        .collect();
+    encoded(&records)
+}
+
+#[test]
+fn version_1_bytes_never_change() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/batch-v1.bin");
+    let bytes = golden();
+    if std::env::var_os("VIRGA_WRITE_GOLDEN").is_some() {
+        std::fs::write(path, &bytes[..]).unwrap();
+    }
+    let kept = std::fs::read(path).unwrap();
+    assert!(
+        kept == bytes[..],
+        "the encoder no longer writes version 1; a new layout needs a new version"
+    );
+    let batch = decode(&kept, EXPECT).unwrap();
+    assert_eq!(
+        batch
+            .records()
+            .map(|f| f.record.head.kind as u8)
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    );
+}

@@ -1,0 +1,114 @@
+//! Looks for batch headers in the pages of a segment, for [`super::recovery`].
+
+use std::io;
+
+use crate::batch::decode;
+use crate::batch::{BatchHeader, MAGIC};
+use crate::io::PAGE;
+use crate::io::aligned::AlignedBuf;
+use crate::segment::table::Segment;
+
+/// Pages are searched in pieces of this many bytes.
+const PIECE: usize = 1 << 20;
+
+/// The pages of a segment.
+#[derive(Clone, Copy)]
+pub(super) struct Pages<'a> {
+    /// The segment.
+    pub segment: &'a Segment,
+    /// Read what the page cache shows instead of what the medium holds. After a failed sync the two differ.
+    pub cached: bool,
+}
+
+/// A piece of a segment in memory, so that small batches do not cost a read each.
+#[derive(Default)]
+pub(super) struct Window {
+    buf: Option<AlignedBuf>,
+    segment: u64,
+    start: u64,
+}
+
+impl Window {
+    /// The bytes of the segment from `at` (a multiple of the page) on, at least `len` of them if it has so many.
+    pub fn read(&mut self, pages: Pages<'_>, at: u64, len: usize) -> io::Result<&[u8]> {
+        let left =
+            usize::try_from(pages.segment.size().saturating_sub(at)).unwrap_or(usize::MAX) / PAGE * PAGE;
+        let wanted = len.min(left);
+        let have = self.buf.as_ref().map_or(0, |buf| buf.len());
+        let inside = usize::try_from(at.wrapping_sub(self.start)).unwrap_or(usize::MAX);
+        if self.segment != pages.segment.id() || inside.saturating_add(wanted) > have || wanted == 0 {
+            let mut buf = self
+                .buf
+                .take()
+                .unwrap_or_else(|| AlignedBuf::with_capacity(PIECE));
+            let piece = wanted.max(PIECE.min(left));
+            if buf.capacity() < piece {
+                buf = AlignedBuf::with_capacity(piece);
+            }
+            buf.set_len(piece);
+            pages.read(&mut buf, at)?;
+            (self.segment, self.start) = (pages.segment.id(), at);
+            return Ok(self.buf.insert(buf));
+        }
+        Ok(self.buf.as_deref().map_or(&[][..], |buf| &buf[inside..]))
+    }
+}
+
+impl Pages<'_> {
+    /// Fills `buf` from `at`, a multiple of the page.
+    pub fn read(&self, buf: &mut AlignedBuf, at: u64) -> io::Result<()> {
+        if self.cached {
+            self.segment.file().pread(buf, at)
+        } else {
+            self.segment.file().pread_direct(buf, at)
+        }
+    }
+
+    /// First page from `from` on that is a batch header of this segment and pleases `wanted`.
+    pub fn next_header(
+        &self,
+        from: u64,
+        wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> io::Result<Option<(u64, BatchHeader)>> {
+        let expect = self.segment.expect();
+        self.find(from, |page| {
+            let header = decode::header(page).ok()?;
+            (header.segment == expect.segment && header.salt == expect.salt && wanted(&header))
+                .then_some(header)
+        })
+    }
+
+    /// True if no page from `from` on could ever be taken for a batch of this segment, not even with bits
+    /// rotten: only then may the stream go on in it.
+    pub fn rest_is_foreign(&self, from: u64) -> io::Result<bool> {
+        let (id, salt) = (
+            self.segment.id().to_le_bytes(),
+            self.segment.expect().salt.to_le_bytes(),
+        );
+        let ours = |page: &[u8]| {
+            (page[0..4] == MAGIC.to_le_bytes() && (page[8..16] == id || page[56..64] == salt)).then_some(())
+        };
+        Ok(self.find(from, ours)?.is_none())
+    }
+
+    fn find<T>(&self, from: u64, look: impl Fn(&[u8]) -> Option<T>) -> io::Result<Option<(u64, T)>> {
+        // The first page alone is nearly always enough; only then read on in large pieces.
+        let mut piece = AlignedBuf::zeroed(PAGE);
+        let mut at = from;
+        while at + PAGE as u64 <= self.segment.size() {
+            let left = usize::try_from(self.segment.size() - at).unwrap_or(usize::MAX);
+            piece.set_len(piece.len().min(left / PAGE * PAGE));
+            self.read(&mut piece, at)?;
+            for (index, page) in piece.chunks_exact(PAGE).enumerate() {
+                if let Some(found) = look(page) {
+                    return Ok(Some((at + (index * PAGE) as u64, found)));
+                }
+            }
+            at += piece.len() as u64;
+            if piece.capacity() < PIECE {
+                piece = AlignedBuf::zeroed(PIECE);
+            }
+        }
+        Ok(None)
+    }
+}
