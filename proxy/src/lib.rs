@@ -1,2 +1,4 @@
 //! The door for objects: the Swift dialect over one core of placement, quorums and manifests.
 pub mod core;
+pub mod server;
+pub mod swift;

@@ -1,0 +1,275 @@
+//! The HTTP door of the object store: connections in, answers out.
+//!
+//! One hyper connection task per client, bounded in number, in the size and
+//! time of heads and in the idle time of bodies; drained when the daemon
+//! stops. What a request means is decided by [`crate::swift`].
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Request, StatusCode, Version as HttpVersion};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use virga_identity_api::verify::{Directory, TokenVerifier};
+use virga_node::clock::Clock;
+use virga_node::task::Tasks;
+
+use crate::core::Core;
+use crate::swift::body::{Answer, full};
+use crate::swift::config::Config as SwiftConfig;
+use crate::swift::fault::title;
+use crate::swift::transaction;
+use crate::swift::upload::UploadBounds;
+use crate::swift::{Swift, SwiftParts};
+
+/// Settings of the door.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Most connections at once; further ones wait to be accepted.
+    pub max_connections: usize,
+    /// Seconds a client may take for a request's head, and may idle between requests.
+    pub header_timeout: u64,
+    /// Seconds a client may take for the next bytes of a body.
+    pub client_timeout: u64,
+    /// Bytes of a request's head in all; also the read buffer of a connection.
+    pub max_head_size: usize,
+    /// Headers of a request.
+    pub max_header_count: usize,
+    /// Seconds that requests in flight get when the daemon stops.
+    pub drain_timeout: u64,
+    /// Bytes that are still read of a body nobody wants, so that the client
+    /// sees the answer and not a broken connection.
+    pub linger_bytes: u64,
+    /// The Swift API.
+    pub swift: SwiftConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 8192,
+            header_timeout: 60,
+            client_timeout: 60,
+            max_head_size: 256 * 1024,
+            max_header_count: 512,
+            drain_timeout: 10,
+            linger_bytes: 16 * 1024 * 1024,
+            swift: SwiftConfig::default(),
+        }
+    }
+}
+
+/// Writes the metrics of the process in Prometheus' text format.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the door is made of.
+pub struct Parts {
+    /// Where clients come in.
+    pub listener: TcpListener,
+    /// Where objects are.
+    pub core: Core,
+    /// From tokens to callers.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// From ids to names.
+    pub directory: Arc<dyn Directory>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where connections run; their stop is the door's.
+    pub tasks: Tasks,
+    /// What `/metrics` answers; `None`: there is no such path.
+    pub metrics: Option<RenderMetrics>,
+}
+
+/// Why the door does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting makes no sense.
+    #[error("object store settings: {0}")]
+    Config(String),
+}
+
+/// A door that is open: shared by all connections.
+struct Door {
+    swift: Swift,
+    clock: Arc<dyn Clock>,
+    suffix: String,
+    metrics: Option<RenderMetrics>,
+    http: http1::Builder,
+    drain: Duration,
+}
+
+/// Serves until the tasks are told to stop, then drains.
+///
+/// # Errors
+/// [`RunError`] before the first connection; never later.
+pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
+    config.swift.check().map_err(RunError::Config)?;
+    if config.max_connections == 0 || config.max_head_size < 16 * 1024 {
+        return Err(RunError::Config(
+            "max_connections must be positive, max_head_size at least 16 KiB".into(),
+        ));
+    }
+    let room = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
+    let stop = parts.tasks.stopping();
+    let (tasks, listener) = (parts.tasks.clone(), parts.listener);
+    let door = Arc::new(Door {
+        http: http_settings(&config),
+        suffix: config.swift.trans_id_suffix.clone(),
+        metrics: parts.metrics,
+        clock: parts.clock.clone(),
+        drain: Duration::from_secs(config.drain_timeout),
+        swift: Swift::new(SwiftParts {
+            core: parts.core,
+            config: config.swift,
+            verifier: parts.verifier,
+            directory: parts.directory,
+            clock: parts.clock,
+            tasks: parts.tasks,
+            uploads: UploadBounds {
+                idle: Duration::from_secs(config.client_timeout),
+                linger_bytes: config.linger_bytes,
+                linger_time: Duration::from_secs(config.client_timeout.min(10)),
+            },
+        }),
+    });
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        let Some((stream, peer, permit)) = accepted else {
+            break;
+        };
+        tasks.spawn(connection(door.clone(), stream, peer, permit, stop.clone()));
+    }
+    drop(listener);
+    // All permits are back when the last connection has ended.
+    let all = u32::try_from(config.max_connections).unwrap_or(u32::MAX);
+    if tokio::time::timeout(door.drain, room.acquire_many(all))
+        .await
+        .is_err()
+    {
+        tracing::warn!("connections were cut at the end of the drain");
+    }
+    Ok(())
+}
+
+fn http_settings(config: &Config) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(config.header_timeout))
+        .max_buf_size(config.max_head_size)
+        .max_headers(config.max_header_count)
+        .title_case_headers(true)
+        .keep_alive(true);
+    http
+}
+
+/// The next connection, once there is room. `None` when the room is closed.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = room.clone().acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return Some((stream, peer, permit)),
+            Err(error) => {
+                // Out of descriptors, most likely: others must end first.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn connection(
+    door: Arc<Door>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    stop: tokio_util::sync::CancellationToken,
+) {
+    let _permit = permit;
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let service = {
+        let door = door.clone();
+        service_fn(move |request| {
+            let door = door.clone();
+            async move { Ok::<_, Infallible>(door.answer(request, peer.ip()).await) }
+        })
+    };
+    let mut serving = std::pin::pin!(door.http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            match tokio::time::timeout(door.drain, serving).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection ended early");
+    }
+}
+
+impl Door {
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+        let keep_alive = asks_keep_alive(&request);
+        let extra = request
+            .headers()
+            .get("x-trans-id-extra")
+            .and_then(|value| value.to_str().ok());
+        let id = transaction::new_id(self.clock.now(), &self.suffix, extra);
+        let span =
+            tracing::debug_span!("request", id, method = %request.method(), path = request.uri().path());
+        let mut answer = match (&self.metrics, request.uri().path()) {
+            (Some(render), "/metrics") => metrics(render),
+            _ => tracing::Instrument::instrument(self.swift.handle(request, peer), span).await,
+        };
+        let status = answer.status();
+        if matches!(status.as_u16(), 413 | 416 | 499 | 500) {
+            answer
+                .extensions_mut()
+                .insert(hyper::ext::ReasonPhrase::from_static(title(status).as_bytes()));
+        }
+        let headers = answer.headers_mut();
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            headers.insert(HeaderName::from_static("x-openstack-request-id"), value.clone());
+            headers.insert(HeaderName::from_static("x-trans-id"), value);
+        }
+        if status == StatusCode::LENGTH_REQUIRED || status == StatusCode::NOT_IMPLEMENTED {
+            // Where the body ends is unknown: what follows cannot be a request.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        } else if keep_alive {
+            headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+        }
+        answer
+    }
+}
+
+/// Whether the client names what HTTP/1.1 does anyway: some want it named back.
+fn asks_keep_alive(request: &Request<Incoming>) -> bool {
+    let asked = request.headers().get(CONNECTION);
+    request.version() == HttpVersion::HTTP_11
+        && asked.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"keep-alive"))
+}
+
+fn metrics(render: &RenderMetrics) -> Answer {
+    let mut answer = Answer::new(full(render()));
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, text);
+    answer
+}

@@ -1,0 +1,190 @@
+//! Requests about whole accounts.
+use http::header::{ACCEPT_RANGES, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
+use http::{Method, StatusCode};
+use virga_node::clock::Version;
+use virga_object_wire::listing::AccountInfo;
+
+use super::accept::{Format, listing_format};
+use super::access::Verdict;
+use super::body::{Answer, empty, full};
+use super::config::Config;
+use super::fault::Fault;
+use super::headers::{self, Level};
+use super::target::Target;
+use super::upload::Upload;
+use super::{Ctx, bulk, cors, done, drop_owner_headers, listing, not_allowed, put_number, timestamp};
+use crate::core::{AccountName, ListError, PostMetaError};
+
+/// Answers a request about an account.
+pub async fn handle(ctx: Ctx, name: AccountName, upload: Upload) -> Result<Answer, Fault> {
+    let bulk = ctx.query.has("bulk-delete");
+    match ctx.method {
+        Method::OPTIONS => Ok(cors::account_options(&ctx, &Target::Account(name))),
+        Method::POST | Method::DELETE if bulk => bulk::delete(ctx, name, upload).await,
+        Method::GET => get(&ctx, &name).await,
+        Method::HEAD => head(&ctx, &name).await,
+        Method::POST => post(&ctx, &name).await,
+        Method::PUT => put(&ctx, &name).await,
+        Method::DELETE => delete(&ctx, &name).await,
+        _ => Err(not_allowed(&ctx.swift.methods(&Target::Account(name)))),
+    }
+}
+
+fn check_name(ctx: &Ctx, name: &AccountName) -> Result<(), Fault> {
+    let (length, most) = (name.as_str().len(), ctx.config().limits.max_account_name_length);
+    match length > most {
+        true => {
+            let says = format!("Account name length of {length} longer than {most}");
+            Err(Fault::html(StatusCode::BAD_REQUEST, says))
+        }
+        false => Ok(()),
+    }
+}
+
+/// An account that nobody has used yet looks like an empty one, if it comes
+/// to be by its first use.
+fn or_empty(ctx: &Ctx, name: &AccountName, error: ListError) -> Result<AccountInfo, Fault> {
+    match error {
+        ListError::NotFound if ctx.config().account_autocreate => {
+            let now = Version::at(ctx.now);
+            Ok(AccountInfo {
+                account: name.as_str().to_owned(),
+                created: now,
+                put: now,
+                ..AccountInfo::default()
+            })
+        }
+        error => Err(error.into()),
+    }
+}
+
+async fn get(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
+    let format = listing_format(&ctx.headers, &ctx.query)?;
+    let verdict = ctx.authorize_account(name).await?;
+    check_name(ctx, name)?;
+    let wanted = listing::wanted(&ctx.query, ctx.config().limits.account_listing_limit)?;
+    let mut list = wanted.list.clone();
+    if wanted.path.is_some() {
+        // Accounts know no pseudo-directories.
+        list.prefix = ctx.query.text("prefix")?.unwrap_or_default().to_owned();
+        list.delimiter = ctx.query.text("delimiter")?.unwrap_or_default().to_owned();
+    }
+    let (info, mut entries) = match ctx.core().list_account(name, list).await {
+        Ok(page) => (page.info, page.entries),
+        Err(error) => (or_empty(ctx, name, error)?, Vec::new()),
+    };
+    entries.truncate(wanted.limit as usize);
+    let body = listing::account(format, name.as_str(), &entries, ctx.config());
+    Ok(answer(ctx, &info, verdict, format, body))
+}
+
+async fn head(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
+    let format = listing_format(&ctx.headers, &ctx.query)?;
+    let verdict = ctx.authorize_account(name).await?;
+    check_name(ctx, name)?;
+    let info = match ctx.core().head_account(name).await {
+        Ok(info) => info,
+        Err(error) => or_empty(ctx, name, error)?,
+    };
+    let mut answer = answer(ctx, &info, verdict, format, bytes::Bytes::new());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    Ok(answer)
+}
+
+fn answer(ctx: &Ctx, info: &AccountInfo, verdict: Verdict, format: Format, body: bytes::Bytes) -> Answer {
+    let status = if body.is_empty() {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::OK
+    };
+    let mut answer = Answer::new(if body.is_empty() { empty() } else { full(body) });
+    *answer.status_mut() = status;
+    let into = answer.headers_mut();
+    describe(info, ctx.config(), into);
+    if verdict != Verdict::Owner {
+        drop_owner_headers(into);
+    }
+    into.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    if !ctx.query.has("format") {
+        into.insert(VARY, HeaderValue::from_static("Accept"));
+    }
+    answer
+}
+
+fn describe(info: &AccountInfo, config: &Config, into: &mut HeaderMap) {
+    put_number(into, "x-account-container-count", info.containers);
+    put_number(into, "x-account-object-count", info.objects);
+    put_number(into, "x-account-bytes-used", info.bytes);
+    into.insert("x-timestamp", timestamp::header(info.created));
+    into.insert("x-put-timestamp", timestamp::header(info.put));
+    into.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    for totals in &info.policies {
+        let Some(policy) = config.policy_name(totals.policy) else {
+            continue;
+        };
+        let prefix = format!("x-account-storage-policy-{}", policy.to_lowercase());
+        for (what, number) in [
+            ("container-count", totals.containers),
+            ("object-count", totals.objects),
+            ("bytes-used", totals.bytes),
+        ] {
+            headers::put(into, &format!("{prefix}-{what}"), &number.to_string());
+        }
+    }
+    for item in info.meta.iter().filter(|item| !item.value.is_empty()) {
+        headers::put(into, &item.name, &item.value);
+    }
+}
+
+/// The changes a request asks for, checked against what is there already.
+async fn changes(ctx: &Ctx, name: &AccountName) -> Result<Vec<(String, String)>, Fault> {
+    headers::check_metadata(&ctx.headers, Level::Account, &ctx.config().limits)?;
+    let changes = headers::meta_changes(&ctx.headers, Level::Account, &[]);
+    if !changes.is_empty() {
+        let info = match ctx.core().head_account(name).await {
+            Ok(info) => info,
+            Err(error) => or_empty(ctx, name, error)?,
+        };
+        super::container::check_merged(&info.meta, &changes, Level::Account, &ctx.config().limits)?;
+    }
+    Ok(changes)
+}
+
+async fn post(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
+    ctx.authorize_account(name).await?;
+    check_name(ctx, name)?;
+    let changes = changes(ctx, name).await?;
+    match ctx.core().post_account(name, changes.clone()).await {
+        Ok(()) => {}
+        Err(PostMetaError::NotFound) if ctx.config().account_autocreate => {
+            ctx.core().put_account(name, changes).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(done(StatusCode::NO_CONTENT))
+}
+
+async fn put(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
+    ctx.authorize_account(name).await?;
+    check_name(ctx, name)?;
+    let changes = changes(ctx, name).await?;
+    let created = ctx.core().put_account(name, changes).await?.created;
+    Ok(done(if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::ACCEPTED
+    }))
+}
+
+async fn delete(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
+    if !ctx.config().allow_account_management {
+        return Err(not_allowed(&ctx.swift.methods(&Target::Account(name.clone()))));
+    }
+    ctx.authorize_account(name).await?;
+    if !ctx.query.is_empty() {
+        // Most likely meant for something that is not there: better no deletion.
+        return Err(Fault::page(StatusCode::BAD_REQUEST));
+    }
+    ctx.core().delete_account(name).await?;
+    Ok(done(StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,79 @@
+//! `/info`: what this object store can do. Clients choose by it, so it names
+//! only what works.
+use serde_json::{Map, Value, json};
+
+use super::config::Config;
+use super::tempurl;
+
+/// The document.
+pub fn document(config: &Config) -> Value {
+    let limits = &config.limits;
+    let policies: Vec<Value> = config
+        .policies
+        .iter()
+        .map(|policy| {
+            let aliases: Vec<&str> = std::iter::once(policy.name.as_str())
+                .chain(policy.aliases.iter().map(String::as_str))
+                .collect();
+            let mut item = Map::new();
+            item.insert("name".into(), json!(policy.name));
+            item.insert("aliases".into(), json!(aliases.join(", ")));
+            if policy.default {
+                item.insert("default".into(), json!(true));
+            }
+            Value::Object(item)
+        })
+        .collect();
+    let methods: Vec<&str> = tempurl::METHODS.iter().map(http::Method::as_str).collect();
+    let digests: Vec<&str> = config
+        .tempurl_digests
+        .iter()
+        .map(|digest| digest.name())
+        .collect();
+    json!({
+        "swift": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "max_file_size": limits.max_file_size,
+            "max_account_name_length": limits.max_account_name_length,
+            "max_container_name_length": limits.max_container_name_length,
+            "max_object_name_length": limits.max_object_name_length,
+            "max_header_size": limits.max_header_size,
+            "max_meta_count": limits.max_meta_count,
+            "max_meta_name_length": limits.max_meta_name_length,
+            "max_meta_value_length": limits.max_meta_value_length,
+            "max_meta_overall_size": limits.max_meta_overall_size,
+            "account_listing_limit": limits.account_listing_limit,
+            "container_listing_limit": limits.container_listing_limit,
+            "extra_header_count": 0,
+            "strict_cors_mode": config.strict_cors_mode,
+            "cors_expose_headers": config.cors_expose_headers,
+            "valid_api_versions": ["v1", "v1.0"],
+            "account_autocreate": config.account_autocreate,
+            "allow_account_management": config.allow_account_management,
+            "allow_open_expired": false,
+            "policies": policies,
+        },
+        "slo": {
+            "max_manifest_segments": config.slo.max_manifest_segments,
+            "max_manifest_size": config.slo.max_manifest_size,
+            "min_segment_size": 1,
+            "yield_frequency": super::report::HEARTBEAT.as_secs(),
+            "allow_async_delete": false,
+        },
+        "dlo": {
+            "max_segments": crate::core::manifest::MAX_DLO_SEGMENTS,
+        },
+        "bulk_delete": {
+            "max_deletes_per_request": config.bulk.max_deletes_per_request,
+            "max_failed_deletes": config.bulk.max_failed_deletes,
+        },
+        "tempurl": {
+            "methods": methods,
+            "allowed_digests": digests,
+            "incoming_remove_headers": ["x-timestamp", "x-open-expired"],
+            "incoming_allow_headers": [],
+            "outgoing_remove_headers": ["x-object-meta-*"],
+            "outgoing_allow_headers": ["x-object-meta-public-*"],
+        },
+    })
+}

@@ -1,0 +1,463 @@
+//! The Swift API: accounts, containers and objects over HTTP.
+//!
+//! [`Swift::handle`] takes a request apart once (path, query, who is asking),
+//! then one handler per level and method does the work through the
+//! [`Core`]. Knows no sockets (see `crate::server`) and no nodes.
+mod accept;
+mod access;
+mod account;
+mod acl;
+pub mod body;
+mod bulk;
+mod conditional;
+pub mod config;
+mod container;
+mod content_type;
+mod cors;
+mod dlo;
+pub mod fault;
+mod headers;
+mod info;
+mod listing;
+mod object;
+mod query;
+mod range;
+mod report;
+mod slo;
+mod target;
+mod tempurl;
+mod timestamp;
+pub mod transaction;
+pub mod upload;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, Request, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::OnceCell;
+use virga_identity_api::verify::{Directory, TokenVerifier};
+use virga_node::clock::{Clock, Micros};
+use virga_node::task::Tasks;
+
+use crate::core::{AccountName, ContainerName, Core};
+use access::{Identity, TempScope, Verdict, Who, Wish};
+use body::{Answer, empty, full};
+use config::Config;
+use fault::Fault;
+use query::Query;
+use target::Target;
+use upload::{Upload, UploadBounds};
+
+/// What the Swift API is made of.
+pub struct SwiftParts {
+    /// Where objects are.
+    pub core: Core,
+    /// Settings.
+    pub config: Config,
+    /// From tokens to callers.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// From ids to names.
+    pub directory: Arc<dyn Directory>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where bodies nobody wants are drained.
+    pub tasks: Tasks,
+    /// Bounds for bodies that arrive.
+    pub uploads: UploadBounds,
+}
+
+/// The Swift API. Cheap to clone.
+#[derive(Clone)]
+pub struct Swift(Arc<SwiftParts>);
+
+/// A request, taken apart.
+struct Ctx {
+    swift: Swift,
+    method: Method,
+    headers: HeaderMap,
+    query: Query,
+    who: Who,
+    /// `who` with the names that access lists may hold, once somebody needs them.
+    learnt: OnceCell<Who>,
+    now: Micros,
+}
+
+impl Swift {
+    /// Puts the parts together.
+    pub fn new(parts: SwiftParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Answers a request. `path` is that of the request, still encoded.
+    pub async fn handle(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+        self.route(request, peer).await.unwrap_or_else(Fault::into_answer)
+    }
+
+    async fn route(&self, request: Request<Incoming>, peer: IpAddr) -> Result<Answer, Fault> {
+        let (mut parts, body) = request.into_parts();
+        let hesitant = parts.headers.contains_key("expect");
+        let upload = Upload::new(body, hesitant, self.0.uploads.clone(), self.0.tasks.clone());
+        let query = Query::parse(parts.uri.query());
+        match parts.uri.path() {
+            "/healthcheck" => return Ok(plain("OK")),
+            "/info" => return self.info(&parts.method),
+            _ => {}
+        }
+        if is_s3(&parts.headers, &query) {
+            return Ok(s3_not_implemented());
+        }
+        let target = target::parse(parts.uri.path())?;
+        let mut parts_headers = std::mem::take(&mut parts.headers);
+        headers::drop_internal(&mut parts_headers);
+        self.allowed(&parts.method, &target)?;
+        let mut ctx = Ctx {
+            swift: self.clone(),
+            method: parts.method,
+            headers: parts_headers,
+            query,
+            who: Who::Anonymous,
+            learnt: OnceCell::new(),
+            now: self.0.clock.now(),
+        };
+        if ctx.method != Method::OPTIONS && tempurl::claimed(&ctx.query) {
+            return self.temporary(ctx, target, upload, peer).await;
+        }
+        ctx.who = self.identify(&ctx.headers).await?;
+        dispatch(ctx, target, upload).await
+    }
+
+    /// Names of methods that exist at this level.
+    fn methods(&self, target: &Target) -> Vec<&'static str> {
+        let mut methods = match target {
+            Target::Account(_) => vec!["GET", "HEAD", "OPTIONS", "POST"],
+            Target::Container(_) => vec!["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"],
+            Target::Object(_) => vec!["COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"],
+        };
+        if matches!(target, Target::Account(_)) && self.0.config.allow_account_management {
+            methods.extend(["DELETE", "PUT"]);
+        }
+        methods
+    }
+
+    fn allowed(&self, method: &Method, target: &Target) -> Result<(), Fault> {
+        let methods = self.methods(target);
+        // Bulk deletion may come as a DELETE of the account.
+        let bulk = matches!(target, Target::Account(_)) && *method == Method::DELETE;
+        match methods.contains(&method.as_str()) || bulk {
+            true => Ok(()),
+            false => Err(not_allowed(&methods)),
+        }
+    }
+
+    async fn identify(&self, headers: &HeaderMap) -> Result<Who, Fault> {
+        let text = |name| {
+            headers::text(headers, name)
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+        };
+        let token = text("x-auth-token").or_else(|| text("x-storage-token"));
+        access::identify(&*self.0.verifier, token, text("x-service-token"))
+            .await
+            .map_err(|error| {
+                tracing::warn!(%error, "cannot verify tokens");
+                Fault::page(StatusCode::SERVICE_UNAVAILABLE)
+            })
+    }
+
+    /// A request with a temporary URL: verified, done, and its answer dressed.
+    async fn temporary(
+        &self,
+        mut ctx: Ctx,
+        target: Target,
+        upload: Upload,
+        peer: IpAddr,
+    ) -> Result<Answer, Fault> {
+        let url = tempurl::parse(
+            &ctx.query,
+            &self.0.config.tempurl_digests,
+            ctx.now.as_secs(),
+            peer,
+        )?;
+        let Target::Object(object) = &target else {
+            return Err(tempurl::invalid());
+        };
+        let account_scope = TempScope {
+            account: object.account().to_owned(),
+            container: None,
+        };
+        let container_scope = TempScope {
+            container: Some(object.container().to_owned()),
+            ..account_scope.clone()
+        };
+        let mut keys = Vec::new();
+        if let Some(info) = self
+            .0
+            .core
+            .account_info(&object.container_name().account_name())
+            .await?
+        {
+            keys.extend(tempurl::keys(&info.meta, "account", &account_scope));
+        }
+        if let Some(info) = self.0.core.container_info(&object.container_name()).await? {
+            keys.extend(tempurl::keys(&info.meta, "container", &container_scope));
+        }
+        let scope = url.verify(&ctx.method, &target, &keys)?;
+        url.check_headers(&ctx.method, &ctx.headers)?;
+        ctx.who = Who::TempUrl(scope);
+        // The signature covers the path alone: nothing else that was asked counts.
+        ctx.query = Query::default();
+        let method = ctx.method.clone();
+        let mut answer = dispatch(ctx, target.clone(), upload)
+            .await
+            .unwrap_or_else(Fault::into_answer);
+        url.dress(&method, &target, &mut answer);
+        Ok(answer)
+    }
+
+    fn info(&self, method: &Method) -> Result<Answer, Fault> {
+        match *method {
+            Method::GET | Method::HEAD => {
+                let mut answer = Answer::new(full(info::document(&self.0.config).to_string()));
+                let json = HeaderValue::from_static("application/json; charset=UTF-8");
+                answer.headers_mut().insert(CONTENT_TYPE, json);
+                Ok(answer)
+            }
+            Method::OPTIONS => {
+                let mut answer = Answer::new(empty());
+                answer
+                    .headers_mut()
+                    .insert(ALLOW, HeaderValue::from_static("HEAD, GET, OPTIONS"));
+                Ok(answer)
+            }
+            _ => Err(not_allowed(&["HEAD", "GET", "OPTIONS"])),
+        }
+    }
+}
+
+async fn dispatch(ctx: Ctx, target: Target, upload: Upload) -> Result<Answer, Fault> {
+    match target {
+        Target::Account(name) => account::handle(ctx, name, upload).await,
+        Target::Container(name) if ctx.method == Method::OPTIONS => cors::preflight(&ctx, &name, false).await,
+        Target::Object(name) if ctx.method == Method::OPTIONS => {
+            cors::preflight(&ctx, &name.container_name(), true).await
+        }
+        Target::Container(name) => {
+            let origin = cors::Origin::of(&ctx, name.clone());
+            let answer = container::handle(ctx, name).await;
+            cors::finish(origin, answer).await
+        }
+        Target::Object(name) => {
+            let origin = cors::Origin::of(&ctx, name.container_name());
+            let answer = object::handle(ctx, name, upload).await;
+            cors::finish(origin, answer).await
+        }
+    }
+}
+
+/// Whether the request speaks S3.
+fn is_s3(headers: &HeaderMap, query: &Query) -> bool {
+    let authorization = headers::text(headers, "authorization").unwrap_or_default();
+    authorization.starts_with("AWS4-HMAC-SHA256")
+        || authorization.starts_with("AWS ")
+        || query.has("X-Amz-Signature")
+        || query.has("X-Amz-Algorithm")
+        || query.has("AWSAccessKeyId")
+}
+
+fn s3_not_implemented() -> Answer {
+    const SAYS: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NotImplemented</Code><Message>S3 requests are not served here yet.</Message></Error>";
+    let mut answer = Answer::new(full(SAYS));
+    *answer.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    answer
+}
+
+fn not_allowed(methods: &[&str]) -> Fault {
+    Fault::page(StatusCode::METHOD_NOT_ALLOWED).with(ALLOW, headers::to_value(&methods.join(", ")))
+}
+
+fn plain(text: &'static str) -> Answer {
+    let mut answer = Answer::new(full(text));
+    answer.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=UTF-8"),
+    );
+    answer
+}
+
+/// A success without a body worth reading (201, 202, 204).
+fn done(status: StatusCode) -> Answer {
+    let mut answer = Answer::new(full(fault::page(status)));
+    *answer.status_mut() = status;
+    let html = HeaderValue::from_static("text/html; charset=UTF-8");
+    answer.headers_mut().insert(CONTENT_TYPE, html);
+    answer
+}
+
+/// Headers of containers and accounts that only their owner may see and set.
+const OWNER_HEADERS: &[&str] = &[
+    "x-container-read",
+    "x-container-write",
+    "x-container-sync-key",
+    "x-container-sync-to",
+    "x-account-meta-temp-url-key",
+    "x-account-meta-temp-url-key-2",
+    "x-container-meta-temp-url-key",
+    "x-container-meta-temp-url-key-2",
+    "x-account-access-control",
+];
+
+/// Takes out what only the owner may see or set.
+fn drop_owner_headers(headers: &mut HeaderMap) {
+    for name in OWNER_HEADERS {
+        headers.remove(*name);
+    }
+}
+
+/// The value of a metadata item.
+fn meta_value<'a>(meta: &'a [virga_object_wire::listing::MetaItem], name: &str) -> Option<&'a str> {
+    meta.iter()
+        .find(|item| item.name == name && !item.value.is_empty())
+        .map(|item| item.value.as_str())
+}
+
+impl Ctx {
+    fn core(&self) -> &Core {
+        &self.swift.0.core
+    }
+
+    fn config(&self) -> &Config {
+        &self.swift.0.config
+    }
+
+    /// The same request, as if it had this method and these headers.
+    fn derived(&self, method: Method, headers: HeaderMap, query: Query) -> Self {
+        Self {
+            swift: self.swift.clone(),
+            method,
+            headers,
+            query,
+            who: self.who.clone(),
+            learnt: self.learnt.clone(),
+            now: self.now,
+        }
+    }
+
+    fn wish<'a>(&'a self, method: &'a Method, account: &'a str, container: Option<&'a str>) -> Wish<'a> {
+        let referer = headers::text(&self.headers, "referer");
+        Wish {
+            method,
+            account,
+            container,
+            object: false,
+            acl: None,
+            referer,
+        }
+    }
+
+    /// Whether the wish is granted. Names are looked up only if they could help.
+    async fn verdict(&self, wish: Wish<'_>) -> Verdict {
+        let verdict = access::decide(self.config(), &self.who, &wish);
+        if verdict.granted() || !wish.acl.is_some_and(|acl| acl::Acl::parse(acl).names_anyone()) {
+            return verdict;
+        }
+        access::decide(self.config(), self.learn(wish.account).await, &wish)
+    }
+
+    /// Who is asking, with names. They count only towards accounts whose
+    /// project is in the default domain too.
+    async fn learn(&self, account: &str) -> &Who {
+        self.learnt
+            .get_or_init(|| async {
+                let Who::Known(identity) = &self.who else {
+                    return self.who.clone();
+                };
+                let (directory, domain) = (&*self.swift.0.directory, &self.config().default_domain_id);
+                let project = account.split_once('_').map_or(account, |(_, project)| project);
+                match directory.project(project).await {
+                    Some(project) if project.domain_id == *domain => {
+                        let learnt: Identity = identity.learn_names(directory, domain).await;
+                        Who::Known(Arc::new(learnt))
+                    }
+                    _ => self.who.clone(),
+                }
+            })
+            .await
+    }
+
+    /// The answer to someone who may not: 403 if we know them, else 401.
+    fn denied(&self, account: &str) -> Fault {
+        match &self.who {
+            Who::Known(_) => Fault::page(StatusCode::FORBIDDEN),
+            Who::Anonymous | Who::TempUrl(_) => {
+                let realm = target::quote(account);
+                Fault::page(StatusCode::UNAUTHORIZED).with(
+                    WWW_AUTHENTICATE,
+                    headers::to_value(&format!("Swift realm=\"{realm}\"")),
+                )
+            }
+        }
+    }
+
+    /// Grants or denies a wish about a whole account.
+    async fn authorize_account(&self, name: &AccountName) -> Result<Verdict, Fault> {
+        match self.verdict(self.wish(&self.method, name.as_str(), None)).await {
+            Verdict::Denied => Err(self.denied(name.as_str())),
+            verdict => Ok(verdict),
+        }
+    }
+
+    /// Grants or denies a wish about a container, or an object in it, under
+    /// the access list that applies.
+    async fn authorize_container(
+        &self,
+        method: &Method,
+        name: &ContainerName,
+        object: bool,
+        acl: Option<&str>,
+    ) -> Result<Verdict, Fault> {
+        let wish = Wish {
+            object,
+            acl,
+            ..self.wish(method, name.account(), Some(name.container()))
+        };
+        match self.verdict(wish).await {
+            Verdict::Denied => Err(self.denied(name.account())),
+            verdict => Ok(verdict),
+        }
+    }
+
+    /// A check for the containers of segments, to be asked later and elsewhere.
+    async fn may_read(&self, account: &str) -> crate::core::manifest::MayRead {
+        let who = match access::decide(
+            self.config(),
+            &self.who,
+            &self.wish(&Method::GET, account, Some(".")),
+        ) {
+            Verdict::Denied => self.learn(account).await.clone(),
+            Verdict::Owner | Verdict::Granted => self.who.clone(),
+        };
+        let swift = self.swift.clone();
+        let referer = headers::text(&self.headers, "referer").map(str::to_owned);
+        Arc::new(move |info| {
+            let wish = Wish {
+                method: &Method::GET,
+                account: &info.account,
+                container: Some(&info.container),
+                object: true,
+                acl: meta_value(&info.meta, "x-container-read"),
+                referer: referer.as_deref(),
+            };
+            access::decide(&swift.0.config, &who, &wish).granted()
+        })
+    }
+}
+
+/// Adds a header with a number.
+fn put_number(headers: &mut HeaderMap, name: &'static str, number: u64) {
+    headers.insert(HeaderName::from_static(name), HeaderValue::from(number));
+}

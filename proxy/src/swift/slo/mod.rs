@@ -1,0 +1,477 @@
+//! Static large objects: a manifest names segments, and reading it gives
+//! their bytes one after another.
+mod manifest;
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
+use http::{Method, StatusCode};
+use md5::{Digest as _, Md5};
+use virga_node::clock::{Micros, Version};
+use virga_object_wire::object::{Listed, ObjectStat};
+
+use self::manifest::{Assembly, Entry, SegmentHead};
+use super::accept::{Format, report_format};
+use super::body::{Answer, full};
+use super::fault::{self, Fault};
+use super::object::{
+    Announced, Bytestream, Extra, View, announced_length, authorized_container, live_head, respond, store,
+    view_of,
+};
+use super::query::{Query, is_true};
+use super::range::{Ranges, content_range};
+use super::report::{Field, Report, heartbeat};
+use super::upload::Upload;
+use super::{Ctx, bulk, conditional, dlo, headers, timestamp};
+use crate::core::manifest::{Plan, SLO_FLAG, is_slo};
+use crate::core::{BodyError, GetOptions, GotObject, ObjectName};
+
+/// Sysmeta items that spare a HEAD the reading of the manifest.
+const SLO_ETAG: &str = "x-object-sysmeta-slo-etag";
+const SLO_SIZE: &str = "x-object-sysmeta-slo-size";
+
+fn sysmeta<'a>(stat: &'a ObjectStat, name: &str) -> Option<&'a str> {
+    stat.meta
+        .sysmeta
+        .iter()
+        .find(|(n, _)| n == name)
+        .map(|(_, value)| value.as_str())
+}
+
+/// PUT with `?multipart-manifest=put`.
+pub async fn put(ctx: &Ctx, name: &ObjectName, mut upload: Upload) -> Result<Answer, Fault> {
+    if ctx
+        .headers
+        .get("x-copy-from")
+        .is_some_and(|from| !from.is_empty())
+    {
+        let says = "Multipart Manifest PUTs cannot be COPY requests";
+        return Err(Fault::html(StatusCode::METHOD_NOT_ALLOWED, says));
+    }
+    authorized_container(ctx, &Method::PUT, name).await?;
+    let most = ctx.config().slo.max_manifest_size;
+    let too_large = || {
+        Fault::html(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Manifest File > {most} bytes"),
+        )
+    };
+    match announced_length(&ctx.headers) {
+        Announced::Length(length) if length > most as u64 => return Err(too_large()),
+        Announced::Length(_) | Announced::Chunked => {}
+        Announced::Nothing => return Err(Fault::page(StatusCode::LENGTH_REQUIRED)),
+        Announced::Unknown => return Err(Fault::page(StatusCode::NOT_IMPLEMENTED)),
+    }
+    let body = upload
+        .read_all(most)
+        .await
+        .map_err(|fault| match fault.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => fault,
+        })?;
+    put_manifest(ctx, name, &body).await
+}
+
+/// A manifest that is the copy of another one.
+pub async fn put_copied<S>(ctx: &Ctx, name: &ObjectName, body: S) -> Result<Answer, Fault>
+where
+    S: Stream<Item = Result<Bytes, BodyError>> + Send,
+{
+    authorized_container(ctx, &Method::PUT, name).await?;
+    let body = body
+        .map_err(Fault::from)
+        .try_fold(Vec::new(), |mut all, piece| async move {
+            all.extend_from_slice(&piece);
+            Ok(all)
+        });
+    put_manifest(ctx, name, &body.await?).await
+}
+
+async fn put_manifest(ctx: &Ctx, name: &ObjectName, body: &[u8]) -> Result<Answer, Fault> {
+    let entries = manifest::parse(body, name)?;
+    let objects = entries
+        .iter()
+        .filter(|entry| matches!(entry, Entry::Object(_)))
+        .count();
+    let most = ctx.config().slo.max_manifest_segments;
+    if objects > most {
+        let says = format!("Number of object-backed segments must be <= {most}");
+        return Err(Fault::html(StatusCode::PAYLOAD_TOO_LARGE, says));
+    }
+    let format = report_format(&ctx.headers, Some(Format::Text)).unwrap_or(Format::Text);
+    let (own, own_name) = (
+        ctx.derived(Method::PUT, ctx.headers.clone(), Query::default()),
+        name.clone(),
+    );
+    if !ctx.query.truthy("heartbeat") {
+        return assemble(&own, &own_name, entries)
+            .await
+            .unwrap_or_else(|problems| {
+                let report = Report {
+                    errors: problems,
+                    ..Report::default()
+                };
+                let mut answer = Answer::new(full(report.write(format, "upload")));
+                *answer.status_mut() = StatusCode::BAD_REQUEST;
+                answer
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static(format.mime()));
+                Ok(answer)
+            });
+    }
+    let work = async move {
+        let outcome = assemble(&own, &own_name, entries).await;
+        heartbeat_report(outcome).write(format, "upload")
+    };
+    let mut answer = Answer::new(heartbeat(work, format, true));
+    *answer.status_mut() = StatusCode::ACCEPTED;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(format.mime()));
+    Ok(answer)
+}
+
+/// What went wrong with which segment.
+type Problems = Vec<(String, String)>;
+
+/// The end of a manifest PUT that was answered before it was done.
+fn heartbeat_report(outcome: Result<Result<Answer, Fault>, Problems>) -> Report {
+    let mut report = Report::default();
+    let (status, body) = match outcome {
+        Ok(Ok(answer)) => {
+            for (header, title) in [(ETAG, "Etag"), (LAST_MODIFIED, "Last Modified")] {
+                let value = answer
+                    .headers()
+                    .get(header)
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or_default();
+                report.set(title, Field::Text(value.to_owned()));
+            }
+            (answer.status(), String::new())
+        }
+        Ok(Err(fault)) => (fault.status(), plain_text(fault.status())),
+        Err(problems) => {
+            report.errors = problems;
+            (StatusCode::BAD_REQUEST, plain_text(StatusCode::BAD_REQUEST))
+        }
+    };
+    report.set("Response Status", Field::Text(fault::status_line(status)));
+    report.set("Response Body", Field::Text(body));
+    report
+}
+
+/// Title and explanation of a status, without the page around them.
+fn plain_text(status: StatusCode) -> String {
+    let page = fault::page(status).replace("</h1><p>", "\n");
+    page.replace("<html><h1>", "").replace("</p></html>", "")
+}
+
+/// Looks the segments up, and stores the manifest if all are as they should be.
+async fn assemble(
+    ctx: &Ctx,
+    name: &ObjectName,
+    entries: Vec<Entry>,
+) -> Result<Result<Answer, Fault>, Problems> {
+    let mut heads: HashMap<ObjectName, Result<SegmentHead, StatusCode>> = HashMap::new();
+    for entry in &entries {
+        if let Entry::Object(entry) = entry {
+            heads
+                .entry(entry.name.clone())
+                .or_insert(Err(StatusCode::NOT_FOUND));
+        }
+    }
+    let names: Vec<ObjectName> = heads.keys().cloned().collect();
+    let looks = names.into_iter().map(|segment| async move {
+        let head = head_segment(ctx, &segment).await.map_err(|fault| fault.status());
+        (segment, head)
+    });
+    let found: Vec<_> = stream::iter(looks)
+        .buffer_unordered(ctx.config().slo.concurrency.max(1))
+        .collect()
+        .await;
+    heads.extend(found);
+    let mut assembly = Assembly::default();
+    for (index, entry) in entries.iter().enumerate() {
+        match entry {
+            Entry::Inline(data) => assembly.add_inline(data),
+            Entry::Object(entry) => {
+                let head = heads.get(&entry.name).unwrap_or(&Err(StatusCode::NOT_FOUND));
+                assembly.add(entry, head, index + 1 == entries.len());
+            }
+        }
+    }
+    match assembly.problems.is_empty() {
+        false => Err(assembly.problems),
+        true => Ok(store_manifest(ctx, name, assembly).await),
+    }
+}
+
+async fn head_segment(ctx: &Ctx, name: &ObjectName) -> Result<SegmentHead, Fault> {
+    authorized_container(ctx, &Method::HEAD, name).await?;
+    let stat = live_head(ctx, name).await?;
+    let view = match (is_slo(&stat), dlo::manifest_of(&stat)) {
+        (true, _) => view(ctx, name, &stat, None, false).await?.0,
+        (false, Some(prefix)) => dlo::view(ctx, name, &stat, &prefix).await?.0,
+        (false, None) => view_of(&stat),
+    };
+    Ok(SegmentHead {
+        size: view.size,
+        etag: view.etag,
+        content_type: stat.meta.content_type.clone(),
+        last_modified: timestamp::iso(Version::at(Micros(view.modified.saturating_mul(1_000_000)))),
+        is_slo: is_slo(&stat),
+    })
+}
+
+async fn store_manifest(ctx: &Ctx, name: &ObjectName, assembly: Assembly) -> Result<Answer, Fault> {
+    let size = assembly.size;
+    let (document, etag) = assembly.finish();
+    let asked = headers::text(&ctx.headers, "etag").map(|etag| conditional::unquote_etag(etag.trim()));
+    if asked.is_some_and(|asked| !asked.is_empty() && asked != etag) {
+        return Err(Fault::page(StatusCode::UNPROCESSABLE_ENTITY));
+    }
+    let listed = format!("{}; slo_etag={etag}", hex::encode(Md5::digest(&document)));
+    let extra = Extra {
+        sysmeta: vec![
+            (SLO_FLAG.to_owned(), "True".to_owned()),
+            (SLO_ETAG.to_owned(), etag.clone()),
+            (SLO_SIZE.to_owned(), size.to_string()),
+        ],
+        listed: Some(Listed { size, etag: listed }),
+        shown_etag: Some(format!("\"{etag}\"")),
+        foreign_etag: true,
+    };
+    let length = Announced::Length(document.len() as u64);
+    store(
+        ctx,
+        name,
+        stream::iter([Ok(Bytes::from(document))]),
+        length,
+        extra,
+    )
+    .await
+}
+
+/// The manifest itself, all of it.
+async fn read_whole(
+    ctx: &Ctx,
+    name: &ObjectName,
+    stat: &ObjectStat,
+    open: Option<GotObject>,
+) -> Result<GotObject, Fault> {
+    match open {
+        Some(got) if got.range == (0..stat.size) => Ok(got),
+        _ => Ok(ctx.core().get_object(name, GetOptions::default()).await?),
+    }
+}
+
+/// The large object as a client sees it, and its plan. Without `plan` wanted
+/// the plan is empty where the head says enough.
+pub async fn view(
+    ctx: &Ctx,
+    name: &ObjectName,
+    stat: &ObjectStat,
+    open: Option<GotObject>,
+    plan: bool,
+) -> Result<(View, Plan), Fault> {
+    let mut view = view_of(stat);
+    view.quoted = true;
+    let size = sysmeta(stat, SLO_SIZE).and_then(|size| size.parse().ok());
+    let etag = sysmeta(stat, SLO_ETAG).map(str::to_owned);
+    let known = size.zip(etag);
+    let wanted = match (plan, &known) {
+        (false, Some(_)) => Plan::default(),
+        _ => {
+            ctx.core()
+                .read_slo(name, read_whole(ctx, name, stat, open).await?)
+                .await?
+        }
+    };
+    (view.size, view.etag) = known.unwrap_or_else(|| {
+        let size = wanted
+            .segments
+            .iter()
+            .map(|segment| segment.range.end - segment.range.start)
+            .sum();
+        (size, stat.meta.etag.clone())
+    });
+    Ok((view, wanted))
+}
+
+/// `?multipart-manifest=get`: the manifest instead of what it describes.
+pub async fn manifest(
+    ctx: &Ctx,
+    name: &ObjectName,
+    stat: &ObjectStat,
+    open: Option<GotObject>,
+) -> Result<(View, Bytestream), Fault> {
+    let mut view = view_of(stat);
+    let got = read_whole(ctx, name, stat, open).await?;
+    let body = got.body.map_err(|error| {
+        tracing::warn!(%error, "a manifest cannot be read");
+        Fault::page(StatusCode::SERVICE_UNAVAILABLE)
+    });
+    let stored = body.try_fold(Vec::new(), |mut all, piece| async move {
+        all.extend_from_slice(&piece);
+        Ok(all)
+    });
+    let mut document = stored.await?;
+    if ctx.query.is("format", "raw") {
+        document = manifest::to_raw(&document)
+            .ok_or_else(|| Fault::html(StatusCode::INTERNAL_SERVER_ERROR, "Unable to load SLO manifest"))?;
+        view.etag = hex::encode(Md5::digest(&document));
+        view.size = document.len() as u64;
+    } else {
+        view.headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/json; charset=utf-8"),
+        );
+    }
+    Ok((view, Bytestream::Here(document.into())))
+}
+
+/// `?part-number=`: one segment of the manifest, counted from one.
+///
+/// # Errors
+/// 400 for what is no such number, or together with a range.
+pub fn part_number(query: &Query, ranged: bool) -> Result<Option<usize>, Fault> {
+    let Some(raw) = query.raw("part-number") else {
+        return Ok(None);
+    };
+    let number = std::str::from_utf8(raw)
+        .ok()
+        .and_then(|text| text.trim().parse::<usize>().ok());
+    let Some(number) = number.filter(|number| *number > 0) else {
+        let says = "Part number must be an integer greater than 0";
+        return Err(Fault::html(StatusCode::BAD_REQUEST, says));
+    };
+    match ranged {
+        true => {
+            let says = "Range requests are not supported with part number queries";
+            Err(Fault::html(StatusCode::BAD_REQUEST, says))
+        }
+        false => Ok(Some(number)),
+    }
+}
+
+/// Answers GET and HEAD of one segment.
+pub async fn answer_part(
+    ctx: &Ctx,
+    mut view: View,
+    plan: Plan,
+    name: &ObjectName,
+    part: usize,
+) -> Result<Answer, Fault> {
+    let size = view.size;
+    view.headers
+        .insert("x-parts-count", HeaderValue::from(plan.segments.len()));
+    let length = |segment: &crate::core::manifest::Segment| segment.range.end - segment.range.start;
+    let Some(segment) = plan.segments.get(part - 1) else {
+        let mut answer = Answer::new(full("The requested part number is not satisfiable"));
+        *answer.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+        *answer.headers_mut() = view.headers;
+        let range = headers::to_value(&format!("bytes */{size}"));
+        answer.headers_mut().insert(CONTENT_RANGE, range);
+        return Ok(answer);
+    };
+    let start: u64 = plan.segments[..part - 1].iter().map(length).sum();
+    let end = start + length(segment);
+    if ctx.method == Method::HEAD {
+        let mut answer = respond(ctx, view, Bytestream::Here(Bytes::new()), None).await?;
+        if answer.status() == StatusCode::OK {
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let into = answer.headers_mut();
+            into.insert(CONTENT_LENGTH, HeaderValue::from(end - start));
+            into.insert(CONTENT_RANGE, headers::to_value(&content_range(start, end, size)));
+        }
+        return Ok(answer);
+    }
+    let ranges = Ranges::parse(&format!("bytes={start}-{}", end.saturating_sub(1)));
+    let source = Bytestream::Plan(plan, ctx.may_read(name.account()).await);
+    respond(ctx, view, source, ranges).await
+}
+
+/// DELETE with `?multipart-manifest=delete`: the segments, then the manifest.
+pub async fn delete(ctx: Ctx, name: ObjectName) -> Result<Answer, Fault> {
+    if ctx
+        .query
+        .raw("async")
+        .is_some_and(|value| std::str::from_utf8(value).is_ok_and(is_true))
+    {
+        let says = "Segments are not deleted later here: leave out async";
+        return Err(Fault::html(StatusCode::BAD_REQUEST, says));
+    }
+    let Some(format) = report_format(&ctx.headers, None) else {
+        return Err(Fault::page(StatusCode::NOT_ACCEPTABLE));
+    };
+    let work = async move {
+        let items = segments_to_delete(&ctx, &name).await;
+        let report = match items {
+            Ok(items) => bulk::run(&ctx, name.account(), items, usize::MAX).await,
+            Err(fault) => bulk::failed(&fault),
+        };
+        report.write(format, "delete")
+    };
+    let mut answer = Answer::new(heartbeat(work, format, false));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(format.mime()));
+    Ok(answer)
+}
+
+/// Everything a manifest names, nested manifests included: segments first,
+/// manifests after what they name.
+async fn segments_to_delete(ctx: &Ctx, own: &ObjectName) -> Result<Vec<bulk::Item>, Fault> {
+    let most = ctx.config().slo.max_manifest_segments.saturating_mul(10);
+    let mut waiting = std::collections::VecDeque::from([own.clone()]);
+    let (mut items, mut manifests) = (Vec::new(), Vec::new());
+    while let Some(name) = waiting.pop_front() {
+        if items.len() + waiting.len() > most {
+            let says = "Too many buffered slo segments to delete.";
+            return Err(Fault::html(StatusCode::BAD_REQUEST, says));
+        }
+        let path = format!("/{}/{}", name.container(), name.object());
+        match stored_entries(ctx, &name).await {
+            Ok(entries) => {
+                for (segment, nested) in entries {
+                    match nested {
+                        true => waiting.push_back(segment),
+                        false => {
+                            let path = format!("/{}/{}", segment.container(), segment.object());
+                            items.push(bulk::Item::Name(path));
+                        }
+                    }
+                }
+                manifests.push(bulk::Item::Name(path));
+            }
+            Err(fault) => manifests.push(bulk::Item::Failed(path, fault)),
+        }
+    }
+    items.extend(manifests);
+    Ok(items)
+}
+
+/// The segments of a stored manifest, and which of them are manifests.
+async fn stored_entries(ctx: &Ctx, name: &ObjectName) -> Result<Vec<(ObjectName, bool)>, Fault> {
+    use crate::core::manifest::Source;
+    authorized_container(ctx, &Method::GET, name).await?;
+    let stat = match live_head(ctx, name).await {
+        Ok(stat) if is_slo(&stat) => stat,
+        Ok(_) => return Err(Fault::html(StatusCode::BAD_REQUEST, "Not an SLO manifest")),
+        Err(fault) if fault.status() == StatusCode::NOT_FOUND => {
+            return Err(Fault::html(StatusCode::NOT_FOUND, "SLO manifest not found"));
+        }
+        Err(fault) => return Err(fault),
+    };
+    let (_, plan) = view(ctx, name, &stat, None, true).await?;
+    let named = plan
+        .segments
+        .into_iter()
+        .filter_map(|segment| match segment.source {
+            Source::Object(name) => Some((name, segment.nested)),
+            Source::Inline(_) => None,
+        });
+    Ok(named.collect())
+}
