@@ -214,6 +214,14 @@ impl ObjectBody {
         }
     }
 
+    /// Bytes that are here already.
+    pub(super) fn ready(bytes: Bytes) -> Self {
+        Self {
+            first: (!bytes.is_empty()).then_some(bytes),
+            rest: None,
+        }
+    }
+
     /// A body made of other bodies.
     pub(super) fn of(pieces: impl Stream<Item = Result<Bytes, BodyReadError>> + Send + 'static) -> Self {
         Self {
