@@ -12,7 +12,7 @@ use virga_object_wire::object::{Found, PostMeta, PutObject};
 
 #[tokio::test]
 async fn an_object_reads_back_with_its_metadata() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     for len in [0, 1, 4096, BLOCK, BLOCK + 1, EXTENT, EXTENT + 1, 3 * EXTENT + 77] {
         let name = format!("o{len}");
         let (version, bytes) = (bench.next_version(), body(len, 1));
@@ -34,7 +34,7 @@ async fn an_object_reads_back_with_its_metadata() {
 
 #[tokio::test]
 async fn any_span_reads_as_that_part_of_the_body() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     for len in [200_000, 2 * EXTENT + 1000] {
         let bytes = body(len, 2);
         put(bench.device(), request("o", bench.next_version(), &bytes), &bytes)
@@ -69,7 +69,7 @@ async fn any_span_reads_as_that_part_of_the_body() {
 
 #[tokio::test]
 async fn an_older_write_is_refused_and_the_same_one_is_accepted_again() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     let (old, new) = (bench.next_version(), bench.next_version());
     let bytes = body(10, 3);
     put(bench.device(), request("o", new, &bytes), &bytes)
@@ -94,7 +94,7 @@ async fn an_older_write_is_refused_and_the_same_one_is_accepted_again() {
 
 #[tokio::test]
 async fn a_deleted_object_is_gone_and_an_older_put_does_not_bring_it_back() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     let bytes = body(10, 3);
     let (first, late, deleted) = (bench.next_version(), bench.next_version(), bench.next_version());
     put(bench.device(), request("o", first, &bytes), &bytes)
@@ -145,7 +145,7 @@ async fn a_deleted_object_is_gone_and_an_older_put_does_not_bring_it_back() {
 
 #[tokio::test]
 async fn a_post_replaces_headers_and_keeps_type_and_bytes() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     let bytes = body(EXTENT + 5, 4);
     let version = bench.next_version();
     put(bench.device(), request("o", version, &bytes), &bytes)
@@ -193,7 +193,7 @@ async fn a_post_replaces_headers_and_keeps_type_and_bytes() {
 
 #[tokio::test]
 async fn an_expired_object_is_gone_at_once_and_listed_for_deletion() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     let bytes = body(10, 5);
     let version = bench.next_version();
     let mut wanted = request("o", version, &bytes);
@@ -225,7 +225,7 @@ async fn an_expired_object_is_gone_at_once_and_listed_for_deletion() {
 
 #[tokio::test]
 async fn a_post_moves_the_expiry() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     let bytes = body(10, 5);
     let mut wanted = request("o", bench.next_version(), &bytes);
     wanted.meta.delete_at = Some(START + 100);
@@ -250,7 +250,7 @@ async fn a_post_moves_the_expiry() {
 
 #[tokio::test]
 async fn bodies_that_are_not_what_they_claim_are_refused() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     let bytes = body(100_000, 6);
     let version = bench.next_version();
     let good = request("o", version, &bytes);
@@ -292,7 +292,7 @@ async fn bodies_that_are_not_what_they_claim_are_refused() {
 
 #[tokio::test]
 async fn a_large_object_is_invisible_until_it_is_committed() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     let bytes = body(2 * EXTENT + 9, 7);
     let mut stream = bench.device().begin_put(&at("o")).await.unwrap();
     for chunk in bytes.chunks(BLOCK * 3) {
@@ -369,7 +369,7 @@ async fn every_change_owes_a_row_until_it_is_settled() {
 
 #[tokio::test]
 async fn rows_that_nobody_takes_do_not_hide_the_others() {
-    let mut bench = Bench::small();
+    let bench = Bench::small();
     let bytes = body(10, 8);
     for n in 0..20 {
         let name = format!("o{n}");

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses its own part")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ pub struct Bench {
     dir: TempDir,
     lives: u32,
     device: Option<Device>,
-    stamps: u64,
+    stamps: AtomicU64,
 }
 
 impl Bench {
@@ -50,7 +51,7 @@ impl Bench {
             dir: tempfile::tempdir().unwrap(),
             lives: 0,
             device: None,
-            stamps: 0,
+            stamps: AtomicU64::new(0),
         };
         bench.open().unwrap();
         bench
@@ -129,9 +130,9 @@ impl Bench {
     }
 
     /// A version newer than all before.
-    pub fn next_version(&mut self) -> Version {
-        self.stamps += 1;
-        Version(Version::at(self.clock.now()).0 + self.stamps)
+    pub fn next_version(&self) -> Version {
+        let stamp = self.stamps.fetch_add(1, Ordering::Relaxed) + 1;
+        Version(Version::at(self.clock.now()).0 + stamp)
     }
 
     pub fn advance(&self, by: Duration) {
