@@ -53,8 +53,9 @@ struct Link {
     segment: Arc<Segment>,
     /// Lowest sequence that may count from it: the lowest readable, or that of a later segment if it is lower.
     first: u64,
-    /// Lowest sequence still readable.
+    /// Lowest sequence still readable, and where it stands.
     readable: u64,
+    readable_at: u64,
     durable_upto: u64,
 }
 
@@ -127,11 +128,12 @@ fn chain(segments: &Arc<Segments>, stream: Stream) -> Result<Vec<Link>, OpenLogE
             cached: false,
         };
         match pages.next_header(PAGE as u64, |_| true)? {
-            Some((_, header)) => {
+            Some((readable_at, header)) => {
                 links.push(Link {
                     segment,
                     first: header.sequence,
                     readable: header.sequence,
+                    readable_at,
                     durable_upto: header.durable_upto,
                 });
             }
@@ -189,6 +191,10 @@ impl<A: Apply> Scan<'_, A> {
         let mut at = from;
         if from == PAGE as u64 {
             self.enter(link);
+            // What is unreadable before it was a second copy: the first is in an earlier segment.
+            if link.readable <= self.done.sequence + 1 {
+                at = link.readable_at;
+            }
         }
         let limit = next.map_or(u64::MAX, |next| next.first);
         while at + PAGE as u64 <= link.segment.size() {
