@@ -3,7 +3,6 @@
 //! Rows of one container that are due at the same time travel together: while
 //! one batch is on its way the next one gathers. There is no waiting for more.
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
@@ -116,18 +115,33 @@ pub(super) async fn conclude<T: Send + 'static>(
         hash: place.hash,
         version,
     };
-    let settled = Arc::new(AtomicBool::new(false));
+    let owed = Arc::new(Mutex::new(Owed {
+        settled: false,
+        by: stored,
+    }));
     if let Some(late) = late {
-        let (shared, settled, note) = (Arc::clone(shared), Arc::clone(&settled), note.clone());
+        let (shared, owed, note) = (Arc::clone(shared), Arc::clone(&owed), note.clone());
         late.finish(move |peer| {
-            if settled.load(Ordering::Acquire) {
+            let mut owed = owed.lock().unwrap_or_else(PoisonError::into_inner);
+            if owed.settled {
                 settle(&shared, peer, note.clone());
+            } else {
+                owed.by.push(Arc::clone(peer));
             }
         });
     }
     let written = write(shared, name.container_name(), row);
     if timeout(shared.settings.row_wait, written).await == Ok(true) {
-        settled.store(true, Ordering::Release);
-        stored.iter().for_each(|peer| settle(shared, peer, note.clone()));
+        let mut owed = owed.lock().unwrap_or_else(PoisonError::into_inner);
+        owed.settled = true;
+        owed.by
+            .drain(..)
+            .for_each(|peer| settle(shared, &peer, note.clone()));
     }
+}
+
+/// Who owes a row, as long as it is not settled.
+struct Owed {
+    settled: bool,
+    by: Vec<Arc<Peer>>,
 }

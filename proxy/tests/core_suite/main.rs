@@ -5,4 +5,8 @@
     reason = "a test that cannot go on fails"
 )]
 mod cluster;
+mod failures;
+mod large;
+mod listings;
 mod objects;
+mod races;

@@ -1,0 +1,347 @@
+//! Objects while nodes are dead, stale, damaged, full or silent.
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use virga_object_wire::checked::{BLOCK, EXTENT};
+use virga_object_wire::error::NodeError;
+use virga_object_wire::node::ObjectNode;
+use virga_object_wire::object::Found;
+use virga_proxy::core::{
+    GetOptions, NewObject, PutObjectError, ReadObjectError, Settings, Unavailable, Wanted,
+};
+
+use crate::cluster::{Cluster, bytes, found, object, pieces, settle, whole};
+
+/// Rings of three devices have no handoffs.
+async fn three() -> Cluster {
+    Cluster::with(3, 3, Settings::default()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_one_of_three_nodes_down_everything_goes_on() {
+    for dead in 0..3 {
+        let cluster = three().await;
+        let (name, large) = (object("o"), object("large"));
+        cluster.put(&name, "old").await.unwrap();
+        cluster.twins.all().nth(dead).unwrap().set_down(true);
+        cluster.put(&name, "new").await.unwrap();
+        assert_eq!(cluster.get(&name).await.unwrap(), "new");
+        let body = bytes(EXTENT * 3);
+        cluster
+            .core
+            .put_object(&large, NewObject::new("x/y"), pieces(&body, 60_000))
+            .await
+            .unwrap();
+        assert_eq!(cluster.get(&large).await.unwrap(), body);
+        assert!(cluster.core.delete_object(&name, None).await.unwrap().existed);
+        assert!(matches!(
+            cluster.get(&name).await,
+            Err(ReadObjectError::NotFound { deleted: Some(_) })
+        ));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_two_of_three_nodes_down_nothing_is_acknowledged() {
+    let cluster = three().await;
+    let name = object("o");
+    cluster.put(&name, "old").await.unwrap();
+    for twin in cluster.twins.all().take(2) {
+        twin.set_down(true);
+    }
+    for size in [3, EXTENT * 2] {
+        let put = cluster
+            .core
+            .put_object(&name, NewObject::new("x/y"), whole(bytes(size)))
+            .await;
+        let no_quorum = matches!(
+            put,
+            Err(PutObjectError::Unavailable(Unavailable::NoQuorum {
+                needed: 2,
+                ..
+            }))
+        );
+        assert!(no_quorum, "{size} bytes: {put:?}");
+    }
+    assert!(cluster.core.delete_object(&name, None).await.is_err());
+    assert!(matches!(
+        cluster.get(&name).await,
+        Err(ReadObjectError::Unavailable(_))
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_replica_is_never_believed_after_an_acknowledged_newer_write() {
+    for stale in 0..3 {
+        let cluster = three().await;
+        let (name, gone) = (object("o"), object("gone"));
+        cluster.put(&name, "old").await.unwrap();
+        cluster.put(&gone, "old").await.unwrap();
+        settle().await;
+        let twin = Arc::clone(cluster.twins.all().nth(stale).unwrap());
+        twin.set_down(true);
+        cluster.put(&name, "new").await.unwrap();
+        cluster.core.delete_object(&gone, None).await.unwrap();
+        twin.set_down(false);
+        for _ in 0..20 {
+            assert_eq!(cluster.get(&name).await.unwrap(), "new");
+            assert!(matches!(
+                cluster.get(&gone).await,
+                Err(ReadObjectError::NotFound { .. })
+            ));
+            tokio::time::advance(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handoff_stands_in_for_a_dead_primary_and_says_for_whom() {
+    let cluster = Cluster::new().await;
+    for size in [3, EXTENT * 2] {
+        let name = object(&format!("o{size}"));
+        let places = cluster.of_object(&name);
+        places[0].0.set_down(true);
+        let body = bytes(size);
+        cluster
+            .core
+            .put_object(&name, NewObject::new("x/y"), whole(body.clone()))
+            .await
+            .unwrap();
+        settle().await;
+        let (twin, at) = &places[3];
+        let id: u32 = places[0].1.device.trim_start_matches('d').parse().unwrap();
+        assert_eq!(twin.handoff_for(at), Some(id));
+        // R + W > N holds among those that are left, the handoff included.
+        places[1].0.set_down(true);
+        assert_eq!(cluster.get(&name).await.unwrap(), body);
+        places[0].0.set_down(false);
+        places[1].0.set_down(false);
+        tokio::time::advance(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_node_is_asked_seldom() {
+    let cluster = three().await;
+    let dead = Arc::clone(cluster.twins.all().next().unwrap());
+    dead.set_down(true);
+    let before = dead.calls("put");
+    for i in 0..100 {
+        cluster.put(&object(&format!("o{i}")), "x").await.unwrap();
+    }
+    assert!(
+        dead.calls("put") - before <= 3,
+        "{} calls",
+        dead.calls("put") - before
+    );
+    dead.set_down(false);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    for i in 0..10 {
+        cluster.put(&object(&format!("p{i}")), "x").await.unwrap();
+        settle().await;
+    }
+    assert!(dead.calls("put") - before >= 10, "it is back at work");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_replica_finishes_late_without_being_waited_for() {
+    let cluster = three().await;
+    let name = object("o");
+    let places = cluster.of_object(&name);
+    let gate = Arc::new(Notify::new());
+    places[2].0.set(|s| s.delay_calls = Some(Arc::clone(&gate)));
+    let started = tokio::time::Instant::now();
+    cluster.put(&name, "x").await.unwrap();
+    assert!(
+        started.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        started.elapsed()
+    );
+    places[2].0.set(|s| s.delay_calls = None);
+    gate.notify_waiters();
+    settle().await;
+    assert!(
+        matches!(found(&places[2]).await, Found::Object(_)),
+        "it got the object in the background"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_gets_no_answer_is_asked_for_elsewhere() {
+    let cluster = three().await;
+    let name = object("o");
+    cluster.put(&name, "x").await.unwrap();
+    settle().await;
+    let gate = Arc::new(Notify::new());
+    for silent in cluster.of_object(&name) {
+        silent.0.set(|s| s.delay_calls = Some(Arc::clone(&gate)));
+        let started = tokio::time::Instant::now();
+        assert_eq!(cluster.get(&name).await.unwrap(), "x");
+        assert!(
+            started.elapsed() < Duration::from_millis(100),
+            "{:?}",
+            started.elapsed()
+        );
+        silent.0.set(|s| s.delay_calls = None);
+        gate.notify_waiters();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_in_the_middle_of_a_body_is_not_noticed_by_the_reader() {
+    let cluster = three().await;
+    let name = object("o");
+    let body = bytes(EXTENT * 4);
+    cluster
+        .core
+        .put_object(&name, NewObject::new("x/y"), pieces(&body, 60_000))
+        .await
+        .unwrap();
+    settle().await;
+    let places = cluster.of_object(&name);
+    // Every replica but one, each in another extent.
+    assert!(places[0].0.corrupt(&places[0].1, EXTENT / BLOCK + 3));
+    assert!(places[1].0.corrupt(&places[1].1, 2 * EXTENT / BLOCK));
+    assert_eq!(cluster.get(&name).await.unwrap(), body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_small_object_is_read_from_another_replica() {
+    let cluster = three().await;
+    let name = object("o");
+    cluster.put(&name, "precious").await.unwrap();
+    settle().await;
+    let places = cluster.of_object(&name);
+    for (twin, at) in &places[..2] {
+        assert!(twin.corrupt(at, 0));
+    }
+    let got = cluster.get(&name).await;
+    // Two of three records are set aside while it is read; the last serves.
+    assert_eq!(got.unwrap(), "precious");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_dies_in_the_middle_of_a_body_is_replaced() {
+    let cluster = three().await;
+    let name = object("o");
+    let body = bytes(EXTENT * 4);
+    cluster
+        .core
+        .put_object(&name, NewObject::new("x/y"), pieces(&body, 60_000))
+        .await
+        .unwrap();
+    settle().await;
+    let mut got = cluster
+        .core
+        .get_object(&name, GetOptions::default())
+        .await
+        .unwrap();
+    let first = futures_util::StreamExt::next(&mut got.body)
+        .await
+        .unwrap()
+        .unwrap();
+    let twins: Vec<_> = cluster.of_object(&name);
+    let serving = twins.iter().max_by_key(|(twin, _)| twin.calls("get")).unwrap();
+    serving.0.set_down(true);
+    let rest = got.body.collect(usize::MAX).await.unwrap();
+    assert_eq!([first, rest].concat(), body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_devices_refuse_data_and_take_deletions() {
+    let cluster = three().await;
+    let name = object("o");
+    cluster.put(&name, "x").await.unwrap();
+    for twin in cluster.twins.all() {
+        twin.set(|s| s.full = true);
+    }
+    for size in [1, EXTENT * 2] {
+        let put = cluster
+            .core
+            .put_object(&object("p"), NewObject::new("x/y"), whole(bytes(size)))
+            .await;
+        assert_eq!(
+            put,
+            Err(PutObjectError::Unavailable(Unavailable::Full)),
+            "{size} bytes"
+        );
+    }
+    assert!(cluster.core.delete_object(&name, None).await.unwrap().existed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_answers_were_lost_is_not_acknowledged() {
+    let cluster = three().await;
+    for twin in cluster.twins.all().take(2) {
+        twin.set(|s| s.drop_acks = true);
+    }
+    let put = cluster.put(&object("o"), "x").await;
+    assert!(matches!(put, Err(PutObjectError::Unavailable(_))), "{put:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn newest_asks_every_replica_and_goes_on_without_a_dead_one() {
+    let cluster = three().await;
+    let name = object("o");
+    cluster.put(&name, "x").await.unwrap();
+    settle().await;
+    let places = cluster.of_object(&name);
+    let heads = |places: &[_]| -> u64 {
+        let calls = |(twin, _): &(Arc<virga_object_wire::twin::MemoryNode>, _)| {
+            twin.calls("head") + twin.calls("get")
+        };
+        places.iter().map(calls).sum()
+    };
+    let before = heads(&places);
+    let options = GetOptions {
+        wanted: Wanted::All,
+        newest: true,
+    };
+    cluster.core.get_object(&name, options).await.unwrap();
+    assert_eq!(heads(&places) - before, 3);
+    places[1].0.set_down(true);
+    cluster.core.get_object(&name, options).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_object_is_gone() {
+    let cluster = three().await;
+    let name = object("o");
+    let now = cluster.hlc.clock().now().as_secs();
+    let new = |at| NewObject {
+        delete_at: Some(at),
+        ..NewObject::new("x/y")
+    };
+    cluster
+        .core
+        .put_object(&name, new(now + 1000), whole("x"))
+        .await
+        .unwrap();
+    assert!(cluster.get(&name).await.is_ok());
+    cluster
+        .core
+        .put_object(&name, new(now.saturating_sub(1)), whole("x"))
+        .await
+        .unwrap();
+    assert!(matches!(
+        cluster.get(&name).await,
+        Err(ReadObjectError::NotFound { .. })
+    ));
+    assert!(cluster.core.head_object(&name, false).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_replica_is_its_own_quorum() {
+    let cluster = Cluster::with(1, 1, Settings::default()).await;
+    let name = object("o");
+    cluster.put(&name, "x").await.unwrap();
+    assert_eq!(cluster.get(&name).await.unwrap(), "x");
+    let (twin, at) = cluster.of_object(&name).remove(0);
+    twin.set(|s| s.answer = Some(NodeError::Unreachable("dead".into())));
+    assert!(twin.head(&at).await.is_err());
+    assert!(matches!(
+        cluster.get(&name).await,
+        Err(ReadObjectError::Unavailable(_))
+    ));
+}
