@@ -75,9 +75,7 @@ pub struct Weight {
 impl<'a> Etag<'a> {
     fn new(text: &'a str) -> Self {
         let digits: Option<&[u8; 32]> = text.as_bytes().try_into().ok();
-        digits
-            .and_then(pack)
-            .map_or(Self::Text(text), Self::Packed)
+        digits.and_then(pack).map_or(Self::Text(text), Self::Packed)
     }
 
     fn to_text(self) -> String {
@@ -300,7 +298,8 @@ impl<'a> Value<'a> {
     pub fn tombstone(&self) -> Option<Version> {
         match self {
             Self::Object(v) => v.deleted.then_some(v.version),
-            Self::Container(v) => (v.put <= v.deleted).then_some(v.deleted),
+            // A count may come before any PUT or DELETE: no deletion then.
+            Self::Container(v) => (v.put <= v.deleted && v.deleted > Version(0)).then_some(v.deleted),
         }
     }
 
@@ -309,6 +308,7 @@ impl<'a> Value<'a> {
     pub fn death(&self, deleted: Version) -> Option<Version> {
         let written = match self {
             Self::Object(v) => v.version,
+            Self::Container(v) if v.put == Version(0) => v.counted,
             Self::Container(v) => v.put,
         };
         self.tombstone().or((written <= deleted).then_some(deleted))

@@ -1,7 +1,11 @@
 //! What callers rely on, against a real database in a folder of its own.
 mod behaviour;
 mod crash;
+mod merge;
+mod model;
+mod pages;
 mod reminders;
+mod sequences;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -83,6 +87,15 @@ impl Device {
 
 fn open(folder: &Path, clock: &Arc<ManualClock>) -> Listings {
     Listings::open(folder, KvCache::new(8 << 20), clock.clone(), RECLAIM_AGE).unwrap()
+}
+
+/// Cases of a random test: `short`, or many in a soak.
+fn cases(short: u32) -> u32 {
+    if std::env::var_os("VIRGA_SOAK").is_some() {
+        short * 50
+    } else {
+        short
+    }
 }
 
 /// The n-th version of a test, at the start of its clock.

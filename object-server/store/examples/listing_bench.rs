@@ -1,0 +1,156 @@
+//! How many container rows a second one device takes, beside what its disk
+//! syncs: `cargo run --release --example listing_bench -- [folder] [seconds]`.
+//!
+//! Every row is a call of its own, as the proxy makes them; 1, 64 and 256
+//! callers, into one container and into 256.
+use std::error::Error;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use virga_disk::kv::KvCache;
+use virga_node::clock::{Clock, Hlc, SystemClock};
+use virga_object_store::listing::{Listings, RECLAIM_AGE};
+use virga_object_wire::listing::{ListRequest, ObjectRow, PutContainer};
+use virga_object_wire::object::At;
+use virga_ring::Partition;
+use virga_ring::hash::NameHash;
+
+type Failed = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Failed> {
+    let mut args = std::env::args().skip(1);
+    let folder = args.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let seconds = args.next().map_or(Ok(3), |text| text.parse())?;
+    let folder = folder.join(format!("listing-bench-{}", std::process::id()));
+    std::fs::create_dir(&folder)?;
+    let result = run(&folder, Duration::from_secs(seconds));
+    std::fs::remove_dir_all(&folder)?;
+    result
+}
+
+fn run(folder: &Path, time: Duration) -> Result<(), Failed> {
+    println!("fdatasync of a growing file   {:>9.0} /s", syncs(folder, time)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let hlc = Arc::new(Hlc::new(clock.clone()));
+    for (callers, containers) in [(1, 1), (64, 1), (64, 256), (256, 1), (256, 256)] {
+        let path = folder.join(format!("{callers}-{containers}"));
+        let listings = Arc::new(Listings::open(
+            &path,
+            KvCache::new(256 << 20),
+            clock.clone(),
+            RECLAIM_AGE,
+        )?);
+        let places: Arc<Vec<At>> = Arc::new((0..containers).map(at).collect());
+        runtime.block_on(make(&listings, &places, &hlc))?;
+        let (cpu, start) = (cpu_micros()?, Instant::now());
+        let rows = runtime.block_on(write(&listings, &places, &hlc, callers, time))?;
+        let (took, cpu) = (start.elapsed().as_secs_f64(), cpu_micros()? - cpu);
+        let rate = rows as f64 / took;
+        println!(
+            "{callers:>4} callers, {containers:>4} containers {rate:>9.0} rows/s, {:.1} us of CPU each",
+            cpu / rows as f64
+        );
+        let start = Instant::now();
+        let list = ListRequest {
+            limit: 10_000,
+            ..ListRequest::default()
+        };
+        let page = runtime.block_on(listings.list_container(&places[0], list))?;
+        println!(
+            "     a page of {} rows: {:.1} ms",
+            page.entries.len(),
+            start.elapsed().as_secs_f64() * 1e3
+        );
+    }
+    Ok(())
+}
+
+/// What the disk does at best, one 4 KiB append and one sync at a time.
+fn syncs(folder: &Path, time: Duration) -> Result<f64, Failed> {
+    let mut file = std::fs::File::create(folder.join("syncs"))?;
+    let (start, mut count) = (Instant::now(), 0u32);
+    while start.elapsed() < time {
+        file.write_all(&[7; 4096])?;
+        file.sync_data()?;
+        count += 1;
+    }
+    Ok(f64::from(count) / start.elapsed().as_secs_f64())
+}
+
+fn at(n: u32) -> At {
+    let mut hash = [0; 16];
+    hash[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
+    At {
+        device: "d1".into(),
+        partition: Partition(n),
+        hash: NameHash(hash),
+    }
+}
+
+async fn make(listings: &Listings, places: &[At], hlc: &Hlc) -> Result<(), Failed> {
+    for (n, at) in places.iter().enumerate() {
+        let put = PutContainer {
+            account: "AUTH_bench".into(),
+            container: format!("c{n}"),
+            version: hlc.next(),
+            policy: 0,
+            meta: vec![],
+        };
+        listings.put_container(at, put).await?;
+    }
+    Ok(())
+}
+
+async fn write(
+    listings: &Arc<Listings>,
+    places: &Arc<Vec<At>>,
+    hlc: &Arc<Hlc>,
+    callers: u64,
+    time: Duration,
+) -> Result<u64, Failed> {
+    let (done, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + time);
+    let mut tasks = tokio::task::JoinSet::new();
+    for caller in 0..callers {
+        let (listings, places, hlc, done) = (listings.clone(), places.clone(), hlc.clone(), done.clone());
+        tasks.spawn(async move {
+            let mut n = caller;
+            while Instant::now() < end {
+                let version = hlc.next();
+                let row = ObjectRow {
+                    name: format!("photos/2026/{:04x}/{n:012}.jpg", n.wrapping_mul(40_503) & 0xffff),
+                    version,
+                    meta_version: version,
+                    size: 4096,
+                    etag: format!("{n:032x}"),
+                    content_type: "image/jpeg".into(),
+                    deleted: false,
+                };
+                listings
+                    .put_object_rows(&places[(n % places.len() as u64) as usize], vec![row])
+                    .await?;
+                n += callers;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok::<_, Failed>(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(done.load(Ordering::Relaxed))
+}
+
+/// CPU time of this process so far, in microseconds.
+fn cpu_micros() -> Result<f64, Failed> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after = stat.rsplit_once(')').ok_or("no command in /proc/self/stat")?.1;
+    let ticks = |at: usize| after.split_whitespace().nth(at).map_or(Ok(0), str::parse::<u64>);
+    Ok((ticks(11)? + ticks(12)?) as f64 * 10_000.0)
+}
