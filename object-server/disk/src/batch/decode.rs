@@ -123,8 +123,7 @@ pub fn header(bytes: &[u8]) -> Result<BatchHeader, Bad> {
         salt: u64_at(bytes, 56),
     };
     let length = len_at(bytes, 32);
-    let sane = length >= PAGE
-        && length <= MAX_BATCH
+    let sane = (PAGE..=MAX_BATCH).contains(&length)
         && length.is_multiple_of(PAGE)
         && header.records >= 1
         && len_at(bytes, 36) <= MAX_RECORDS

@@ -98,7 +98,7 @@ proptest! {
             prop_assert_eq!(found.record.span(), record.span());
             let at = found.offset + found.record.descriptor_len;
             prop_assert!(record.head().kind.aligned() || found.record.payload_offset as usize == at);
-            prop_assert!(!record.head().kind.aligned() || found.record.payload_offset as usize % PAGE == 0);
+            prop_assert!(!record.head().kind.aligned() || (found.record.payload_offset as usize).is_multiple_of(PAGE));
         }
         let again = salvage(&batch.header, batch.bytes()).map(|f| f.unwrap().offset).collect::<Vec<_>>();
         prop_assert_eq!(again, found.iter().map(|f| f.offset).collect::<Vec<_>>());

@@ -50,6 +50,9 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
+/// A key and its value, in place.
+pub type Row<'a> = (&'a [u8], &'a [u8]);
+
 /// A cursor; it sees the database as it was when the cursor was made.
 pub struct Cursor<'kv> {
     inner: DBRawIteratorWithThreadMode<'kv, DB>,
@@ -64,7 +67,7 @@ impl<'kv> Cursor<'kv> {
     ///
     /// # Errors
     /// See [`KvError`]: the end of the data and a failure to read look the same until asked here.
-    pub fn current(&self) -> Result<Option<(&[u8], &[u8])>, KvError> {
+    pub fn current(&self) -> Result<Option<Row<'_>>, KvError> {
         match self.inner.item() {
             Some(item) => Ok(Some(item)),
             None => self.inner.status().map(|()| None).map_err(KvError::from),

@@ -34,6 +34,7 @@ impl<O> Carries for Pending<O> {
 }
 
 /// What can be queued.
+#[allow(clippy::large_enum_variant)] // records are the rule; boxing them would cost an allocation each
 pub(super) enum Item<O> {
     Record(Pending<O>),
     Flush(oneshot::Sender<Result<(), CommitError>>),

@@ -12,6 +12,8 @@ use crate::io::fault::{Fault, FaultDisk};
 use crate::segment::header::Identity;
 use crate::segment::table::SegmentOptions;
 
+use writer::{Carries, Tail};
+
 mod crash;
 
 pub(super) const IDENTITY: Identity = Identity {
@@ -109,6 +111,15 @@ fn open(segments: &Arc<Segments>, options: LogOptions) -> (SegLog<Index>, Index,
     let index = Index::default();
     let (log, recovered) = SegLog::open(segments, Stream::Hot, options, index.clone()).unwrap();
     (log, index, recovered)
+}
+
+/// A record for a writer without a queue before it.
+pub(super) struct Bare(pub NewRecord);
+
+impl Carries for Bare {
+    fn record(&self) -> &NewRecord {
+        &self.0
+    }
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -430,29 +441,34 @@ fn damage_at_the_end_of_a_segment_is_proved_by_the_next_one() {
 
 #[test]
 fn other_records_of_a_damaged_batch_are_saved() {
-    let disk = FaultDisk::new(64 << 20, 1);
-    let table = segments(&disk);
-    let (log, index, _) = open(&table, LogOptions { sync: GROUPED, ..HOT });
-    let wait_for_it = |numbers: std::ops::Range<u64>| {
-        run(async {
-            let mut tickets = Vec::new();
-            let hold = index.0.lock().unwrap();
-            for number in numbers {
-                tickets.push(log.enqueue(record(number, 700)).await.unwrap());
-            }
-            drop(hold);
-            log.flush().await.unwrap();
-        });
-    };
-    wait_for_it(0..20);
-    wait_for_it(20..21);
-    let victim = index.0.lock().unwrap().records[7].1;
-    drop((log, table));
-    disk.flip_bit("0000000000000001", u64::from(victim.offset) + 400, 1);
-    let (_, index, recovered) = open(&segments(&disk), HOT);
-    assert_eq!(index.versions(), (0..21).filter(|n| *n != 7).collect::<Vec<_>>());
-    assert_eq!(recovered.damaged, 1);
-    assert_eq!(index.0.lock().unwrap().damaged[0].1, Some(7));
+    // In a payload: only that record is lost. In a descriptor: what follows in the batch cannot be found.
+    for (shift, lost) in [(400, 7..8), (20, 7..20)] {
+        let disk = FaultDisk::new(64 << 20, 1);
+        let table = segments(&disk);
+        let tail = Tail {
+            sequence: 0,
+            open: None,
+        };
+        let mut writer = Writer::new(Arc::clone(&table), Stream::Hot, 0, tail);
+        let mut victim = None;
+        for numbers in [0..20, 20..21] {
+            writer.make_room(1 << 18).unwrap();
+            writer
+                .write(numbers.map(|n| Bare(record(n, 700))).collect())
+                .unwrap();
+            let batch = writer.sync().unwrap().pop().unwrap();
+            victim = victim.or(batch.locators().nth(7));
+        }
+        drop((writer, table));
+        disk.flip_bit("0000000000000001", u64::from(victim.unwrap().offset) + shift, 1);
+        let (_, index, recovered) = open(&segments(&disk), HOT);
+        assert_eq!(
+            index.versions(),
+            (0..21).filter(|n| !lost.contains(n)).collect::<Vec<_>>()
+        );
+        assert_eq!(recovered.damaged, 1);
+        assert_eq!(index.0.lock().unwrap().damaged[0].1, (shift == 400).then_some(7));
+    }
 }
 
 #[test]

@@ -6,18 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::recovery::recover;
-use super::super::writer::{Carries, Writer};
+use super::super::writer::Writer;
 use super::*;
 use crate::io::fault::Chance;
 use crate::reader::Reader;
-
-struct Bare(NewRecord);
-
-impl Carries for Bare {
-    fn record(&self) -> &NewRecord {
-        &self.0
-    }
-}
 
 /// The index as RocksDB would hold it: what is applied, and what of it survives a crash.
 #[derive(Clone, Default)]
