@@ -2,8 +2,7 @@
 //!
 //! Invariants I1 (acknowledged is durable), I2 (the index never names bytes
 //! that are not), I3 (verified egress), I4, I5 and I6 across crashes, I8. A
-//! failing case prints its whole sequence; proptest keeps its seed in
-//! `proptest-regressions`. `VIRGA_SOAK=1` runs many more and longer ones.
+//! failing case prints its smallest sequence and its seed. `VIRGA_SOAK=1` runs many more and longer ones.
 mod model;
 mod support;
 
@@ -26,25 +25,60 @@ const CAPACITY: u64 = 256 << 20;
 #[derive(Clone, Debug)]
 enum Op {
     /// Stores `len` bytes under a version that is `back` steps old.
-    Put { name: u8, len: usize, seed: u64, back: u64, expires: Option<u64> },
-    Delete { name: u8, back: u64 },
-    Post { name: u8, value: u8, back: u64, expires: Option<u64> },
-    Read { name: u8 },
+    Put {
+        name: u8,
+        len: usize,
+        seed: u64,
+        back: u64,
+        expires: Option<u64>,
+    },
+    Delete {
+        name: u8,
+        back: u64,
+    },
+    Post {
+        name: u8,
+        value: u8,
+        back: u64,
+        expires: Option<u64>,
+    },
+    Read {
+        name: u8,
+    },
     /// Several puts are on their way when power is lost.
-    CrashWithPutsInFlight { seed: u64, puts: Vec<(u8, u64)> },
-    Crash { seed: u64 },
+    CrashWithPutsInFlight {
+        seed: u64,
+        puts: Vec<(u8, u64)>,
+    },
+    Crash {
+        seed: u64,
+    },
     Kill,
     Restart,
-    LoseIndex { seed: u64 },
+    LoseIndex {
+        seed: u64,
+    },
     Compact,
     FlushIndex,
-    FailSync { after: u64 },
-    ShortWrite { after: u64 },
-    FlipRead { after: u64 },
+    FailSync {
+        after: u64,
+    },
+    ShortWrite {
+        after: u64,
+    },
+    FlipRead {
+        after: u64,
+    },
     Full,
     Room,
-    FlipBit { file: usize, at: u64, bit: u8 },
-    Later { secs: u64 },
+    FlipBit {
+        file: usize,
+        at: u64,
+        bit: u8,
+    },
+    Later {
+        secs: u64,
+    },
 }
 
 fn ops(with_rot: bool) -> impl Strategy<Value = Op> {
@@ -58,13 +92,32 @@ fn ops(with_rot: bool) -> impl Strategy<Value = Op> {
     ];
     let back = || prop_oneof![5 => Just(0u64), 1 => 1..4u64];
     let expires = || prop_oneof![6 => Just(None), 1 => (1..50u64).prop_map(Some)];
-    let put = (name(), len, any::<u64>(), back(), expires())
-        .prop_map(|(name, len, seed, back, expires)| Op::Put { name, len, seed, back, expires });
-    let post = (name(), any::<u8>(), back(), expires())
-        .prop_map(|(name, value, back, expires)| Op::Post { name, value, back, expires });
-    let flight = (any::<u64>(), proptest::collection::vec((name(), any::<u64>()), 1..5))
+    let put =
+        (name(), len, any::<u64>(), back(), expires()).prop_map(|(name, len, seed, back, expires)| Op::Put {
+            name,
+            len,
+            seed,
+            back,
+            expires,
+        });
+    let post = (name(), any::<u8>(), back(), expires()).prop_map(|(name, value, back, expires)| Op::Post {
+        name,
+        value,
+        back,
+        expires,
+    });
+    let flight = (
+        any::<u64>(),
+        proptest::collection::vec((name(), any::<u64>()), 1..5),
+    )
         .prop_map(|(seed, puts)| Op::CrashWithPutsInFlight { seed, puts });
-    let rot = if with_rot { 3 } else { 0 };
+    let flip =
+        (any::<usize>(), any::<u64>(), 0..8u8).prop_map(|(file, at, bit)| Op::FlipBit { file, at, bit });
+    let rot = if with_rot {
+        flip.boxed()
+    } else {
+        Just(Op::FlushIndex).boxed()
+    };
     prop_oneof![
         30 => put,
         8 => (name(), back()).prop_map(|(name, back)| Op::Delete { name, back }),
@@ -82,7 +135,7 @@ fn ops(with_rot: bool) -> impl Strategy<Value = Op> {
         1 => (0..4u64).prop_map(|after| Op::FlipRead { after }),
         1 => Just(Op::Full),
         2 => Just(Op::Room),
-        rot => (any::<usize>(), any::<u64>(), 0..8u8).prop_map(|(file, at, bit)| Op::FlipBit { file, at, bit }),
+        3 => rot,
         2 => (1..30u64).prop_map(|secs| Op::Later { secs }),
     ]
 }
@@ -102,7 +155,10 @@ impl Run {
         if back == 0 {
             self.stamp += 1;
         }
-        Version(Version::at(virga_node::clock::Micros(support::START * 1_000_000)).0 + self.stamp.saturating_sub(back).max(1))
+        Version(
+            Version::at(virga_node::clock::Micros(support::START * 1_000_000)).0
+                + self.stamp.saturating_sub(back).max(1),
+        )
     }
 
     fn now(&self) -> u64 {
@@ -144,7 +200,12 @@ impl Run {
     }
 
     async fn delete(&mut self, name: u8, version: Version) {
-        let change = Change::Data(Data { version: version.0, blake3: [0; 32], body: None, delete_at: None });
+        let change = Change::Data(Data {
+            version: version.0,
+            blake3: [0; 32],
+            body: None,
+            delete_at: None,
+        });
         let path = format!("a/c/{}", text(name));
         let answer = self.bench.device().delete(&at(&text(name)), version, &path).await;
         self.judge(name, &change, answer.map(|_| ()));
@@ -157,7 +218,11 @@ impl Run {
             delete_at,
             headers: vec![("x-object-meta-v".into(), value.clone())],
         };
-        let change = Change::Post(Post { version: version.0, value, delete_at });
+        let change = Change::Post(Post {
+            version: version.0,
+            value,
+            delete_at,
+        });
         let answer = self.bench.device().post(&at(&text(name)), version, meta).await;
         self.judge(name, &change, answer.map(|_| ()));
     }
@@ -229,7 +294,13 @@ impl Run {
 
     async fn step(&mut self, op: Op) {
         match op {
-            Op::Put { name, len, seed, back, expires } => {
+            Op::Put {
+                name,
+                len,
+                seed,
+                back,
+                expires,
+            } => {
                 let (version, at) = (self.version(back), expires.map(|secs| self.now() + secs));
                 self.put(name, len, seed, version, at).await;
             }
@@ -237,7 +308,12 @@ impl Run {
                 let version = self.version(back);
                 self.delete(name, version).await;
             }
-            Op::Post { name, value, back, expires } => {
+            Op::Post {
+                name,
+                value,
+                back,
+                expires,
+            } => {
                 let (version, at) = (self.version(back), expires.map(|secs| self.now() + secs));
                 self.post(name, value, version, at).await;
             }
@@ -286,12 +362,21 @@ impl Run {
 }
 
 fn run(ops: Vec<Op>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
-        let mut run = Run { bench: Bench::new(CAPACITY, SEGMENT, 1), model: Model::default(), stamp: 1 };
+        let mut run = Run {
+            bench: Bench::new(CAPACITY, SEGMENT, 1),
+            model: Model::default(),
+            stamp: 1,
+        };
         for op in ops {
-            let restarts =
-                matches!(op, Op::CrashWithPutsInFlight { .. } | Op::Crash { .. } | Op::Kill | Op::LoseIndex { .. });
+            let restarts = matches!(
+                op,
+                Op::CrashWithPutsInFlight { .. } | Op::Crash { .. } | Op::Kill | Op::LoseIndex { .. }
+            );
             run.step(op).await;
             if restarts {
                 run.read_all().await;
@@ -303,13 +388,23 @@ fn run(ops: Vec<Op>) {
         // Whatever happened: what is known now is known after one more crash.
         run.bench.crash(1);
         run.read_all().await;
-        assert_eq!(run.bench.disk.violations(), 0, "I4: a failed file was written again");
+        assert_eq!(
+            run.bench.disk.violations(),
+            0,
+            "I4: a failed file was written again"
+        );
     });
 }
 
 fn config(cases: u32) -> ProptestConfig {
     let soak = std::env::var_os("VIRGA_SOAK").is_some();
-    ProptestConfig { cases: if soak { cases * 100 } else { cases }, max_shrink_iters: 400, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases: if soak { cases * 100 } else { cases },
+        max_shrink_iters: 400,
+        // A failure prints its seed (PROPTEST_RNG_SEED replays) and its smallest sequence.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

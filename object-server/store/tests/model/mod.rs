@@ -44,7 +44,12 @@ pub enum Change {
 pub enum View {
     Absent,
     Deleted(Version),
-    Object { version: Version, meta_version: Version, body: Vec<u8>, value: Option<String> },
+    Object {
+        version: Version,
+        meta_version: Version,
+        body: Vec<u8>,
+        value: Option<String>,
+    },
 }
 
 impl State {
@@ -114,21 +119,31 @@ pub struct Model {
 impl Model {
     /// What a name may be.
     pub fn states(&self, name: u8) -> HashSet<State> {
-        self.may_be.get(&name).cloned().unwrap_or_else(|| HashSet::from([State::default()]))
+        self.may_be
+            .get(&name)
+            .cloned()
+            .unwrap_or_else(|| HashSet::from([State::default()]))
     }
 
     fn set(&mut self, name: u8, states: HashSet<State>) {
         if self.tainted {
             return;
         }
-        assert!(!states.is_empty(), "name {name}: the answer contradicts {:?}", self.states(name));
+        assert!(
+            !states.is_empty(),
+            "name {name}: the answer contradicts {:?}",
+            self.states(name)
+        );
         self.may_be.insert(name, states);
     }
 
     fn keep(&mut self, name: u8, what: &str, wanted: impl Fn(&State) -> bool) {
         let all = self.states(name);
         let states: HashSet<_> = all.iter().filter(|state| wanted(state)).cloned().collect();
-        assert!(self.tainted || !states.is_empty(), "name {name}: {what}, but it may be {all:?}");
+        assert!(
+            self.tainted || !states.is_empty(),
+            "name {name}: {what}, but it may be {all:?}"
+        );
         self.set(name, states);
     }
 
@@ -143,19 +158,28 @@ impl Model {
     pub fn unsure(&mut self, name: u8, change: &Change) {
         self.asked.entry(name).or_default().push(change.clone());
         let before = self.states(name);
-        let states = before.iter().map(|state| state.with(change)).chain(before.iter().cloned()).collect();
+        let states = before
+            .iter()
+            .map(|state| state.with(change))
+            .chain(before.iter().cloned())
+            .collect();
         self.set(name, states);
     }
 
     /// The device said it knows `version` already, for a change of `asked`.
     pub fn newer(&mut self, name: u8, asked: Version, version: Version) {
-        assert!(version >= asked, "name {name}: {version} is not newer than {asked}");
+        assert!(
+            version >= asked,
+            "name {name}: {version} is not newer than {asked}"
+        );
         self.keep(name, "it is newer", |state| state.version() == version);
     }
 
     /// The device said that there is no object.
     pub fn gone(&mut self, name: u8, now: u64) {
-        self.keep(name, "it is gone", |state| !matches!(state.view(now), View::Object { .. }));
+        self.keep(name, "it is gone", |state| {
+            !matches!(state.view(now), View::Object { .. })
+        });
     }
 
     /// A reader saw `view` at `now` (seconds).
@@ -163,12 +187,22 @@ impl Model {
         if !self.tainted {
             return self.keep(name, &format!("saw {view:?}"), |state| state.view(now) == *view);
         }
-        let View::Object { version, body, .. } = view else { return };
-        let written = self.asked.get(&name).into_iter().flatten().any(|change| match change {
-            Change::Data(data) => data.version == *version && data.body.as_ref() == Some(body),
-            Change::Post(_) => false,
-        });
-        assert!(written, "name {name}: bytes that nobody wrote as version {version}");
+        let View::Object { version, body, .. } = view else {
+            return;
+        };
+        let written = self
+            .asked
+            .get(&name)
+            .into_iter()
+            .flatten()
+            .any(|change| match change {
+                Change::Data(data) => data.version == *version && data.body.as_ref() == Some(body),
+                Change::Post(_) => false,
+            });
+        assert!(
+            written,
+            "name {name}: bytes that nobody wrote as version {version}"
+        );
     }
 
     /// The device set the record of a name aside.

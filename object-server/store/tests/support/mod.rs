@@ -1,6 +1,8 @@
 //! A device under test: a faulty disk in memory, an index in a temporary
 //! folder, a clock that stands still unless moved.
 #![allow(dead_code, reason = "every test file uses its own part")]
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +50,7 @@ impl Bench {
             disk: FaultDisk::new(capacity, seed),
             clock: Arc::new(ManualClock::new(Micros(START * 1_000_000))),
             options,
-            dir: tempfile::tempdir().unwrap(),
+            dir: scratch(),
             lives: 0,
             device: None,
             stamps: AtomicU64::new(0),
@@ -156,6 +158,14 @@ impl Bench {
     }
 }
 
+/// A folder for the index; in memory if the machine has such, as its syncs prove
+/// nothing here (a crash is a copy) and cost most of the time.
+fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 fn find(bytes: &[u8], pattern: &[u8]) -> Vec<usize> {
     bytes
         .iter()
@@ -166,11 +176,29 @@ fn find(bytes: &[u8], pattern: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
+/// Files of a folder with their sizes.
+fn listing(dir: &Path) -> BTreeMap<OsString, u64> {
+    let sized = |file: std::io::Result<std::fs::DirEntry>| {
         let file = file.unwrap();
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        // A file that goes away meanwhile shows as one that changed.
+        (file.file_name(), file.metadata().map_or(0, |meta| meta.len()))
+    };
+    std::fs::read_dir(dir).unwrap().map(sized).collect()
+}
+
+/// Copies a folder as of one moment: anew until nothing changed meanwhile, as
+/// RocksDB compacts in the background.
+fn copy(from: &Path, to: &Path) {
+    loop {
+        std::fs::create_dir_all(to).unwrap();
+        let before = listing(from);
+        let copied = before
+            .keys()
+            .all(|name| std::fs::copy(from.join(name), to.join(name)).is_ok());
+        if copied && listing(from) == before {
+            return;
+        }
+        std::fs::remove_dir_all(to).unwrap();
     }
 }
 
