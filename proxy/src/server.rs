@@ -3,13 +3,17 @@
 //! One hyper connection task per client, bounded in number, in the size and
 //! time of heads and in the idle time of bodies; drained when the daemon
 //! stops. What a request means is decided by [`crate::swift`].
+mod wire;
+
 use std::convert::Infallible;
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Request, StatusCode, Version as HttpVersion};
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Request, Response, StatusCode, Version as HttpVersion};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,11 +27,13 @@ use virga_node::task::Tasks;
 
 use crate::core::Core;
 use crate::swift::body::{Answer, full};
+use crate::swift::conditional::format_date;
 use crate::swift::config::Config as SwiftConfig;
-use crate::swift::fault::title;
+use crate::swift::fault::{page, title};
 use crate::swift::transaction;
 use crate::swift::upload::UploadBounds;
 use crate::swift::{Swift, SwiftParts};
+use wire::{Answering, Sending, Traffic, Wire};
 
 /// Settings of the door.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,6 +110,7 @@ struct Door {
     metrics: Option<RenderMetrics>,
     http: http1::Builder,
     drain: Duration,
+    patience: Duration,
 }
 
 /// Serves until the tasks are told to stop, then drains.
@@ -126,6 +133,7 @@ pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
         metrics: parts.metrics,
         clock: parts.clock.clone(),
         drain: Duration::from_secs(config.drain_timeout),
+        patience: Duration::from_secs(config.client_timeout),
         swift: Swift::new(SwiftParts {
             core: parts.core,
             config: config.swift,
@@ -202,14 +210,15 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let service = {
-        let door = door.clone();
-        service_fn(move |request| {
-            let door = door.clone();
-            async move { Ok::<_, Infallible>(door.answer(request, peer.ip()).await) }
-        })
-    };
-    let mut serving = std::pin::pin!(door.http.serve_connection(TokioIo::new(stream), service));
+    let traffic = Arc::new(Traffic::default());
+    let (answering, refusing) = (door.clone(), door.clone());
+    let refuse = Arc::new(move |status, head: &[u8]| refusing.refuse(status, head));
+    let wire = Wire::new(stream, traffic.clone(), refuse, door.patience);
+    let service = service_fn(move |request| {
+        let (door, open) = (answering.clone(), traffic.begin());
+        async move { Ok::<_, Infallible>(door.answer(request, peer.ip(), open).await) }
+    });
+    let mut serving = std::pin::pin!(door.http.serve_connection(TokioIo::new(wire), service));
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = stop.cancelled() => {
@@ -226,7 +235,7 @@ async fn connection(
 }
 
 impl Door {
-    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Answer {
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr, open: Answering) -> Response<Sending> {
         let keep_alive = asks_keep_alive(&request);
         let extra = request
             .headers()
@@ -256,7 +265,40 @@ impl Door {
         } else if keep_alive {
             headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
         }
-        answer
+        if status == StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        answer.map(|body| Sending::new(body, open))
+    }
+
+    /// Our words for a head that could not be parsed. The connection ends after them.
+    fn refuse(&self, status: StatusCode, head: &[u8]) -> Bytes {
+        let line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let (status, says) = match std::str::from_utf8(line) {
+            Err(_) if status == StatusCode::BAD_REQUEST => (
+                StatusCode::PRECONDITION_FAILED,
+                "Invalid UTF8 or contains NULL".to_owned(),
+            ),
+            _ => (status, page(status)),
+        };
+        let (now, id) = (
+            self.clock.now(),
+            transaction::new_id(self.clock.now(), &self.suffix, None),
+        );
+        let mut words = String::new();
+        let _ = write!(
+            words,
+            "HTTP/1.1 {} {}\r\nContent-Type: text/html; charset=UTF-8\r\nContent-Length: {}\r\n\
+             X-Trans-Id: {id}\r\nX-Openstack-Request-Id: {id}\r\nDate: {}\r\nConnection: close\r\n\r\n",
+            status.as_u16(),
+            title(status),
+            says.len(),
+            format_date(now.as_secs()),
+        );
+        if !head.starts_with(b"HEAD ") {
+            words.push_str(&says);
+        }
+        words.into()
     }
 }
 

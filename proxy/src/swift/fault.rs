@@ -158,6 +158,7 @@ fn explanation(status: StatusCode) -> &'static str {
         413 => "The body of your request was too large for this server.",
         414 => "The request URI was too long for this server.",
         416 => "The Range requested is not available.",
+        431 => "The head of the request was too large for this server.",
         422 => "Unable to process the contained instructions",
         499 => "The client was disconnected during request.",
         500 => "The server has either erred or is incapable of performing the requested operation.",

@@ -9,7 +9,7 @@ mod account;
 mod acl;
 pub mod body;
 mod bulk;
-mod conditional;
+pub mod conditional;
 pub mod config;
 mod container;
 mod content_type;

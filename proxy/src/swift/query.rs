@@ -28,6 +28,12 @@ impl Query {
         )
     }
 
+    /// The same query with one more value.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.push((name.into(), value.into()));
+        self
+    }
+
     /// The raw value of `name`, the last one if there are several.
     pub fn raw(&self, name: &str) -> Option<&[u8]> {
         self.0

@@ -59,7 +59,11 @@ async fn copy(ctx: &Ctx, source: &ObjectName, name: &ObjectName) -> Result<Answe
         // Meant for the destination; the source is to exist, after all.
         asked.remove("if-none-match");
     }
-    let query = Query::parse(manifest.then_some("multipart-manifest=get&format=raw"));
+    let query = if manifest {
+        ctx.query.clone().with("format", "raw")
+    } else {
+        ctx.query.clone()
+    };
     let found = read::answer(&ctx.derived(Method::GET, asked, query), source).await?;
     if found.status().as_u16() >= 300 {
         return Ok(found);

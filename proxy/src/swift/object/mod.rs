@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use virga_object_wire::listing::ContainerInfo;
 use virga_object_wire::object::{ObjectStat, PostMeta};
 
-pub(super) use read::{Bytestream, View, respond, view_of};
+pub(super) use read::{Bytestream, View, respond, shown, view_of};
 pub(super) use write::{Announced, Extra, announced_length, store};
 
 use super::body::Answer;

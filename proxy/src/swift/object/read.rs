@@ -89,15 +89,17 @@ pub async fn answer(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
         (true, _) => {
             let part = slo::part_number(&ctx.query, ctx.headers.contains_key(RANGE))?;
             let (mut view, plan) = slo::view(ctx, name, &stat, open, reads || part.is_some()).await?;
+            view.headers
+                .insert("x-manifest-etag", headers::to_value(&stat.meta.etag));
             if let Some(part) = part {
                 return slo::answer_part(ctx, view, plan, name, part).await;
             }
-            view.headers
-                .insert("x-manifest-etag", headers::to_value(&stat.meta.etag));
             (view, Bytestream::Plan(plan, ctx.may_read(name.account()).await))
         }
         (false, Some(prefix)) if !whole => {
             let (view, plan) = dlo::view(ctx, name, &stat, &prefix).await?;
+            // Swift gives all of it for several ranges, and clients count on that.
+            ranges = ranges.filter(|ranges| !ranges.several());
             (view, Bytestream::Plan(plan, ctx.may_read(name.account()).await))
         }
         _ => {
@@ -184,7 +186,7 @@ pub async fn respond(
 }
 
 /// The headers of a view, with its ETag and date.
-fn shown(view: View) -> HeaderMap {
+pub fn shown(view: View) -> HeaderMap {
     let mut into = view.headers;
     let etag = if view.quoted {
         format!("\"{}\"", view.etag)

@@ -17,8 +17,8 @@ use super::accept::{Format, report_format};
 use super::body::{Answer, full};
 use super::fault::{self, Fault};
 use super::object::{
-    Announced, Bytestream, Extra, View, announced_length, authorized_container, live_head, respond, store,
-    view_of,
+    Announced, Bytestream, Extra, View, announced_length, authorized_container, live_head, respond, shown,
+    store, view_of,
 };
 use super::query::{Query, is_true};
 use super::range::{Ranges, content_range};
@@ -369,11 +369,18 @@ pub async fn answer_part(
         .insert("x-parts-count", HeaderValue::from(plan.segments.len()));
     let length = |segment: &crate::core::manifest::Segment| segment.range.end - segment.range.start;
     let Some(segment) = plan.segments.get(part - 1) else {
-        let mut answer = Answer::new(full("The requested part number is not satisfiable"));
+        let head = ctx.method == Method::HEAD;
+        let says = if head {
+            ""
+        } else {
+            "The requested part number is not satisfiable"
+        };
+        let mut answer = Answer::new(full(says));
         *answer.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-        *answer.headers_mut() = view.headers;
-        let range = headers::to_value(&format!("bytes */{size}"));
-        answer.headers_mut().insert(CONTENT_RANGE, range);
+        *answer.headers_mut() = shown(view);
+        let into = answer.headers_mut();
+        into.insert(CONTENT_RANGE, headers::to_value(&format!("bytes */{size}")));
+        into.insert(CONTENT_LENGTH, HeaderValue::from(says.len()));
         return Ok(answer);
     };
     let start: u64 = plan.segments[..part - 1].iter().map(length).sum();

@@ -1,0 +1,252 @@
+//! The bytes of a connection: a bound on clients that do not read, and our
+//! own words where hyper would refuse a request in its own.
+//!
+//! hyper answers a head that it cannot parse by itself, without a transaction
+//! id. [`Wire`] sees such an answer by the moment it comes: nothing that we
+//! answer is on its way then ([`Traffic`]).
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::swift::body::{Broken, Outgoing};
+
+/// Bytes of a head kept to say what is wrong with it.
+const KEPT: usize = 4096;
+
+/// What is on its way on a connection.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Requests whose answers have not been handed over in full.
+    open: AtomicUsize,
+    /// Whether an answer may still be in hyper's buffers.
+    busy: AtomicBool,
+}
+
+impl Traffic {
+    /// Notes a request that is going to be answered.
+    pub fn begin(self: &Arc<Self>) -> Answering {
+        self.open.fetch_add(1, Ordering::AcqRel);
+        self.busy.store(true, Ordering::Release);
+        Answering(Arc::clone(self))
+    }
+
+    fn is_quiet(&self) -> bool {
+        !self.busy.load(Ordering::Acquire)
+    }
+
+    /// Everything handed over has been written.
+    fn flushed(&self) {
+        if self.open.load(Ordering::Acquire) == 0 {
+            self.busy.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// A request being answered; dropped when the last byte has been handed over.
+#[derive(Debug)]
+pub struct Answering(Arc<Traffic>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A body that is known to be on its way.
+pub struct Sending {
+    body: Outgoing,
+    _answering: Answering,
+}
+
+impl Sending {
+    /// Ties a body to the request it answers.
+    pub fn new(body: Outgoing, answering: Answering) -> Self {
+        Self {
+            body,
+            _answering: answering,
+        }
+    }
+}
+
+impl Body for Sending {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Words for a head that could not be parsed: hyper's status, and the first
+/// bytes of the head.
+pub type Refuse = Arc<dyn Fn(StatusCode, &[u8]) -> Bytes + Send + Sync>;
+
+/// A connection.
+pub struct Wire {
+    stream: TcpStream,
+    traffic: Arc<Traffic>,
+    refuse: Refuse,
+    /// Longest wait for the client to take bytes.
+    patience: Duration,
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Start of the head that is being read.
+    head: Vec<u8>,
+    reading_head: bool,
+    /// What is written in place of hyper's own words.
+    instead: Option<Bytes>,
+}
+
+impl Wire {
+    /// Takes a connection.
+    pub fn new(stream: TcpStream, traffic: Arc<Traffic>, refuse: Refuse, patience: Duration) -> Self {
+        Self {
+            stream,
+            traffic,
+            refuse,
+            patience,
+            stalled: None,
+            head: Vec::new(),
+            reading_head: false,
+            instead: None,
+        }
+    }
+
+    fn keep_head(&mut self, read: &[u8]) {
+        if !self.traffic.is_quiet() {
+            self.reading_head = false;
+            return;
+        }
+        if !self.reading_head {
+            self.head.clear();
+            self.reading_head = true;
+        }
+        let room = KEPT.saturating_sub(self.head.len()).min(read.len());
+        self.head.extend_from_slice(&read[..room]);
+    }
+
+    /// The status of hyper's own answer, if that is what is being written.
+    fn own_words(&self, written: &[u8]) -> Option<StatusCode> {
+        if !self.traffic.is_quiet() {
+            return None;
+        }
+        let line = written
+            .strip_prefix(b"HTTP/1.1 ")
+            .or_else(|| written.strip_prefix(b"HTTP/1.0 "))?;
+        StatusCode::from_bytes(line.get(..3)?).ok()
+    }
+
+    /// Fails once the client has taken nothing for too long.
+    fn bounded<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let patience = self.patience;
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client takes no bytes",
+        )))
+    }
+
+    /// Writes our words; says that all `length` bytes of hyper's are written.
+    fn write_instead(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        while let Some(words) = self.instead.as_mut().filter(|words| words.has_remaining()) {
+            let written = Pin::new(&mut self.stream).poll_write(cx, words);
+            match ready!(self.bounded(cx, written)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(count) => {
+                    if let Some(words) = self.instead.as_mut() {
+                        words.advance(count);
+                    }
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(length))
+    }
+
+    /// Whether our words are to be written in place of `first` and what follows.
+    fn replaces(&mut self, first: &[u8]) -> bool {
+        if self.instead.is_none()
+            && let Some(status) = self.own_words(first)
+        {
+            self.instead = Some((self.refuse)(status, &self.head));
+        }
+        self.instead.is_some()
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.keep_head(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.replaces(buf) {
+            return self.write_instead(cx, buf.len());
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.bounded(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        if self.replaces(first) {
+            return self.write_instead(cx, bufs.iter().map(|buf| buf.len()).sum());
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.bounded(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.traffic.flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
