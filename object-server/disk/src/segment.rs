@@ -64,3 +64,6 @@ pub struct Position {
     /// Offset in bytes right behind that batch.
     pub offset: u32,
 }
+
+#[cfg(test)]
+mod tests;

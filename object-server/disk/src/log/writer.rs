@@ -151,7 +151,6 @@ impl<T: Carries> Writer<T> {
         if self.open.is_some() && bytes <= self.room() {
             return Ok(());
         }
-        self.seal();
         let taken = match self.segments.take(self.stream, self.reserve) {
             Err(TakeError::Io(first)) => {
                 tracing::warn!(error = %first, "a segment refused its header, taking another");
@@ -161,6 +160,7 @@ impl<T: Carries> Writer<T> {
         };
         match taken {
             Ok(segment) => {
+                self.seal();
                 self.open = Some(Open {
                     segment,
                     at: PAGE as u64,
@@ -168,6 +168,7 @@ impl<T: Carries> Writer<T> {
                 });
                 Ok(())
             }
+            // The open segment stays: a tombstone may still fit where an object does not (I8).
             Err(TakeError::Full) => Err(WriteError::Full),
             Err(TakeError::Io(e)) => Err(WriteError::Failed(e.to_string())),
         }

@@ -437,7 +437,20 @@ impl Segments {
         let Ok(Space { total, .. }) = self.disk.space() else {
             return false;
         };
-        match self.make(Fill::Zero, total / 10) {
+        let made = self.make(Fill::Zero, total / 10).and_then(|spare| {
+            // With a header it is known as a spare after a restart too, and not prepared again.
+            let header = SegmentHeader {
+                stream: None,
+                device: self.identity.device,
+                id: 0,
+                size: spare.file.len(),
+                created: 0,
+            };
+            spare.file.pwrite(&header.encode(), 0)?;
+            spare.file.sync()?;
+            Ok(spare)
+        });
+        match made {
             Ok(spare) => {
                 self.pool().free.push(spare);
                 true

@@ -1,0 +1,105 @@
+//! Segments on a real file system: spares in the background, recycling, restarts.
+
+use super::header::Identity;
+use super::table::{SegmentOptions, Segments};
+use super::*;
+use crate::io::file::FileDisk;
+use crate::io::{Disk, PAGE};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const SIZE: u64 = 1 << 20;
+const IDENTITY: Identity = Identity {
+    device: [4; 16],
+    secret: 4,
+};
+
+fn open(dir: &std::path::Path) -> (Arc<FileDisk>, Arc<Segments>) {
+    let disk = Arc::new(FileDisk::open(dir).unwrap());
+    let options = SegmentOptions {
+        size: SIZE,
+        ..SegmentOptions::new(Arc::new(|| 9))
+    };
+    let segments = Segments::open(Arc::<FileDisk>::clone(&disk), IDENTITY, options).unwrap();
+    (disk, segments)
+}
+
+#[test]
+fn spares_are_prepared_in_the_background_and_known_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, segments) = open(dir.path());
+    assert!(disk.list().unwrap().is_empty(), "a fresh device costs nothing");
+    let first = segments.take(Stream::Hot, 0).unwrap();
+    assert_eq!((first.id(), disk.list().unwrap().len()), (1, 1));
+    segments.want_spare();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while segments.room().unwrap().reusable < 2 * SIZE {
+        assert!(Instant::now() < deadline, "no spares were prepared");
+        std::thread::yield_now();
+    }
+    segments.want_spare();
+    drop((first, segments));
+    assert_eq!(disk.list().unwrap().len(), 3);
+
+    let (disk, segments) = open(dir.path());
+    assert_eq!(segments.room().unwrap().reusable, 2 * SIZE);
+    assert_eq!(segments.all().len(), 1);
+    let second = segments.take(Stream::Bulk, 0).unwrap();
+    assert_eq!(
+        (second.id(), second.stream(), disk.list().unwrap().len()),
+        (2, Stream::Bulk, 3)
+    );
+    let mut page = vec![1; PAGE];
+    second.file().pread(&mut page, SIZE - PAGE as u64).unwrap();
+    assert!(page.iter().all(|b| *b == 0));
+}
+
+#[test]
+fn a_released_segment_is_used_again_under_a_new_id_and_its_file_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, segments) = open(dir.path());
+    for id in 1..=20 {
+        assert_eq!(segments.take(Stream::Gc, 0).unwrap().id(), id);
+        segments.release(id).unwrap();
+        segments.release(id).unwrap();
+        assert!(segments.get(id).is_none());
+    }
+    assert_eq!(disk.list().unwrap().len(), 1);
+    drop(segments);
+    let (_, segments) = open(dir.path());
+    assert_eq!(
+        segments.take(Stream::Gc, 0).unwrap().id(),
+        21,
+        "ids go on after a restart"
+    );
+}
+
+#[test]
+fn a_changed_segment_size_applies_to_new_segments_and_old_ones_stay_readable() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, segments) = open(dir.path());
+    segments.take(Stream::Hot, 0).unwrap();
+    segments.take(Stream::Hot, 0).unwrap();
+    segments.release(2).unwrap();
+    drop(segments);
+    let options = SegmentOptions {
+        size: 2 * SIZE,
+        ..SegmentOptions::new(Arc::new(|| 9))
+    };
+    let segments = Segments::open(Arc::<FileDisk>::clone(&disk), IDENTITY, options).unwrap();
+    assert_eq!(segments.all()[0].size(), SIZE);
+    assert_eq!(segments.take(Stream::Hot, 0).unwrap().size(), 2 * SIZE);
+    segments.release(1).unwrap();
+    assert_eq!(disk.list().unwrap().len(), 1);
+}
+
+#[test]
+fn bytes_left_for_others_are_not_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, segments) = open(dir.path());
+    assert!(matches!(
+        segments.take(Stream::Hot, u64::MAX / 2),
+        Err(table::TakeError::Full)
+    ));
+    assert!(segments.take(Stream::Gc, 0).is_ok());
+}
