@@ -1,5 +1,4 @@
 //! The pool over SQLite or PostgreSQL.
-use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use virga_node::clock::{Clock, Micros};
 use crate::change::{self, FeedEntry};
 use crate::error::{OpenError, StateError};
 use crate::row::{self, Arg, Row};
-use crate::transaction::Queries;
+use crate::transaction::{Answer, Queries, Sql};
 
 /// How long a query waits for a connection, and a writer for its turn.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
@@ -168,25 +167,19 @@ pub struct Reader {
 }
 
 impl Queries for Reader {
-    async fn fetch(
-        &mut self,
-        sql: impl Into<Cow<'static, str>> + Send,
-        args: Vec<Arg>,
-    ) -> Result<Vec<Row>, StateError> {
-        // Statement text comes from constants and column lists in code;
-        // everything a client sends is bound.
-        let sql = sqlx::AssertSqlSafe(sql.into());
-        match &self.pool {
-            Pool::Sqlite(pool) => row::from_sqlite(
-                sqlx::query_with(sql, row::sqlite_arguments(args)?)
-                    .fetch_all(pool)
-                    .await?,
-            ),
-            Pool::Postgres(pool) => row::from_postgres(
-                sqlx::query_with(sql, row::postgres_arguments(args)?)
-                    .fetch_all(pool)
-                    .await?,
-            ),
-        }
+    fn rows(&mut self, sql: Sql, args: Vec<Arg>) -> Answer<'_, Vec<Row>> {
+        let sql = sqlx::AssertSqlSafe(sql.0);
+        Box::pin(async move {
+            match &self.pool {
+                Pool::Sqlite(pool) => {
+                    let query = sqlx::query_with(sql, row::sqlite_arguments(args)?);
+                    row::from_sqlite(query.fetch_all(pool).await?)
+                }
+                Pool::Postgres(pool) => {
+                    let query = sqlx::query_with(sql, row::postgres_arguments(args)?);
+                    row::from_postgres(query.fetch_all(pool).await?)
+                }
+            }
+        })
     }
 }

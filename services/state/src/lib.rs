@@ -20,4 +20,4 @@ pub use engine::{Config, Reader, State};
 pub use error::{Conflicted, OpenError, StateError};
 pub use migrate::Migration;
 pub use row::{Arg, Row};
-pub use transaction::{Attempts, Queries, Transaction};
+pub use transaction::{Answer, Attempts, Queries, Sql, Transaction};

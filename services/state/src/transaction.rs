@@ -1,10 +1,12 @@
 //! Transactions that run again when another one was in the way.
 use std::borrow::Cow;
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::args;
 use crate::change::{self, Change};
 use crate::engine::{Pool, State};
 use crate::error::{Conflicted, StateError};
@@ -15,23 +17,42 @@ const ATTEMPTS: u32 = 6;
 /// First wait before running again; doubles each time.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 
+/// The text of a statement: constant, or put together from constants and
+/// column lists in code. Everything a client sends is bound, never in here.
+#[derive(Debug)]
+pub struct Sql(pub(crate) Cow<'static, str>);
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Sql {
+    fn from(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+}
+
+/// A boxed answer: keeps the futures of callers simple enough for the compiler
+/// to see that they may move between threads.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StateError>> + Send + 'a>>;
+
 /// What reads and transactions have in common, so that a record's queries are
 /// written once for both.
 pub trait Queries: Send {
     /// All rows of a query.
-    fn fetch(
-        &mut self,
-        sql: impl Into<Cow<'static, str>> + Send,
-        args: Vec<Arg>,
-    ) -> impl Future<Output = Result<Vec<Row>, StateError>> + Send;
+    fn rows(&mut self, sql: Sql, args: Vec<Arg>) -> Answer<'_, Vec<Row>>;
+
+    /// All rows of a query.
+    fn fetch(&mut self, sql: impl Into<Sql>, args: Vec<Arg>) -> Answer<'_, Vec<Row>> {
+        self.rows(sql.into(), args)
+    }
 
     /// The first row of a query, if there is one.
-    fn fetch_one(
-        &mut self,
-        sql: impl Into<Cow<'static, str>> + Send,
-        args: Vec<Arg>,
-    ) -> impl Future<Output = Result<Option<Row>, StateError>> + Send {
-        async move { Ok(self.fetch(sql, args).await?.into_iter().next()) }
+    fn fetch_one(&mut self, sql: impl Into<Sql>, args: Vec<Arg>) -> Answer<'_, Option<Row>> {
+        let rows = self.rows(sql.into(), args);
+        Box::pin(async move { Ok(rows.await?.into_iter().next()) })
     }
 }
 
@@ -54,21 +75,19 @@ impl std::fmt::Debug for Transaction {
 
 impl Transaction {
     /// Runs a statement; returns the number of rows it touched.
-    pub async fn execute(
-        &mut self,
-        sql: impl Into<Cow<'static, str>> + Send,
-        args: Vec<Arg>,
-    ) -> Result<u64, StateError> {
-        let sql = sqlx::AssertSqlSafe(sql.into());
-        Ok(match &mut self.inner {
-            Inner::Sqlite(tx) => sqlx::query_with(sql, row::sqlite_arguments(args)?)
-                .execute(&mut **tx)
-                .await?
-                .rows_affected(),
-            Inner::Postgres(tx) => sqlx::query_with(sql, row::postgres_arguments(args)?)
-                .execute(&mut **tx)
-                .await?
-                .rows_affected(),
+    pub fn execute(&mut self, sql: impl Into<Sql>, args: Vec<Arg>) -> Answer<'_, u64> {
+        let sql = sqlx::AssertSqlSafe(sql.into().0);
+        Box::pin(async move {
+            Ok(match &mut self.inner {
+                Inner::Sqlite(tx) => {
+                    let query = sqlx::query_with(sql, row::sqlite_arguments(args)?);
+                    query.execute(&mut **tx).await?.rows_affected()
+                }
+                Inner::Postgres(tx) => {
+                    let query = sqlx::query_with(sql, row::postgres_arguments(args)?);
+                    query.execute(&mut **tx).await?.rows_affected()
+                }
+            })
         })
     }
 
@@ -82,17 +101,16 @@ impl Transaction {
     }
 
     /// Appends to the change feed, in this transaction.
-    pub async fn record(&mut self, change: Change<'_>) -> Result<(), StateError> {
-        let actor = Arg::Text(change.actor.map(str::to_owned));
-        let args = vec![
-            Arg::from(self.now),
-            Arg::from(change.service),
-            Arg::from(change.kind),
-            Arg::from(change.id),
-            Arg::from(change.action),
-            actor,
+    pub fn record(&mut self, change: Change<'_>) -> Answer<'_, ()> {
+        let args = args![
+            self.now,
+            change.service,
+            change.kind,
+            change.id,
+            change.action,
+            change.actor.map(str::to_owned)
         ];
-        self.execute(change::APPEND, args).await.map(drop)
+        Box::pin(async move { self.execute(change::APPEND, args).await.map(drop) })
     }
 
     /// When the transaction began, in microseconds since the epoch.
@@ -118,24 +136,20 @@ impl Transaction {
 }
 
 impl Queries for Transaction {
-    async fn fetch(
-        &mut self,
-        sql: impl Into<Cow<'static, str>> + Send,
-        args: Vec<Arg>,
-    ) -> Result<Vec<Row>, StateError> {
-        let sql = sqlx::AssertSqlSafe(sql.into());
-        match &mut self.inner {
-            Inner::Sqlite(tx) => row::from_sqlite(
-                sqlx::query_with(sql, row::sqlite_arguments(args)?)
-                    .fetch_all(&mut **tx)
-                    .await?,
-            ),
-            Inner::Postgres(tx) => row::from_postgres(
-                sqlx::query_with(sql, row::postgres_arguments(args)?)
-                    .fetch_all(&mut **tx)
-                    .await?,
-            ),
-        }
+    fn rows(&mut self, sql: Sql, args: Vec<Arg>) -> Answer<'_, Vec<Row>> {
+        let sql = sqlx::AssertSqlSafe(sql.0);
+        Box::pin(async move {
+            match &mut self.inner {
+                Inner::Sqlite(tx) => {
+                    let query = sqlx::query_with(sql, row::sqlite_arguments(args)?);
+                    row::from_sqlite(query.fetch_all(&mut **tx).await?)
+                }
+                Inner::Postgres(tx) => {
+                    let query = sqlx::query_with(sql, row::postgres_arguments(args)?);
+                    row::from_postgres(query.fetch_all(&mut **tx).await?)
+                }
+            }
+        })
     }
 }
 

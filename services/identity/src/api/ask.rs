@@ -1,0 +1,217 @@
+//! The request, parsed once at the door.
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use bytes::Bytes;
+use http::HeaderMap;
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use virga_http::base_url::BaseUrl;
+use virga_http::body;
+use virga_identity_api::caller::{Caller, Scope};
+use virga_identity_api::policy::{Decision, ScopeKind};
+use virga_identity_api::verify::TokenVerifier;
+
+use super::fields::Fields;
+use crate::app::App;
+use crate::fault::Fault;
+
+/// Longest query string, in bytes.
+const MAX_QUERY: usize = 8 * 1024;
+
+/// A request: who asks, for what, with what.
+pub(crate) struct Ask {
+    pub(crate) app: Arc<App>,
+    /// URL of the API's root as the client sees it, without `/v3`.
+    pub(crate) base: String,
+    pub(crate) headers: HeaderMap,
+    path: String,
+    raw_query: Option<String>,
+    query: Vec<(String, String)>,
+    params: Vec<(String, String)>,
+    caller: Option<Arc<Caller>>,
+    credentials: Value,
+    body: Bytes,
+}
+
+fn parse_query(raw: &str) -> Result<Vec<(String, String)>, Fault> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        let decoded = percent_decode_str(&spaced).decode_utf8();
+        decoded
+            .map(|t| t.into_owned())
+            .map_err(|_| Fault::BadRequest("The query is not valid UTF-8.".into()))
+    };
+    raw.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Ok((decode(name)?, decode(value)?))
+        })
+        .collect()
+}
+
+impl FromRequest<Arc<App>> for Ask {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Fault> {
+        let (mut parts, body) = request.into_parts();
+        let raw_query = parts.uri.query().map(str::to_owned);
+        let query = match &raw_query {
+            Some(raw) if raw.len() > MAX_QUERY => {
+                return Err(Fault::BadRequest("The query is too long.".into()));
+            }
+            Some(raw) => parse_query(raw)?,
+            None => Vec::new(),
+        };
+        let params = match RawPathParams::from_request_parts(&mut parts, app).await {
+            Ok(params) => params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            Err(_) => return Err(Fault::BadRequest("The path is not valid UTF-8.".into())),
+        };
+        let base = parts
+            .extensions
+            .get::<BaseUrl>()
+            .map_or_else(String::new, |b| b.0.clone());
+        let caller = match parts.headers.get("x-auth-token") {
+            None => None,
+            Some(token) => {
+                let token = token.to_str().map_err(|_| Fault::Unauthorized)?;
+                Some(app.verifier.verify(token).await?)
+            }
+        };
+        let credentials = match &caller {
+            Some(caller) => credentials(app, caller).await?,
+            None => Value::Null,
+        };
+        let body = body::read(body, app.config.max_body).await?;
+        Ok(Self {
+            app: app.clone(),
+            base,
+            path: parts.uri.path().to_owned(),
+            headers: parts.headers,
+            raw_query,
+            query,
+            params,
+            caller,
+            credentials,
+            body,
+        })
+    }
+}
+
+/// The caller as policy rules see it.
+async fn credentials(app: &App, caller: &Caller) -> Result<Value, Fault> {
+    let (mut project, mut domain, mut system) = (Value::Null, Value::Null, Value::Null);
+    let mut token = json!({});
+    match &caller.scope {
+        Scope::Unscoped => {}
+        Scope::System => system = json!("all"),
+        Scope::Domain(id) => {
+            domain = json!(id);
+            token = json!({"domain": {"id": id}});
+        }
+        Scope::Project(id) => {
+            project = json!(id);
+            token = json!({"project": {"id": id, "domain": {"id": app.domain_of_project(id).await?}}});
+        }
+    }
+    Ok(json!({
+        "user_id": caller.user_id, "project_id": project, "domain_id": domain, "system_scope": system,
+        "roles": caller.roles, "is_admin": false, "token": token,
+    }))
+}
+
+impl Ask {
+    /// The caller; 401 if nobody showed a token.
+    pub(crate) fn caller(&self) -> Result<&Arc<Caller>, Fault> {
+        self.caller.as_ref().ok_or(Fault::Unauthorized)
+    }
+
+    /// A part of the path.
+    pub(crate) fn param(&self, name: &str) -> &str {
+        self.params.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+    }
+
+    /// A value of the query.
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
+        self.query
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    }
+
+    /// All pairs of the query.
+    pub(crate) fn all_query(&self) -> &[(String, String)] {
+        &self.query
+    }
+
+    /// A flag of the query: there, and not said to be off.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.query(name)
+            .is_some_and(|v| !["0", "false", "no", "off"].contains(&v.to_ascii_lowercase().as_str()))
+    }
+
+    /// A header as text; 400 if it is not.
+    pub(crate) fn header(&self, name: &str) -> Result<Option<&str>, Fault> {
+        let value = self.headers.get(name).map(|v| v.to_str()).transpose();
+        value.map_err(|_| Fault::BadRequest(format!("The header {name} is not text.")))
+    }
+
+    /// The URL of this very request.
+    pub(crate) fn self_url(&self) -> String {
+        match &self.raw_query {
+            Some(query) => format!("{}{}?{query}", self.base, self.path),
+            None => format!("{}{}", self.base, self.path),
+        }
+    }
+
+    /// A URL of this API: `path` begins with `/v3`.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Result<Value, Fault> {
+        if self.body.is_empty() {
+            return Err(Fault::expecting("valid JSON", "the request body"));
+        }
+        Ok(body::json(&self.body)?)
+    }
+
+    /// Whether the client sent a body.
+    pub(crate) fn has_body(&self) -> bool {
+        !self.body.is_empty()
+    }
+
+    /// The object under `key` of the body.
+    pub(crate) fn fields(&self, key: &'static str) -> Result<Fields, Fault> {
+        Fields::of_body(self.json()?, key)
+    }
+
+    /// Asks policy: may the caller do `action` to `target` (what rules know as
+    /// `%(target.…)s`)? 401 without a token, 403 if not.
+    pub(crate) fn enforce(&self, action: &str, target: Value) -> Result<(), Fault> {
+        if self.allowed(action, target)? {
+            Ok(())
+        } else {
+            Err(Fault::Denied(action.to_owned()))
+        }
+    }
+
+    /// As [`Ask::enforce`], but as a question.
+    pub(crate) fn allowed(&self, action: &str, target: Value) -> Result<bool, Fault> {
+        let caller = self.caller()?;
+        debug_assert!(self.app.rules.contains(action), "{action} is not a rule");
+        let scope = match &caller.scope {
+            Scope::Unscoped => None,
+            Scope::Project(_) => Some(ScopeKind::Project),
+            Scope::Domain(_) => Some(ScopeKind::Domain),
+            Scope::System => Some(ScopeKind::System),
+        };
+        let mut subject = json!({"target": target});
+        for (name, value) in &self.params {
+            subject[name] = json!(value);
+        }
+        Ok(self.app.rules.allows(action, scope, &self.credentials, &subject) == Decision::Allowed)
+    }
+}

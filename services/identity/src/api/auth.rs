@@ -1,0 +1,69 @@
+//! `/v3/auth/…`: what the caller's token opens.
+use serde_json::{Value, json};
+use virga_identity_api::caller::Scope;
+
+use super::ask::Ask;
+use super::reply::{self, Reply};
+use super::token_body;
+use crate::fault::Fault;
+use crate::model::project::{self, Project};
+
+/// `GET /v3/auth/catalog`.
+pub(crate) async fn catalog(ask: Ask) -> Reply {
+    ask.enforce("identity:get_auth_catalog", Value::Null)?;
+    let caller = ask.caller()?;
+    if caller.scope == Scope::Unscoped {
+        return Err(Fault::Denied("identity:get_auth_catalog".into()));
+    }
+    let records = ask.app.catalog_records().await?;
+    let catalog = token_body::catalog(&records, caller.project_id(), &caller.user_id);
+    let links = json!({"self": ask.self_url(), "previous": null, "next": null});
+    Ok(axum::response::IntoResponse::into_response(axum::Json(
+        json!({"catalog": catalog, "links": links}),
+    )))
+}
+
+async fn mine(ask: &Ask, domains: bool) -> Result<Vec<Project>, Fault> {
+    let mut q = ask.app.state.reader();
+    let mut found = project::list_for_user(&mut q, &ask.caller()?.user_id, domains).await?;
+    found.retain(|p| p.enabled);
+    Ok(found)
+}
+
+/// `GET /v3/auth/projects`.
+pub(crate) async fn projects(ask: Ask) -> Reply {
+    ask.enforce("identity:get_auth_projects", Value::Null)?;
+    let found = mine(&ask, false).await?;
+    let shown = found
+        .iter()
+        .map(|p| super::projects::show_project(&ask, p, &[]))
+        .collect();
+    reply::list(&ask, "projects", shown, &[])
+}
+
+/// `GET /v3/auth/domains`.
+pub(crate) async fn domains(ask: Ask) -> Reply {
+    ask.enforce("identity:get_auth_domains", Value::Null)?;
+    let found = mine(&ask, true).await?;
+    let shown = found
+        .iter()
+        .map(|d| super::domains::show_domain(&ask, d))
+        .collect();
+    reply::list(&ask, "domains", shown, &[])
+}
+
+/// `GET /v3/auth/system`.
+pub(crate) async fn system(ask: Ask) -> Reply {
+    ask.enforce("identity:get_auth_system", Value::Null)?;
+    let roles = ask
+        .app
+        .roles
+        .effective(&ask.caller()?.user_id, &Scope::System)
+        .await?;
+    let system = if roles.is_empty() {
+        vec![]
+    } else {
+        vec![json!({"all": true})]
+    };
+    reply::list(&ask, "system", system, &[])
+}

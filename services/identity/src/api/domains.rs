@@ -1,0 +1,225 @@
+//! `/v3/domains`.
+use serde_json::{Value, json};
+use virga_identity_api::revocation::Revocation;
+use virga_state::{Change, Transaction, transact};
+
+use super::ask::Ask;
+use super::fields::SHORT_NAME;
+use super::projects;
+use super::reply::{self, Reply};
+use crate::app::App;
+use crate::bootstrap::DEFAULT_DOMAIN;
+use crate::fault::Fault;
+use crate::model::project::{self, Project};
+use crate::model::{group, new_id, role, user};
+
+/// A domain as the API shows it.
+pub(crate) fn show_domain(ask: &Ask, d: &Project) -> Value {
+    let mut shown = Value::Object(d.extra.clone());
+    shown["id"] = json!(d.id);
+    shown["name"] = json!(d.name);
+    shown["description"] = json!(d.description);
+    shown["enabled"] = json!(d.enabled);
+    shown["tags"] = json!([]);
+    shown["options"] = Value::Object(d.options.clone());
+    shown["links"] = json!({"self": ask.url(&format!("/v3/domains/{}", d.id))});
+    shown
+}
+
+async fn found(ask: &Ask, action: &str) -> Result<Project, Fault> {
+    ask.caller()?;
+    let id = ask.param("domain_id");
+    let found = project::get(&mut ask.app.state.reader(), id)
+        .await?
+        .filter(|d| d.is_domain);
+    let target = found
+        .as_ref()
+        .map_or_else(|| json!({}), |d| json!({"domain": {"id": d.id}}));
+    ask.enforce(action, target)?;
+    found.ok_or_else(|| Fault::not_found("domain", id))
+}
+
+/// `GET /v3/domains`.
+pub(crate) async fn list(ask: Ask) -> Reply {
+    let mine = projects::listing_domain(&ask)?;
+    ask.enforce("identity:list_domains", json!({"domain": {"id": mine}}))?;
+    let mut domains = project::list(&mut ask.app.state.reader(), true, None, ask.query("name")).await?;
+    domains.retain(|d| mine.as_ref().is_none_or(|id| *id == d.id));
+    let items = domains.iter().map(|d| show_domain(&ask, d)).collect();
+    reply::list(&ask, "domains", items, &["name", "enabled"])
+}
+
+/// `GET /v3/domains/{id}`.
+pub(crate) async fn show(ask: Ask) -> Reply {
+    let domain = found(&ask, "identity:get_domain").await?;
+    reply::one("domain", show_domain(&ask, &domain))
+}
+
+/// `POST /v3/domains`.
+pub(crate) async fn create(ask: Ask) -> Reply {
+    ask.enforce("identity:create_domain", Value::Null)?;
+    let mut fields = ask.fields("domain")?;
+    let id = match fields.text("explicit_domain_id")?.flatten() {
+        Some(id) if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => id.to_ascii_lowercase(),
+        Some(_) => {
+            return Err(Fault::BadRequest(
+                "Invalid input for field 'explicit_domain_id'.".into(),
+            ));
+        }
+        None => new_id(),
+    };
+    let new = Project {
+        id,
+        domain_id: None,
+        parent_id: None,
+        name: fields.name(SHORT_NAME)?,
+        description: fields.text("description")?.flatten().unwrap_or_default(),
+        enabled: fields.bool("enabled")?.unwrap_or(true),
+        is_domain: true,
+        options: fields.options(&["immutable"], &[])?,
+        extra: fields.rest(),
+    };
+    let actor = ask.caller()?.user_id.clone();
+    let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        project::insert(tx, &new).await?;
+        let (service, kind, id) = ("identity", "domain", &*new.id);
+        tx.record(Change {
+            service,
+            kind,
+            id,
+            action: "created",
+            actor: Some(&actor),
+        })
+        .await?;
+        Ok(())
+    });
+    stored.map_err(|e| projects::duplicate(e, "domain", &new.name, None))?;
+    reply::created("domain", show_domain(&ask, &new))
+}
+
+/// Revocations for a domain that is disabled or deleted: its own tokens, those
+/// of its users and of its projects.
+async fn tokens_of_domain(app: &App, tx: &mut Transaction, id: &str) -> Result<Vec<Revocation>, Fault> {
+    let mut events = vec![Revocation {
+        domain_id: Some(id.to_owned()),
+        ..app.revocation()
+    }];
+    for user in user::list(tx, Some(id), None, None).await? {
+        events.push(Revocation {
+            user_id: Some(user.id),
+            ..app.revocation()
+        });
+    }
+    for project in project::list(tx, false, Some(id), None).await? {
+        events.push(projects::tokens_of_project(app, &project.id));
+    }
+    Ok(events)
+}
+
+/// `PATCH /v3/domains/{id}`.
+pub(crate) async fn update(ask: Ask) -> Reply {
+    let before = found(&ask, "identity:update_domain").await?;
+    ask.fields("domain")?.same_id(&before.id)?;
+    let app = &ask.app;
+    let actor = ask.caller()?.user_id.clone();
+    let stored = transact!(app.state, |tx| -> Result<(Project, Vec<Revocation>), Fault> {
+        let mut fields = ask.fields("domain")?;
+        let id = &before.id;
+        let mut d = project::get(tx, id)
+            .await?
+            .ok_or_else(|| Fault::not_found("domain", id))?;
+        let disabled = projects::change(tx, &mut d, &mut fields).await?;
+        fields.drop("tags");
+        d.extra.extend(fields.rest());
+        project::update(tx, &d).await?;
+        let events = if disabled {
+            tokens_of_domain(app, tx, id).await?
+        } else {
+            Vec::new()
+        };
+        app.store_revocations(tx, &events).await?;
+        let (service, kind) = ("identity", "domain");
+        tx.record(Change {
+            service,
+            kind,
+            id,
+            action: "updated",
+            actor: Some(&actor),
+        })
+        .await?;
+        Ok((d, events))
+    });
+    let (domain, events) = stored.map_err(|e| projects::duplicate(e, "domain", &before.name, None))?;
+    app.announce(events);
+    reply::one("domain", show_domain(&ask, &domain))
+}
+
+/// `DELETE /v3/domains/{id}`: with everything in it.
+pub(crate) async fn delete(ask: Ask) -> Reply {
+    let domain = found(&ask, "identity:delete_domain").await?;
+    if domain.id == DEFAULT_DOMAIN {
+        return Err(Fault::Forbidden("Cannot delete the default domain.".into()));
+    }
+    projects::check_immutable(&domain.options, false, "domain", &domain.id)?;
+    let app = &ask.app;
+    let actor = ask.caller()?.user_id.clone();
+    let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
+        let id = &*domain.id;
+        if project::get(tx, id).await?.is_some_and(|d| d.enabled) {
+            return Err(Fault::Forbidden(
+                "Cannot delete a domain that is enabled, please disable it first.".into(),
+            ));
+        }
+        let events = tokens_of_domain(app, tx, id).await?;
+        empty_domain(tx, id).await?;
+        project::delete(tx, id).await?;
+        app.store_revocations(tx, &events).await?;
+        let (service, kind) = ("identity", "domain");
+        tx.record(Change {
+            service,
+            kind,
+            id,
+            action: "deleted",
+            actor: Some(&actor),
+        })
+        .await?;
+        Ok(events)
+    })?;
+    app.roles.forget();
+    app.announce(events);
+    reply::nothing()
+}
+
+/// Deletes what is in a domain, leaves of the project tree first.
+async fn empty_domain(tx: &mut Transaction, id: &str) -> Result<(), Fault> {
+    for user in user::list(tx, Some(id), None, None).await? {
+        user::delete(tx, &user.id).await?;
+    }
+    for group in group::list(tx, Some(id), None, None).await? {
+        group::delete(tx, &group.id).await?;
+    }
+    for role in role::list(tx)
+        .await?
+        .into_iter()
+        .filter(|r| r.domain_id.as_deref() == Some(id))
+    {
+        role::delete(tx, &role.id).await?;
+    }
+    let mut open = project::list(tx, false, Some(id), None).await?;
+    while !open.is_empty() {
+        let (inner, leaves): (Vec<_>, Vec<_>) = open.iter().cloned().partition(|p| {
+            open.iter()
+                .any(|child| child.parent_id.as_deref() == Some(p.id.as_str()))
+        });
+        if leaves.is_empty() {
+            return Err(Fault::Unexpected(format!(
+                "the projects of domain {id} form a circle"
+            )));
+        }
+        for leaf in leaves {
+            project::delete(tx, &leaf.id).await?;
+        }
+        open = inner;
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! A JSON object of a request body, taken apart field by field.
+use serde_json::{Map, Value};
+
+use crate::fault::Fault;
+use crate::model::Object;
+
+/// Names with more characters are refused (projects, domains and groups have
+/// 64 in Keystone, users and roles 255).
+pub(crate) const NAME: usize = 255;
+/// Longest of the shorter names.
+pub(crate) const SHORT_NAME: usize = 64;
+/// Longest text of any other field.
+pub(crate) const TEXT: usize = 64 * 1024;
+
+/// The fields of an object that were not taken yet.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    map: Map<String, Value>,
+    kind: &'static str,
+}
+
+fn wrong(field: &str, why: &str) -> Fault {
+    Fault::BadRequest(format!("Invalid input for field '{field}': {why}."))
+}
+
+/// As a message shows a value: short, without its content if it is long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.len() <= 64 {
+        text
+    } else {
+        "the value".to_owned()
+    }
+}
+
+impl Fields {
+    /// The object under `kind` of a body.
+    pub(crate) fn of_body(body: Value, kind: &'static str) -> Result<Self, Fault> {
+        let Value::Object(mut body) = body else {
+            return Err(Fault::BadRequest(
+                "Invalid input: the body is not of type 'object'.".into(),
+            ));
+        };
+        match body.remove(kind) {
+            Some(Value::Object(map)) => Ok(Self { map, kind }),
+            Some(_) => Err(wrong(kind, "it is not of type 'object'")),
+            None => Err(Fault::expecting(kind, "the request body")),
+        }
+    }
+
+    /// A name that must be there: text with something to see in it.
+    pub(crate) fn name(&mut self, max: usize) -> Result<String, Fault> {
+        match self.maybe_name(max)? {
+            Some(name) => Ok(name),
+            None => Err(wrong("name", "'name' is a required property")),
+        }
+    }
+
+    /// A name that may be left out, but not be null.
+    pub(crate) fn maybe_name(&mut self, max: usize) -> Result<Option<String>, Fault> {
+        let Some(value) = self.map.remove("name") else {
+            return Ok(None);
+        };
+        let Value::String(name) = &value else {
+            return Err(wrong(
+                "name",
+                &format!("{} is not of type 'string'", shown(&value)),
+            ));
+        };
+        if name.trim().is_empty() {
+            return Err(wrong(
+                "name",
+                &format!("{} does not match '[\\S]+'", shown(&value)),
+            ));
+        }
+        if name.chars().count() > max {
+            return Err(wrong("name", &format!("it is longer than {max} characters")));
+        }
+        if name.contains('\0') {
+            return Err(wrong("name", "it holds a NUL character"));
+        }
+        Ok(Some(name.clone()))
+    }
+
+    /// A text that may be left out or null; the outer option says whether it
+    /// was given.
+    pub(crate) fn text(&mut self, field: &str) -> Result<Option<Option<String>>, Fault> {
+        match self.map.remove(field) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(Value::String(text)) if text.len() > TEXT => Err(wrong(field, "it is too long")),
+            Some(Value::String(text)) if text.contains('\0') => Err(wrong(field, "it holds a NUL character")),
+            Some(Value::String(text)) => Ok(Some(Some(text))),
+            Some(other) => Err(wrong(
+                field,
+                &format!("{} is not of type 'string', 'null'", shown(&other)),
+            )),
+        }
+    }
+
+    /// A text that must be there.
+    pub(crate) fn required(&mut self, field: &str) -> Result<String, Fault> {
+        match self.text(field)? {
+            Some(Some(text)) => Ok(text),
+            Some(None) => Err(wrong(field, "None is not of type 'string'")),
+            None => Err(wrong(field, &format!("'{field}' is a required property"))),
+        }
+    }
+
+    /// A truth value that may be left out.
+    pub(crate) fn bool(&mut self, field: &str) -> Result<Option<bool>, Fault> {
+        match self.map.remove(field) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(value)),
+            Some(other) => Err(wrong(
+                field,
+                &format!("{} is not of type 'boolean'", shown(&other)),
+            )),
+        }
+    }
+
+    /// A list of texts that may be left out.
+    pub(crate) fn texts(&mut self, field: &str) -> Result<Option<Vec<String>>, Fault> {
+        match self.map.remove(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Array(items)) => {
+                let texts = items.into_iter().map(|item| match item {
+                    Value::String(text) => Ok(text),
+                    other => Err(wrong(
+                        field,
+                        &format!("{} is not of type 'string'", shown(&other)),
+                    )),
+                });
+                texts.collect::<Result<_, _>>().map(Some)
+            }
+            Some(other) => Err(wrong(field, &format!("{} is not of type 'array'", shown(&other)))),
+        }
+    }
+
+    /// Resource options. Each of `known` is a truth value or null (null takes
+    /// the option away); others are refused.
+    pub(crate) fn options(&mut self, known: &[&str], lists: &[&str]) -> Result<Object, Fault> {
+        let options = match self.map.remove("options") {
+            None | Some(Value::Null) => return Ok(Object::new()),
+            Some(Value::Object(options)) => options,
+            Some(other) => {
+                return Err(wrong(
+                    "options",
+                    &format!("{} is not of type 'object'", shown(&other)),
+                ));
+            }
+        };
+        for (name, value) in &options {
+            let fits = match value {
+                Value::Null => known.contains(&name.as_str()) || lists.contains(&name.as_str()),
+                Value::Bool(_) => known.contains(&name.as_str()),
+                Value::Array(_) => lists.contains(&name.as_str()),
+                _ => false,
+            };
+            if !fits {
+                return Err(wrong(
+                    "options",
+                    &format!("'{name}' is not an option, or has a wrong value"),
+                ));
+            }
+        }
+        Ok(options)
+    }
+
+    /// Takes a field away unseen.
+    pub(crate) fn drop(&mut self, field: &str) {
+        self.map.remove(field);
+    }
+
+    /// Whether the field is there.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.map.contains_key(field)
+    }
+
+    /// The id of an object cannot be set or changed: it must be the one of the
+    /// path, if it is given.
+    pub(crate) fn same_id(&mut self, id: &str) -> Result<(), Fault> {
+        match self.map.remove("id") {
+            None => Ok(()),
+            Some(Value::String(given)) if given == id => Ok(()),
+            Some(_) => Err(Fault::BadRequest(format!("Cannot change {} ID.", self.kind))),
+        }
+    }
+
+    /// What is left: stored and returned as it came.
+    pub(crate) fn rest(mut self) -> Object {
+        for field in ["id", "links"] {
+            self.map.remove(field);
+        }
+        self.map
+    }
+}
+
+/// Merges changed options: null takes one away.
+pub(crate) fn merge_options(into: &mut Object, changed: Object) {
+    for (name, value) in changed {
+        if value.is_null() {
+            into.remove(&name);
+        } else {
+            into.insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! How a token and a catalog look on the wire.
+use serde_json::{Value, json};
+use virga_node::clock::Micros;
+
+use crate::app::CatalogRecords;
+use crate::auth::tokens::{Place, Standing};
+use crate::model::catalog::Endpoint;
+use crate::model::project::Project;
+
+/// Keystone's time: "2026-11-22T15:00:00.000000Z".
+pub(crate) fn time(at: Micros) -> String {
+    let micros = i64::try_from(at.0).unwrap_or(i64::MAX);
+    let stamp = jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX);
+    stamp.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+fn named(project: &Project) -> Value {
+    json!({"id": project.id, "name": project.name})
+}
+
+/// The `token` object, with the catalog if there is one.
+pub(crate) fn token(standing: &Standing, catalog: Option<&CatalogRecords>) -> Value {
+    let payload = &standing.payload;
+    let mut token = json!({
+        "methods": payload.methods,
+        "user": {
+            "id": standing.user.id,
+            "name": standing.user.name,
+            "domain": named(&standing.user_domain),
+            "password_expires_at": null,
+        },
+        "audit_ids": payload.audit_ids,
+        "expires_at": time(payload.expires_at),
+        "issued_at": time(payload.issued_at),
+    });
+    match &standing.place {
+        Place::Unscoped => return token,
+        Place::Project(project, domain) => {
+            let mut shown = named(project);
+            shown["domain"] = named(domain);
+            token["project"] = shown;
+            token["is_domain"] = json!(project.is_domain);
+        }
+        Place::Domain(domain) => token["domain"] = named(domain),
+        Place::System => token["system"] = json!({"all": true}),
+    }
+    let roles = standing.roles.iter().map(|r| json!({"id": r.id, "name": r.name}));
+    token["roles"] = roles.collect();
+    if let Some(records) = catalog {
+        let project = match &standing.place {
+            Place::Project(project, _) => Some(project.id.as_str()),
+            _ => None,
+        };
+        token["catalog"] = self::catalog(records, project, &standing.user.id);
+    }
+    token
+}
+
+/// Fills a URL template: `%(project_id)s`, `$(tenant_id)s`, `%(user_id)s`.
+/// `None` if it needs a project and there is none, or names something else.
+fn fill(template: &str, project: Option<&str>, user: &str) -> Option<String> {
+    let mut url = String::with_capacity(template.len() + 32);
+    let mut rest = template;
+    while let Some(at) = rest.find(['%', '$']) {
+        url.push_str(&rest[..at]);
+        let tail = &rest[at + 1..];
+        match tail.strip_prefix('(').and_then(|t| t.split_once(")s")) {
+            Some(("project_id" | "tenant_id", after)) => {
+                url.push_str(project?);
+                rest = after;
+            }
+            Some(("user_id", after)) => {
+                url.push_str(user);
+                rest = after;
+            }
+            Some(_) => return None,
+            None => {
+                url.push_str(&rest[at..=at]);
+                rest = tail;
+            }
+        }
+    }
+    url.push_str(rest);
+    Some(url)
+}
+
+/// The catalog for one user and project.
+pub(crate) fn catalog(records: &CatalogRecords, project: Option<&str>, user: &str) -> Value {
+    let shown = |endpoint: &Endpoint| {
+        let url = fill(&endpoint.url, project, user)?;
+        Some(json!({
+            "id": endpoint.id,
+            "interface": endpoint.interface,
+            "region": endpoint.region_id,
+            "region_id": endpoint.region_id,
+            "url": url,
+        }))
+    };
+    let services = records.services.iter().filter(|s| s.enabled).map(|service| {
+        let of_service = records
+            .endpoints
+            .iter()
+            .filter(|e| e.enabled && e.service_id == service.id);
+        let endpoints: Vec<Value> = of_service.filter_map(shown).collect();
+        json!({
+            "id": service.id,
+            "type": service.kind,
+            "name": service.name.as_deref().unwrap_or_default(),
+            "endpoints": endpoints,
+        })
+    });
+    services.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoint_templates_are_filled_or_left_out() {
+        let with = |template| fill(template, Some("p"), "u");
+        assert_eq!(
+            with("http://h/v1/AUTH_%(project_id)s").unwrap(),
+            "http://h/v1/AUTH_p"
+        );
+        assert_eq!(
+            with("http://h/$(tenant_id)s/%(user_id)s/x").unwrap(),
+            "http://h/p/u/x"
+        );
+        assert_eq!(with("http://h/100%/$5").unwrap(), "http://h/100%/$5");
+        assert_eq!(with("http://h/%(password)s"), None);
+        assert_eq!(fill("http://h/%(project_id)s", None, "u"), None);
+        assert_eq!(fill("http://h/", None, "u").unwrap(), "http://h/");
+    }
+
+    #[test]
+    fn times_have_six_decimals() {
+        assert_eq!(time(Micros(1_766_400_000_000_001)), "2025-12-22T10:40:00.000001Z");
+    }
+}

@@ -1,0 +1,106 @@
+//! `/v3/auth/tokens`: make, check, show and revoke tokens.
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::IntoResponse;
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+use virga_identity_api::payload::Payload;
+use virga_identity_api::revocation::Revocation;
+use virga_state::{Change, transact};
+
+use super::ask::Ask;
+use super::reply::{self, Reply};
+use super::token_body;
+use crate::auth::AuthError;
+use crate::auth::request::AuthRequest;
+use crate::auth::tokens::{Place, Standing};
+use crate::fault::Fault;
+
+const SUBJECT: &str = "x-subject-token";
+
+async fn answer(ask: &Ask, status: StatusCode, token: &str, standing: &Standing) -> Reply {
+    let records = match &standing.place {
+        Place::Unscoped => None,
+        _ if ask.query("nocatalog").is_some() => None,
+        _ => Some(ask.app.catalog_records().await?),
+    };
+    let body = json!({"token": token_body::token(standing, records.as_deref())});
+    let mut response = (status, Json(body)).into_response();
+    let token = HeaderValue::from_str(token).map_err(|_| Fault::Unauthorized)?;
+    response.headers_mut().insert(SUBJECT, token);
+    Ok(response)
+}
+
+/// `POST`: authenticates.
+pub(crate) async fn issue(ask: Ask) -> Reply {
+    let request = AuthRequest::parse(&ask.json()?)?;
+    let (token, standing) = ask.app.authenticate(&request).await?;
+    answer(&ask, StatusCode::CREATED, &token, &standing).await
+}
+
+/// The token that the request is about; 404 if it is not one.
+async fn subject(ask: &Ask, action: &str) -> Result<(String, Payload), Fault> {
+    ask.caller()?;
+    let Some(token) = ask.header(SUBJECT)? else {
+        return Err(Fault::expecting("X-Subject-Token", "the request headers"));
+    };
+    let expired = action != "identity:revoke_token" && ask.flag("allow_expired");
+    let grace = if expired {
+        ask.app.config.allow_expired_window
+    } else {
+        0
+    };
+    let payload = ask.app.verifier.inspect(token, Duration::from_secs(grace));
+    let payload = payload.map_err(|_| Fault::NotFound("Failed to validate token".into()))?;
+    ask.enforce(action, json!({"token": {"user_id": payload.user_id}}))?;
+    Ok((token.to_owned(), payload))
+}
+
+async fn standing(ask: &Ask, payload: Payload) -> Result<Standing, Fault> {
+    match ask.app.standing(payload).await {
+        Err(AuthError::Refused(_)) => Err(Fault::NotFound("Failed to validate token".into())),
+        other => Ok(other?),
+    }
+}
+
+/// `GET`: shows a token.
+pub(crate) async fn validate(ask: Ask) -> Reply {
+    let (token, payload) = subject(&ask, "identity:validate_token").await?;
+    let standing = standing(&ask, payload).await?;
+    answer(&ask, StatusCode::OK, &token, &standing).await
+}
+
+/// `HEAD`: says whether a token is good.
+pub(crate) async fn check(ask: Ask) -> Reply {
+    let (token, payload) = subject(&ask, "identity:check_token").await?;
+    let standing = standing(&ask, payload).await?;
+    answer(&ask, StatusCode::OK, &token, &standing).await
+}
+
+/// `DELETE`: revokes a token.
+pub(crate) async fn revoke(ask: Ask) -> Reply {
+    let (_, payload) = subject(&ask, "identity:revoke_token").await?;
+    let app = &ask.app;
+    let event = Revocation {
+        audit_id: Some(payload.audit_id().to_owned()),
+        ..app.revocation()
+    };
+    let events = vec![event];
+    let actor = ask.caller()?.user_id.clone();
+    transact!(app.state, |tx| -> Result<(), Fault> {
+        app.store_revocations(tx, &events).await?;
+        let (service, kind, id) = ("identity", "token", payload.audit_id());
+        tx.record(Change {
+            service,
+            kind,
+            id,
+            action: "revoked",
+            actor: Some(&actor),
+        })
+        .await?;
+        Ok(())
+    })?;
+    app.announce(events);
+    reply::nothing()
+}

@@ -1,0 +1,122 @@
+//! What the handlers share.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use virga_identity_api::keys::KeyRing;
+use virga_identity_api::local::LocalVerifier;
+use virga_identity_api::policy::Rules;
+use virga_identity_api::revocation::{Revocation, Revocations};
+use virga_node::clock::Clock;
+use virga_state::{State, StateError, Transaction};
+
+use crate::auth::password::Passwords;
+use crate::auth::roles::RoleBook;
+use crate::cached::Cached;
+use crate::config::Config;
+use crate::model::catalog::{Endpoint, Region, Service};
+use crate::model::{catalog, project, revocation};
+
+/// Projects whose domain is remembered at most. A project never changes its
+/// domain, so the memory needs no refreshing.
+const REMEMBERED_PROJECTS: usize = 10_000;
+
+/// Regions, services and endpoints at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogRecords {
+    pub(crate) regions: Vec<Region>,
+    pub(crate) services: Vec<Service>,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// The parts of a running identity service.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) state: State,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) token_keys: Arc<KeyRing>,
+    pub(crate) credential_keys: Arc<KeyRing>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) verifier: Arc<LocalVerifier>,
+    pub(crate) roles: Arc<RoleBook>,
+    pub(crate) rules: Rules,
+    pub(crate) passwords: Passwords,
+    pub(crate) catalog: Cached<CatalogRecords>,
+    pub(crate) project_domains: Mutex<HashMap<String, String>>,
+}
+
+impl App {
+    /// The catalog's records.
+    pub(crate) async fn catalog_records(&self) -> Result<Arc<CatalogRecords>, StateError> {
+        let mut q = self.state.reader();
+        self.catalog
+            .get(|| async move {
+                Ok(CatalogRecords {
+                    regions: catalog::regions(&mut q).await?,
+                    services: catalog::services(&mut q).await?,
+                    endpoints: catalog::endpoints(&mut q).await?,
+                })
+            })
+            .await
+    }
+
+    /// The domain of a project.
+    pub(crate) async fn domain_of_project(&self, id: &str) -> Result<Option<String>, StateError> {
+        let known = self
+            .project_domains
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = project::get(&mut self.state.reader(), id).await?;
+        let Some(domain) = found.and_then(|p| p.domain_id) else {
+            return Ok(None);
+        };
+        let mut remembered = self
+            .project_domains
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_PROJECTS {
+            remembered.clear();
+        }
+        remembered.insert(id.to_owned(), domain.clone());
+        Ok(Some(domain))
+    }
+
+    /// A revocation as of now; the caller sets what it matches.
+    pub(crate) fn revocation(&self) -> Revocation {
+        let now = self.clock.now();
+        // No token lives longer than its lifetime from now; one second more
+        // because ends are rounded to seconds.
+        let keep_until = now.plus(Duration::from_secs(self.config.token_lifetime + 1));
+        Revocation {
+            issued_before: now,
+            keep_until,
+            ..Revocation::default()
+        }
+    }
+
+    /// Stores revocations in a transaction; [`App::announce`] makes them count.
+    pub(crate) async fn store_revocations(
+        &self,
+        tx: &mut Transaction,
+        events: &[Revocation],
+    ) -> Result<(), StateError> {
+        for event in events {
+            revocation::insert(tx, event).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes stored revocations count, after the commit.
+    pub(crate) fn announce(&self, events: Vec<Revocation>) {
+        let now = self.clock.now();
+        for event in events {
+            self.revocations.add(event, now);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The body of `POST /v3/auth/tokens`, parsed once.
+use serde_json::{Map, Value};
+
+use super::AuthError;
+
+/// A domain as a client names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DomainRef {
+    Id(String),
+    Name(String),
+}
+
+/// A user or project as a client names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EntityRef {
+    Id(String),
+    Name(String, DomainRef),
+}
+
+/// The scope that a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ScopeWish {
+    /// Nothing said: the user's default project, if any.
+    Default,
+    Unscoped,
+    Project(EntityRef),
+    Domain(DomainRef),
+    System,
+}
+
+/// How a client proves who they are. At least one of the two is there.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct AuthRequest {
+    pub(crate) password: Option<(EntityRef, zeroize::Zeroizing<String>)>,
+    pub(crate) token: Option<String>,
+    pub(crate) scope: ScopeWish,
+}
+
+fn malformed<T>(why: String) -> Result<T, AuthError> {
+    Err(AuthError::Malformed(why))
+}
+
+fn expecting<T>(attribute: &str, target: &str) -> Result<T, AuthError> {
+    malformed(format!(
+        "Expecting to find {attribute} in {target}. The server could not comply with the request since it is \
+         either malformed or otherwise incorrect. The client is assumed to be in error."
+    ))
+}
+
+fn object<'v>(
+    parent: &'v Map<String, Value>,
+    key: &str,
+    target: &str,
+) -> Result<&'v Map<String, Value>, AuthError> {
+    match parent.get(key) {
+        Some(Value::Object(map)) => Ok(map),
+        Some(_) => malformed(format!(
+            "Invalid input for field '{key}': it is not of type 'object'."
+        )),
+        None => expecting(key, target),
+    }
+}
+
+fn text<'v>(parent: &'v Map<String, Value>, key: &str) -> Result<Option<&'v str>, AuthError> {
+    match parent.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => malformed(format!(
+            "Invalid input for field '{key}': it is not of type 'string'."
+        )),
+    }
+}
+
+fn domain(parent: &Map<String, Value>, target: &str) -> Result<DomainRef, AuthError> {
+    let domain = object(parent, "domain", target)?;
+    if let Some(id) = text(domain, "id")? {
+        return Ok(DomainRef::Id(id.to_owned()));
+    }
+    match text(domain, "name")? {
+        Some(name) => Ok(DomainRef::Name(name.to_owned())),
+        None => expecting("id or name", "domain"),
+    }
+}
+
+fn entity(object: &Map<String, Value>, target: &str) -> Result<EntityRef, AuthError> {
+    if let Some(id) = text(object, "id")? {
+        return Ok(EntityRef::Id(id.to_owned()));
+    }
+    match text(object, "name")? {
+        Some(name) => Ok(EntityRef::Name(name.to_owned(), domain(object, target)?)),
+        None => expecting("id or name", target),
+    }
+}
+
+fn scope(auth: &Map<String, Value>) -> Result<ScopeWish, AuthError> {
+    let wish = match auth.get("scope") {
+        None | Some(Value::Null) => return Ok(ScopeWish::Default),
+        Some(Value::String(word)) if word == "unscoped" => return Ok(ScopeWish::Unscoped),
+        Some(Value::Object(wish)) => wish,
+        Some(_) => return malformed("Invalid input for field 'scope': it is not of type 'object'.".into()),
+    };
+    let known = ["project", "domain", "system", "OS-TRUST:trust", "unscoped"];
+    let named: Vec<&str> = known.into_iter().filter(|k| wish.contains_key(*k)).collect();
+    match named.as_slice() {
+        [] | ["unscoped"] => Ok(ScopeWish::Unscoped),
+        ["project"] => Ok(ScopeWish::Project(entity(
+            object(wish, "project", "scope")?,
+            "project",
+        )?)),
+        ["domain"] => Ok(ScopeWish::Domain(domain(wish, "scope")?)),
+        ["system"] => match wish.get("system").and_then(|s| s.get("all")) {
+            Some(Value::Bool(true)) => Ok(ScopeWish::System),
+            _ => expecting("all", "system"),
+        },
+        ["OS-TRUST:trust"] => malformed("Trust scoped tokens are not supported.".into()),
+        _ => malformed(format!(
+            "Scope must be exactly one of project, domain, system; got {}.",
+            named.join(", ")
+        )),
+    }
+}
+
+impl AuthRequest {
+    /// Reads the body.
+    pub(crate) fn parse(body: &Value) -> Result<Self, AuthError> {
+        let Value::Object(body) = body else {
+            return malformed("Invalid input: the body is not of type 'object'.".into());
+        };
+        let auth = object(body, "auth", "the request body")?;
+        let identity = object(auth, "identity", "auth")?;
+        let methods = match identity.get("methods") {
+            Some(Value::Array(methods)) => methods,
+            Some(_) => {
+                return malformed("Invalid input for field 'methods': it is not of type 'array'.".into());
+            }
+            None => return expecting("methods", "identity"),
+        };
+        let mut request = Self {
+            password: None,
+            token: None,
+            scope: scope(auth)?,
+        };
+        for method in methods {
+            match method.as_str() {
+                Some("password") => {
+                    let user = object(object(identity, "password", "identity")?, "user", "password")?;
+                    let Some(password) = text(user, "password")? else {
+                        return expecting("password", "user");
+                    };
+                    request.password = Some((entity(user, "user")?, password.to_owned().into()));
+                }
+                Some("token") => match text(object(identity, "token", "identity")?, "id")? {
+                    Some(id) => request.token = Some(id.to_owned()),
+                    None => return expecting("id", "token"),
+                },
+                Some(_) => return Err(AuthError::Refused("unsupported method")),
+                None => return malformed("Invalid input for field 'methods': it holds no text.".into()),
+            }
+        }
+        if request.password.is_none() && request.token.is_none() {
+            return Err(AuthError::Refused("no method given"));
+        }
+        Ok(request)
+    }
+}

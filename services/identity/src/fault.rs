@@ -1,0 +1,186 @@
+//! The one place from errors to Keystone's status codes and bodies.
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+use virga_http::body::BodyError;
+use virga_http::edge::Refusal;
+use virga_identity_api::verify::TokenError;
+use virga_state::{Conflicted, StateError};
+
+use crate::auth::AuthError;
+
+/// What a handler answers instead of success.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// 400 with the reason.
+    #[error("{0}")]
+    BadRequest(String),
+    /// 401. Says nothing of why.
+    #[error("The request you have made requires authentication.")]
+    Unauthorized,
+    /// 403: the policy rule of this name does not allow it.
+    #[error("You are not authorized to perform the requested action: {0}.")]
+    Denied(String),
+    /// 403 with the reason.
+    #[error("{0}")]
+    Forbidden(String),
+    /// 404 with the reason.
+    #[error("{0}")]
+    NotFound(String),
+    /// 404: no route of this path.
+    #[error("The resource could not be found.")]
+    NoRoute,
+    /// 405.
+    #[error("The method is not allowed for the requested URL.")]
+    MethodNotAllowed,
+    /// 409 with the reason.
+    #[error("{0}")]
+    Conflict(String),
+    /// 413.
+    #[error("Request is too large.")]
+    TooLarge,
+    /// 501 with the reason.
+    #[error("{0}")]
+    NotImplemented(String),
+    /// 503: come back in a moment.
+    #[error("The service is busy, try again in a moment.")]
+    Busy,
+    /// The edge refused.
+    #[error("{}", refusal_text(*.0))]
+    Edge(Refusal),
+    /// The records failed.
+    #[error("{}", state_text(.0))]
+    State(#[from] StateError),
+    /// Something that must not happen; the text goes to the log only.
+    #[error("An unexpected error prevented the server from fulfilling your request.")]
+    Unexpected(String),
+}
+
+const UNEXPECTED: &str = "An unexpected error prevented the server from fulfilling your request.";
+
+fn refusal_text(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::TooLarge => "Request is too large.",
+        Refusal::BadPath => "The path of the request is not valid.",
+        Refusal::Overloaded => "The service is busy, try again in a moment.",
+        Refusal::Timeout => "The request took too long.",
+        Refusal::Panicked => UNEXPECTED,
+    }
+}
+
+fn state_text(error: &StateError) -> &'static str {
+    match error {
+        StateError::Duplicate => "Conflict occurred attempting to store the resource.",
+        StateError::Reference => "The resource is in use, or refers to one that does not exist.",
+        StateError::Contended | StateError::Busy => "The service is busy, try again in a moment.",
+        StateError::Column(_) | StateError::Failed(_) => UNEXPECTED,
+    }
+}
+
+impl Fault {
+    /// 404 in Keystone's words.
+    pub fn not_found(kind: &str, id: &str) -> Self {
+        Self::NotFound(format!("Could not find {kind}: {id}."))
+    }
+
+    /// 400 in Keystone's words for a missing part.
+    pub fn expecting(attribute: &str, target: &str) -> Self {
+        Self::BadRequest(format!(
+            "Expecting to find {attribute} in {target}. The server could not comply with the request since it is \
+             either malformed or otherwise incorrect. The client is assumed to be in error."
+        ))
+    }
+
+    /// The status that goes with it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Denied(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Edge(refusal) => refusal.status(),
+            Self::State(StateError::Duplicate | StateError::Reference) => StatusCode::CONFLICT,
+            Self::State(StateError::Contended | StateError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::State(StateError::Column(_) | StateError::Failed(_)) | Self::Unexpected(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        match &self {
+            Self::State(error @ (StateError::Column(_) | StateError::Failed(_))) => {
+                tracing::error!(%error, "the identity records failed");
+            }
+            Self::Unexpected(what) => tracing::error!(what, "unexpected"),
+            _ => {}
+        }
+        let title = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
+            other => other.canonical_reason().unwrap_or("Error"),
+        };
+        let body = json!({"error": {"code": status.as_u16(), "message": self.to_string(), "title": title}});
+        let mut response = (status, axum::Json(body)).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl Conflicted for Fault {
+    fn is_contended(&self) -> bool {
+        matches!(self, Self::State(error) if error.is_contended())
+    }
+}
+
+impl From<BodyError> for Fault {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge(_) => Self::TooLarge,
+            BodyError::Broken(_) => Self::BadRequest("The request body broke off.".into()),
+            BodyError::NotJson(why) => Self::BadRequest(format!(
+                "Expecting to find valid JSON in request body ({why}). The server could not comply with the \
+                 request since it is either malformed or otherwise incorrect."
+            )),
+        }
+    }
+}
+
+impl From<TokenError> for Fault {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Invalid | TokenError::Expired | TokenError::Revoked => Self::Unauthorized,
+            TokenError::Unavailable(why) => {
+                tracing::warn!(why, "tokens cannot be verified");
+                Self::Busy
+            }
+        }
+    }
+}
+
+impl From<AuthError> for Fault {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Refused(why) => {
+                tracing::info!(why, "authentication refused");
+                Self::Unauthorized
+            }
+            AuthError::Malformed(why) => Self::BadRequest(why),
+            AuthError::Overloaded => Self::Busy,
+            AuthError::State(error) => Self::State(error),
+            AuthError::Hash(what) => Self::Unexpected(what),
+            AuthError::Random(error) => Self::Unexpected(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Identity, the Keystone v3 API: who may do what.
+//!
+//! [`Identity::open`] brings the service up over its records and keys,
+//! [`Identity::bootstrap`] makes what a fresh cloud must contain (and at every
+//! start lets the catalog follow the configured URLs), [`Identity::router`] is
+//! the API. The rest of the house meets it in [`Identity::verifier`],
+//! [`Identity::directory`] and [`Identity::ec2_secret`]; other machines verify
+//! tokens with `virga-identity-api` and a copy of the token keys.
+//!
+//! Not here yet: application credentials, trusts, federation, limits, and
+//! domain specific drivers. Their routes answer 404 or 501 in Keystone's body.
+mod api;
+mod app;
+mod auth;
+mod bootstrap;
+mod cached;
+mod config;
+mod directory;
+mod fault;
+mod model;
+mod policies;
+mod secrets;
+
+use std::sync::{Arc, Mutex};
+
+use virga_identity_api::keys::{KeyError, KeyRepository, KeyRing};
+use virga_identity_api::local::LocalVerifier;
+use virga_identity_api::policy::{PolicyError, Rules};
+use virga_identity_api::revocation::Revocations;
+use virga_identity_api::verify::{Directory, TokenVerifier};
+use virga_node::clock::Clock;
+use virga_state::{State, StateError};
+
+pub use bootstrap::{BootstrapError, BootstrapPlan, BootstrapReport};
+pub use config::{Config, PasswordConfig};
+pub use directory::Ec2Secret;
+
+use app::App;
+use auth::password::Passwords;
+use auth::roles::RoleBook;
+use cached::Cached;
+
+/// Why the service could not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its tables could not be made or brought up to date.
+    #[error(transparent)]
+    Tables(#[from] virga_state::OpenError),
+    /// Its records could not be read.
+    #[error(transparent)]
+    Records(#[from] StateError),
+    /// Its keys could not be read or made.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The policy rules are not valid.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The policy file cannot be read.
+    #[error("{path}: {source}")]
+    PolicyFile {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The password parameters are not valid.
+    #[error("password hashing: {0}")]
+    Passwords(String),
+}
+
+/// The running service: a cheap handle.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    app: Arc<App>,
+}
+
+impl Identity {
+    /// Opens the service: brings its tables up to date, makes missing keys,
+    /// reads the revocations.
+    pub async fn open(config: Config, state: State, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        state.migrate("identity", model::schema::MIGRATIONS).await?;
+        let ring = |dir: &std::path::Path| -> Result<Arc<KeyRing>, KeyError> {
+            let repository = KeyRepository::new(dir, config.max_active_keys);
+            repository.create_if_missing()?;
+            Ok(Arc::new(KeyRing::open(repository)?))
+        };
+        let token_keys = ring(&config.token_keys)?;
+        let credential_keys = ring(&config.credential_keys)?;
+        let rules = match &config.policy_file {
+            None => Rules::new(policies::DEFAULTS, None)?,
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|source| OpenError::PolicyFile {
+                    path: path.clone(),
+                    source,
+                })?;
+                Rules::new(policies::DEFAULTS, Some(&text))?
+            }
+        };
+        let revocations = Arc::new(Revocations::new());
+        for event in model::revocation::list(&mut state.reader(), clock.now()).await? {
+            revocations.add(event, clock.now());
+        }
+        let roles = Arc::new(RoleBook::new(state.clone(), clock.clone()));
+        let verifier = Arc::new(LocalVerifier::new(
+            token_keys.clone(),
+            revocations.clone(),
+            clock.clone(),
+            Some(roles.clone()),
+        ));
+        let passwords = Passwords::new(&config.password, clock.clone())
+            .map_err(|e| OpenError::Passwords(e.to_string()))?;
+        let app = App {
+            config,
+            state,
+            token_keys,
+            credential_keys,
+            revocations,
+            verifier,
+            roles,
+            rules,
+            passwords,
+            catalog: Cached::new(clock.clone()),
+            project_domains: Mutex::default(),
+            clock,
+        };
+        Ok(Self { app: Arc::new(app) })
+    }
+
+    /// Verifies tokens in this process.
+    pub fn verifier(&self) -> Arc<dyn TokenVerifier> {
+        self.app.verifier.clone()
+    }
+
+    /// Names of users and projects, for access lists.
+    pub fn directory(&self) -> Arc<dyn Directory> {
+        Arc::new(directory::Names::new(self.app.state.clone()))
+    }
+
+    /// The list of revoked tokens, for further verifiers in this process.
+    pub fn revocations(&self) -> Arc<Revocations> {
+        self.app.revocations.clone()
+    }
+
+    /// Rotates the keys that seal tokens. Tokens sealed before stay good while
+    /// their key is kept.
+    pub fn rotate_token_keys(&self) -> Result<(), KeyError> {
+        self.app.token_keys.rotate()
+    }
+
+    /// Reads the key folders again, after something else has rotated them.
+    pub fn reload_keys(&self) -> Result<(), KeyError> {
+        self.app.token_keys.reload()?;
+        self.app.credential_keys.reload()
+    }
+
+    /// The API, for the front door: answers `/` (version list), `/v3/...` and
+    /// the same under `/identity`. It answers every path (404 in Keystone's
+    /// body), so it is mounted as the fallback, with whole paths.
+    pub fn router(&self) -> axum::Router {
+        api::router(self.app.clone())
+    }
+}

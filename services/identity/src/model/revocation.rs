@@ -1,0 +1,63 @@
+//! Revocations on disk, so that a restart forgets none.
+use virga_identity_api::revocation::Revocation;
+use virga_node::clock::Micros;
+use virga_state::{Queries, Row, StateError, Transaction, args};
+
+fn micros(at: i64) -> Micros {
+    Micros(u64::try_from(at).unwrap_or(0))
+}
+
+fn stored(at: Micros) -> i64 {
+    i64::try_from(at.0).unwrap_or(i64::MAX)
+}
+
+fn from_row(row: &Row) -> Result<Revocation, StateError> {
+    Ok(Revocation {
+        issued_before: micros(row.int("issued_before")?),
+        keep_until: micros(row.int("keep_until")?),
+        audit_id: row.maybe_text("audit_id")?,
+        audit_chain_id: row.maybe_text("audit_chain_id")?,
+        user_id: row.maybe_text("user_id")?,
+        project_id: row.maybe_text("project_id")?,
+        domain_id: row.maybe_text("domain_id")?,
+        system: row.bool("system")?,
+        role: row.maybe_text("role")?,
+    })
+}
+
+/// Events that still matter at `now`.
+pub async fn list(q: &mut impl Queries, now: Micros) -> Result<Vec<Revocation>, StateError> {
+    let sql = "SELECT issued_before, keep_until, audit_id, audit_chain_id, user_id, project_id, domain_id,
+               system, role FROM identity_revocation WHERE keep_until > $1";
+    q.fetch(sql, args![stored(now)])
+        .await?
+        .iter()
+        .map(from_row)
+        .collect()
+}
+
+/// Stores an event and drops those whose time is over.
+pub async fn insert(tx: &mut Transaction, e: &Revocation) -> Result<(), StateError> {
+    let now = tx.now();
+    tx.execute(
+        "DELETE FROM identity_revocation WHERE keep_until <= $1",
+        args![now],
+    )
+    .await?;
+    let sql =
+        "INSERT INTO identity_revocation (id, issued_before, keep_until, audit_id, audit_chain_id, user_id,
+               project_id, domain_id, system, role) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    let bound = args![
+        super::new_id(),
+        stored(e.issued_before),
+        stored(e.keep_until),
+        &e.audit_id,
+        &e.audit_chain_id,
+        &e.user_id,
+        &e.project_id,
+        &e.domain_id,
+        e.system,
+        &e.role
+    ];
+    tx.execute(sql, bound).await.map(drop)
+}
