@@ -62,6 +62,10 @@ pub const MAX_ROWS: usize = 10_000;
 /// Longest name, ETag or content type in bytes: four times Swift's longest
 /// name, which the API enforces.
 pub const MAX_TEXT: usize = 4096;
+/// Most metadata items in one call, and the longest value: what fits into the
+/// headers of a request, with room to spare.
+const MAX_ITEMS: usize = 256;
+const MAX_VALUE: usize = 64 * 1024;
 /// Longest wait for room in the queue.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How far a version may lie ahead of the clock.
@@ -149,7 +153,7 @@ impl Listings {
         version: Version,
         meta: Vec<MetaItem>,
     ) -> Result<(), ChangeError> {
-        self.check_versions(std::iter::once(version).chain(meta.iter().map(|item| item.version)))?;
+        self.check_meta(version, &meta)?;
         self.submit(Op::Post(target(Kind::Container, at), version, meta))
             .await
             .map(drop)
@@ -287,7 +291,7 @@ impl Listings {
     async fn put(&self, kind: Kind, at: &At, put: Put) -> Result<Created, ChangeError> {
         check_text(&put.account, true)?;
         check_text(&put.container, false)?;
-        self.check_versions(std::iter::once(put.version).chain(put.meta.iter().map(|item| item.version)))?;
+        self.check_meta(put.version, &put.meta)?;
         let created = self.submit(Op::Put(target(kind, at), put)).await?;
         Ok(Created { created })
     }
@@ -366,6 +370,15 @@ impl Listings {
             .try_send(Job { op, done, room })
             .map_err(|_| ChangeError::Closed)?;
         answer.await.map_err(|_| ChangeError::Closed)?
+    }
+
+    fn check_meta(&self, version: Version, meta: &[MetaItem]) -> Result<(), ChangeError> {
+        check(meta.len() <= MAX_ITEMS, "too many metadata items")?;
+        for item in meta {
+            check_text(&item.name, true)?;
+            check(item.value.len() <= MAX_VALUE, "a metadata value is too long")?;
+        }
+        self.check_versions(std::iter::once(version).chain(meta.iter().map(|item| item.version)))
     }
 
     fn check_versions(&self, versions: impl Iterator<Item = Version>) -> Result<(), ChangeError> {

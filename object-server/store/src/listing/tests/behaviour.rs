@@ -295,6 +295,15 @@ fn versions_from_far_ahead_and_texts_without_end_are_refused() {
         .run(list.put_object_rows(&at, many))
         .map_err(NodeError::from);
     assert!(matches!(refused, Err(NodeError::Invalid(_))), "{refused:?}");
+    let items = |items| device.run(list.post_container(&at, v(1), items));
+    for long in [
+        vec![item("a", "1", 1); 257],
+        vec![item("a", &"x".repeat(65_537), 1)],
+        vec![item("", "1", 1)],
+    ] {
+        let refused = items(long);
+        assert!(matches!(refused, Err(ChangeError::Invalid(_))), "{refused:?}");
+    }
     let wrong = device.run(list.put_account(&at, account(1)));
     assert!(
         matches!(wrong, Err(ChangeError::Invalid(_))),

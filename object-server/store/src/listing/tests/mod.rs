@@ -1,5 +1,6 @@
 //! What callers rely on, against a real database in a folder of its own.
 mod behaviour;
+mod bytes;
 mod crash;
 mod merge;
 mod model;
