@@ -11,12 +11,15 @@ use virga_rpc::client::Peer;
 use crate::node::{Nodes, ObjectNode};
 use crate::remote::RemoteNode;
 
+/// The nodes of one host.
+type ByPort = HashMap<u16, Arc<dyn ObjectNode>>;
+
 /// All nodes this process knows, by address. As many as the rings name:
 /// entries are small, and connections close when idle servers go away.
 pub struct NodeTable {
     secret: Secret,
     tasks: Tasks,
-    nodes: RwLock<HashMap<String, HashMap<u16, Arc<dyn ObjectNode>>>>,
+    nodes: RwLock<HashMap<String, ByPort>>,
 }
 
 impl NodeTable {

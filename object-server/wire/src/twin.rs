@@ -3,8 +3,7 @@
 //! [`MemoryNode`] is the reference that real nodes are compared with, and the
 //! twin that layers above are tested against: maps under a mutex, and switches
 //! for what goes wrong in life ([`Switches`]). Nothing here is durable, fast or
-//! used outside tests. Expired objects are returned like others: whoever asks
-//! looks at `delete_at`.
+//! used outside tests.
 mod listings;
 mod node;
 mod objects;
@@ -228,6 +227,11 @@ impl MemoryNode {
             return Err(NodeError::Unreachable("answer lost".into()));
         }
         done
+    }
+
+    /// Unix time in seconds.
+    fn now(&self) -> u64 {
+        self.clock.now().as_secs()
     }
 
     fn check_ahead(&self, version: Version) -> Result<(), NodeError> {

@@ -16,6 +16,7 @@ struct Life {
     created: Version,
     put: Version,
     deleted: Version,
+    newest: Version,
     meta: BTreeMap<String, (Version, String)>,
 }
 
@@ -24,37 +25,54 @@ impl Life {
         self.put > self.deleted
     }
 
-    /// Merges a PUT; whether there was nothing before.
-    fn put(&mut self, version: Version) -> Result<Created, NodeError> {
-        if version <= self.deleted {
-            return Err(NodeError::Newer(self.deleted));
-        }
-        let created = !self.exists();
-        if created || version < self.created {
+    /// Merges a PUT; whether there was nothing before. `first` says that this
+    /// is the oldest PUT known of this life.
+    fn put(&mut self, version: Version, first: bool) -> Result<Created, NodeError> {
+        let existed = self.exists();
+        self.put = self.put.max(version);
+        self.newest = self.newest.max(version);
+        if first {
             self.created = version;
         }
-        self.put = self.put.max(version);
-        Ok(Created { created })
+        if self.exists() {
+            Ok(Created { created: !existed })
+        } else {
+            Err(NodeError::Newer(self.deleted))
+        }
+    }
+
+    /// Whether a PUT is older than all others known of this life.
+    fn is_first(&self, version: Version) -> bool {
+        version > self.deleted && (self.created == Version(0) || version < self.created)
     }
 
     /// Merges metadata; what is older than the deletion went with it.
     fn merge(&mut self, items: Vec<MetaItem>) {
-        for item in items.into_iter().filter(|item| item.version > self.deleted) {
-            let slot = self.meta.entry(item.name).or_default();
-            *slot = slot.clone().max((item.version, item.value));
+        for item in items {
+            self.newest = self.newest.max(item.version);
+            if item.version > self.deleted {
+                let slot = self.meta.entry(item.name).or_default();
+                *slot = slot.clone().max((item.version, item.value));
+            }
         }
     }
 
+    /// Merges a deletion, known or not: a PUT that is older stays without effect.
     fn delete(&mut self, version: Version) -> Result<(), NodeError> {
-        if !self.exists() {
-            return Err(NodeError::NotFound);
+        let (existed, again) = (self.exists(), self.deleted == version);
+        self.deleted = self.deleted.max(version);
+        self.newest = self.newest.max(version);
+        if self.created <= self.deleted {
+            self.created = if self.exists() { self.put } else { Version(0) };
         }
-        if version <= self.put {
-            return Err(NodeError::Newer(self.put));
+        let deleted = self.deleted;
+        self.meta.retain(|_, (written, _)| *written > deleted);
+        match (existed, self.exists()) {
+            (true, true) => Err(NodeError::Newer(self.put)),
+            (true, false) => Ok(()),
+            (false, _) if again => Ok(()),
+            (false, _) => Err(NodeError::NotFound),
         }
-        self.deleted = version;
-        self.meta.retain(|_, (written, _)| *written > version);
-        Ok(())
     }
 
     fn items(&self) -> Vec<MetaItem> {
@@ -65,16 +83,6 @@ impl Life {
             version: *version,
         })
         .collect()
-    }
-
-    fn newest(&self) -> Version {
-        let meta = self
-            .meta
-            .values()
-            .map(|(version, _)| *version)
-            .max()
-            .unwrap_or_default();
-        self.put.max(self.deleted).max(meta)
     }
 }
 
@@ -100,38 +108,47 @@ pub(super) struct Container {
 
 impl Container {
     pub(super) fn put(&mut self, put: PutContainer) -> Result<Created, NodeError> {
-        let first = self.life.created;
-        let created = self.life.put(put.version)?;
-        if created.created || self.life.created < first {
+        let lower = put.version == self.life.created && put.policy < self.policy;
+        if self.life.is_first(put.version) || lower {
             self.policy = put.policy;
         }
         self.names = (put.account, put.container);
+        let created = self.life.put(put.version, self.life.is_first(put.version));
         self.life.merge(put.meta);
-        Ok(created)
+        created
     }
 
     pub(super) fn post(&mut self, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
         if !self.life.exists() {
             return Err(NodeError::NotFound);
         }
-        if version <= self.life.deleted {
-            return Err(NodeError::Newer(self.life.deleted));
-        }
+        self.life.newest = self.life.newest.max(version);
         self.life.merge(meta);
         Ok(())
     }
 
     pub(super) fn delete(&mut self, version: Version) -> Result<(), NodeError> {
-        if self.life.exists() && self.rows.values().any(|row| !row.deleted) {
-            return Err(NodeError::NotEmpty);
+        let exists = self.life.exists();
+        if self.rows.values().any(|row| !row.deleted) {
+            let unknown = self.life.put == Version(0) && self.life.deleted == Version(0);
+            return Err(match () {
+                () if exists && version <= self.life.put => NodeError::Newer(self.life.put),
+                () if exists || unknown => NodeError::NotEmpty,
+                () => NodeError::NotFound,
+            });
         }
-        self.life.delete(version)?;
-        self.rows.retain(|_, row| row.version > version);
-        Ok(())
+        let done = self.life.delete(version);
+        let deleted = self.life.deleted;
+        self.rows.retain(|_, row| row.version > deleted);
+        done
     }
 
     pub(super) fn merge(&mut self, rows: Vec<ObjectRow>) {
-        for row in rows.into_iter().filter(|row| row.version > self.life.deleted) {
+        for row in rows
+            .into_iter()
+            .map(normal)
+            .filter(|row| row.version > self.life.deleted)
+        {
             match self.rows.get_mut(&row.name) {
                 Some(old) => *old = merged(old, &row),
                 None => {
@@ -165,7 +182,7 @@ impl Container {
             meta: self.life.items(),
             objects: live.clone().count() as u64,
             bytes: live.map(|row| row.size).sum(),
-            newest: self.life.newest().max(newest.unwrap_or_default()),
+            newest: self.life.newest.max(newest.unwrap_or_default()),
             digest: digests.fold(0, u128::wrapping_add),
         })
     }
@@ -185,18 +202,25 @@ impl Container {
 /// metadata version. Equal versions fall back on the contents, so that the
 /// order of arrival never matters.
 fn merged(a: &ObjectRow, b: &ObjectRow) -> ObjectRow {
-    let data = |row: &ObjectRow| (row.version, !row.deleted, row.etag.clone(), row.size);
+    let data = |row: &ObjectRow| (row.version, row.deleted, row.size, row.etag.clone());
     let newer = if data(a) >= data(b) { a } else { b };
     let meta = |row: &ObjectRow| (row.meta_version, row.content_type.clone());
     let (meta_version, content_type) = meta(a).max(meta(b));
-    if newer.deleted || meta_version < newer.version {
-        return newer.clone();
-    }
     ObjectRow {
         meta_version,
         content_type,
         ..newer.clone()
     }
+}
+
+/// A row as it is kept: a deletion has no contents, and metadata is never
+/// older than its data.
+fn normal(mut row: ObjectRow) -> ObjectRow {
+    if row.deleted {
+        (row.size, row.etag) = (0, String::new());
+    }
+    row.meta_version = row.meta_version.max(row.version);
+    row
 }
 
 /// An account and its containers.
@@ -207,16 +231,17 @@ pub(super) struct Account {
     rows: BTreeMap<String, ContainerRow>,
 }
 
-fn live(row: &ContainerRow) -> bool {
-    row.put > row.deleted
-}
-
 impl Account {
+    /// Whether a row counts: rows from before the account's deletion do not.
+    fn live(&self, row: &ContainerRow) -> bool {
+        row.put > row.deleted && row.put > self.life.deleted
+    }
+
     pub(super) fn put(&mut self, put: PutAccount) -> Result<Created, NodeError> {
-        let created = self.life.put(put.version)?;
         self.name = put.account;
+        let created = self.life.put(put.version, self.life.is_first(put.version));
         self.life.merge(put.meta);
-        Ok(created)
+        created
     }
 
     pub(super) fn delete(&mut self, version: Version) -> Result<(), NodeError> {
@@ -239,7 +264,7 @@ impl Account {
             return Err(NodeError::NotFound);
         }
         let mut policies: BTreeMap<u32, PolicyTotals> = BTreeMap::new();
-        for row in self.rows.values().filter(|row| live(row)) {
+        for row in self.rows.values().filter(|row| self.live(row)) {
             let totals = policies.entry(row.policy).or_default();
             totals.policy = row.policy;
             totals.containers += 1;
@@ -254,7 +279,7 @@ impl Account {
         let digests = self
             .rows
             .values()
-            .map(|row| digest(&row.name, row.put.max(row.deleted), !live(row)));
+            .map(|row| digest(&row.name, row.put.max(row.deleted), !self.live(row)));
         Ok(AccountInfo {
             account: self.name.clone(),
             created: self.life.created,
@@ -265,14 +290,14 @@ impl Account {
             objects: policies.values().map(|totals| totals.objects).sum(),
             bytes: policies.values().map(|totals| totals.bytes).sum(),
             policies: policies.into_values().collect(),
-            newest: self.life.newest().max(newest.unwrap_or_default()),
+            newest: self.life.newest.max(newest.unwrap_or_default()),
             digest: digests.fold(0, u128::wrapping_add),
         })
     }
 
     pub(super) fn list(&self, list: &ListRequest) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
         let info = self.info()?;
-        let (entries, complete_to) = page(&self.rows, live, list);
+        let (entries, complete_to) = page(&self.rows, |row| self.live(row), list);
         Ok(Page {
             info,
             entries,

@@ -18,20 +18,34 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// What decides who wins: larger version, then larger BLAKE3 (a deletion
-    /// loses against data of the same version).
-    fn held(&self) -> (Version, [u8; 32]) {
-        self.data
-            .as_ref()
-            .map_or((self.deleted, [0; 32]), |(put, _)| (put.version, put.blake3))
+    /// Newest version: that of the data, of a metadata update, or of the deletion.
+    fn version(&self) -> Version {
+        let data = self.data.as_ref().map_or(self.deleted, |(put, _)| put.version);
+        self.post.as_ref().map_or(data, |(post, _)| data.max(*post))
     }
 
-    pub(super) fn found(&self) -> Found {
-        match (self.stat(), self.deleted) {
+    /// What decides whether a PUT comes too late: larger version, then larger
+    /// BLAKE3 (a deletion loses against data of the same version).
+    fn held(&self) -> (Version, [u8; 32]) {
+        (
+            self.version(),
+            self.data.as_ref().map_or([0; 32], |(put, _)| put.blake3),
+        )
+    }
+
+    /// What a reader is told at `now` (Unix seconds): an object whose time has
+    /// come is as good as deleted.
+    pub(super) fn found(&self, now: u64) -> Found {
+        match (self.seen(now), self.version()) {
             (Some(stat), _) => Found::Object(stat),
             (None, Version(0)) => Found::Absent,
             (None, deleted) => Found::Deleted(deleted),
         }
+    }
+
+    fn seen(&self, now: u64) -> Option<ObjectStat> {
+        self.stat()
+            .filter(|stat| stat.meta.delete_at.is_none_or(|at| at > now))
     }
 
     pub(super) fn stat(&self) -> Option<ObjectStat> {
@@ -109,32 +123,48 @@ pub(super) fn join(pieces: &[Checked]) -> Checked {
     Checked::unverified(Bytes::from(bytes), crcs)
 }
 
-/// What a body must be before it is stored.
-pub(super) fn check_body(put: &PutObject, body: &Checked) -> Result<(), NodeError> {
-    if put.size != body.len() as u64 {
-        return Err(NodeError::Invalid(format!(
-            "{} bytes announced, {} came",
-            put.size,
-            body.len()
-        )));
+/// Whether the announced size came.
+pub(super) fn check_size(put: &PutObject, body: &Checked) -> Result<(), NodeError> {
+    if put.size == body.len() as u64 {
+        return Ok(());
     }
-    if body.verify().is_err() || *blake3::hash(body.data()).as_bytes() != put.blake3 {
-        return Err(NodeError::Garbled);
-    }
-    Ok(())
+    Err(NodeError::Invalid(format!(
+        "{} bytes announced, {} came",
+        put.size,
+        body.len()
+    )))
+}
+
+/// Whether the bytes are those that were sent.
+pub(super) fn check_bytes(put: &PutObject, body: &Checked) -> Result<(), NodeError> {
+    let good = body.verify().is_ok() && *blake3::hash(body.data()).as_bytes() == put.blake3;
+    if good { Ok(()) } else { Err(NodeError::Garbled) }
 }
 
 type Key = (u32, [u8; 16]);
 
 impl Contents {
     pub(super) fn put(&mut self, key: Key, put: PutObject, body: Checked) -> Result<(), NodeError> {
-        let slot = self.objects.entry(key).or_default();
-        let held = slot.held();
-        if held >= (put.version, put.blake3) {
-            return Err(NodeError::Newer(held.0));
+        if let Some(slot) = self.objects.get(&key) {
+            let same =
+                |(old, _): &(PutObject, Checked)| (old.version, old.blake3) == (put.version, put.blake3);
+            if slot.data.as_ref().is_some_and(same) {
+                return Ok(());
+            }
+            if slot.held() >= (put.version, put.blake3) {
+                return Err(NodeError::Newer(slot.held().0));
+            }
         }
-        slot.data = Some((put, body));
-        slot.deleted = Version(0);
+        check_bytes(&put, &body)?;
+        let post = None;
+        self.objects.insert(
+            key,
+            Slot {
+                data: Some((put, body)),
+                post,
+                deleted: Version(0),
+            },
+        );
         self.owe(key);
         Ok(())
     }
@@ -144,14 +174,23 @@ impl Contents {
         key: Key,
         version: Version,
         mut meta: PostMeta,
+        now: u64,
     ) -> Result<ObjectStat, NodeError> {
         let slot = self.objects.get_mut(&key).ok_or(NodeError::NotFound)?;
-        let stat = slot.stat().ok_or(NodeError::NotFound)?;
-        if stat.meta_version >= version {
-            return Err(NodeError::Newer(stat.meta_version));
+        let stat = slot.seen(now).ok_or(NodeError::NotFound)?;
+        if meta.content_type.is_none() {
+            meta.content_type = slot.post.as_ref().and_then(|(_, old)| old.content_type.clone());
         }
-        if meta.content_type.is_none() && stat.meta_version > stat.version {
-            meta.content_type = slot.post.take().and_then(|(_, old)| old.content_type);
+        if stat.meta_version >= version {
+            let same = slot
+                .post
+                .as_ref()
+                .is_some_and(|(at, old)| *at == version && *old == meta);
+            return if same {
+                Ok(stat)
+            } else {
+                Err(NodeError::Newer(stat.meta_version))
+            };
         }
         slot.post = Some((version, meta));
         let stat = slot.stat().ok_or(NodeError::NotFound)?;
@@ -159,13 +198,21 @@ impl Contents {
         Ok(stat)
     }
 
-    pub(super) fn delete(&mut self, key: Key, version: Version, path: &str) -> Result<Deleted, NodeError> {
+    pub(super) fn delete(
+        &mut self,
+        key: Key,
+        version: Version,
+        path: &str,
+        now: u64,
+    ) -> Result<Deleted, NodeError> {
         let slot = self.objects.entry(key).or_default();
-        let held = slot.held();
-        if held >= (version, [0; 32]) {
-            return Err(NodeError::Newer(held.0));
+        if slot.data.is_none() && slot.deleted == version {
+            return Ok(Deleted { existed: false });
         }
-        let existed = slot.data.is_some();
+        if slot.version() >= version {
+            return Err(NodeError::Newer(slot.version()));
+        }
+        let existed = slot.seen(now).is_some();
         *slot = Slot {
             deleted: version,
             ..Slot::default()

@@ -95,7 +95,7 @@ async fn the_larger_version_wins_in_either_order() {
     let node = node();
     put(&node, 5, b"new").await.unwrap();
     assert_eq!(put(&node, 4, b"old").await, Err(NodeError::Newer(Version(5))));
-    assert_eq!(put(&node, 5, b"new").await, Err(NodeError::Newer(Version(5))));
+    assert_eq!(put(&node, 5, b"new").await, Ok(()), "the same again");
     assert_eq!(read(&node, None).await.unwrap(), (0, b"new".to_vec()));
     assert_eq!(
         node.delete(&at(1), Version(5), "a/c/o").await,
@@ -118,7 +118,7 @@ async fn the_larger_version_wins_in_either_order() {
 }
 
 #[tokio::test]
-async fn a_metadata_update_stays_on_data_that_is_older_than_it() {
+async fn a_metadata_update_stays_until_newer_data_comes() {
     let node = node();
     let post = |text: &str| PostMeta {
         content_type: (!text.is_empty()).then(|| text.to_owned()),
@@ -134,9 +134,9 @@ async fn a_metadata_update_stays_on_data_that_is_older_than_it() {
         Err(NodeError::Newer(Version(3)))
     );
     node.post(&at(1), Version(5), post("image/png")).await.unwrap();
-    put(&node, 4, b"y").await.unwrap();
+    assert_eq!(put(&node, 4, b"y").await, Err(NodeError::Newer(Version(5))));
     let stat = node.post(&at(1), Version(6), post("")).await.unwrap();
-    assert_eq!((stat.version, stat.meta_version), (Version(4), Version(6)));
+    assert_eq!((stat.version, stat.meta_version), (Version(3), Version(6)));
     assert_eq!(stat.meta.content_type, "image/png");
     put(&node, 7, b"z").await.unwrap();
     let Found::Object(stat) = node.head(&at(1)).await.unwrap() else {
@@ -324,12 +324,15 @@ async fn a_container_lives_between_its_put_and_its_delete() {
         .await
         .unwrap();
     assert_eq!(
-        node.delete_container(&c, Version(3)).await,
+        node.delete_container(&c, Version(2)).await,
         Err(NodeError::Newer(Version(3)))
     );
     node.delete_container(&c, Version(9)).await.unwrap();
+    node.delete_container(&c, Version(9))
+        .await
+        .expect("the same again");
     assert_eq!(
-        node.delete_container(&c, Version(9)).await,
+        node.delete_container(&c, Version(8)).await,
         Err(NodeError::NotFound)
     );
     node.put_object_rows(&c, vec![row("late", 8, false), row("next", 10, false)])
@@ -453,4 +456,25 @@ async fn pages_follow_prefix_delimiter_markers_order_and_limit() {
     for (request, expected) in cases {
         assert_eq!(names(&node, request.clone()).await, expected, "{request:?}");
     }
+}
+
+#[tokio::test]
+async fn an_object_whose_time_has_come_is_as_good_as_deleted() {
+    let clock = Arc::new(ManualClock::new(Micros(0)));
+    let node = MemoryNode::with_clock(["d1"], clock.clone());
+    let (mut new, body) = object(5, b"x");
+    new.meta.delete_at = Some(10);
+    node.put(&at(1), new, body).await.unwrap();
+    assert!(matches!(node.head(&at(1)).await, Ok(Found::Object(_))));
+    clock.set(Micros(10_000_000));
+    assert_eq!(node.head(&at(1)).await, Ok(Found::Deleted(Version(5))));
+    assert!(matches!(
+        node.get(&at(1), None).await,
+        Ok(Read::Gone(Some(Version(5))))
+    ));
+    assert_eq!(
+        node.post(&at(1), Version(6), PostMeta::default()).await,
+        Err(NodeError::NotFound)
+    );
+    assert!(!node.delete(&at(1), Version(6), "a/c/o").await.unwrap().existed);
 }

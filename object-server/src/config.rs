@@ -1,0 +1,87 @@
+//! What an object server is told.
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Configuration of an object server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to answer the node protocol.
+    pub listen: SocketAddr,
+    /// Address that the rings name this server by, if it is not the one
+    /// listened on (as with 0.0.0.0).
+    #[serde(default)]
+    pub advertise: Option<String>,
+    /// The cluster: devices of another one are refused.
+    pub cluster: Uuid,
+    /// What all nodes of the cluster know and nobody else, at least 16 bytes.
+    pub secret: String,
+    /// The devices.
+    pub devices: Vec<DeviceEntry>,
+    /// Bytes of memory for blocks of the devices' indexes, all together.
+    #[serde(default = "cache_bytes")]
+    pub cache_bytes: u64,
+    /// Size of new segments in bytes; `None` leaves it to the engine.
+    #[serde(default)]
+    pub segment_bytes: Option<u64>,
+    /// How often the workers look.
+    #[serde(default)]
+    pub workers: WorkerSettings,
+}
+
+/// One device of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceEntry {
+    /// Name in the rings ("d1").
+    pub name: String,
+    /// Folder; an empty or missing one becomes a new device.
+    pub path: PathBuf,
+}
+
+/// How often the workers look for something to do, all in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerSettings {
+    /// Between looks for container rows that are owed.
+    pub update_listings_ms: u64,
+    /// How long the proxy has to settle a row before a worker pays it.
+    pub owed_age_ms: u64,
+    /// Between looks for containers whose account has to hear of a change:
+    /// many changes of one container become one row.
+    pub report_containers_ms: u64,
+    /// Between looks for expired objects.
+    pub expire_ms: u64,
+    /// Between looks for records kept for a device that was away.
+    pub push_handoffs_ms: u64,
+    /// Between looks for deletions that can be forgotten.
+    pub reclaim_ms: u64,
+}
+
+impl Default for WorkerSettings {
+    fn default() -> Self {
+        Self {
+            update_listings_ms: 1000,
+            owed_age_ms: 3000,
+            report_containers_ms: 500,
+            expire_ms: 5000,
+            push_handoffs_ms: 5000,
+            reclaim_ms: 60_000,
+        }
+    }
+}
+
+impl WorkerSettings {
+    /// Age of an owed row before a worker pays it.
+    pub(crate) fn owed_age(&self) -> Duration {
+        Duration::from_millis(self.owed_age_ms)
+    }
+}
+
+fn cache_bytes() -> u64 {
+    64 << 20
+}

@@ -1,0 +1,323 @@
+//! The node in this process: every call goes to the device it names.
+//!
+//! A device that could not be opened, or fails later, answers for itself
+//! alone; the others go on.
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+use virga_disk::device::Description;
+use virga_disk::kv::KvCache;
+use virga_node::clock::{Clock, Version};
+use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, Storage};
+use virga_object_store::listing::{Listings, RECLAIM_AGE};
+use virga_object_wire::checked::Checked;
+use virga_object_wire::error::NodeError;
+use virga_object_wire::listing::{
+    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
+    PutContainer,
+};
+use virga_object_wire::node::{DeviceStatus, ObjectNode, PutStream, Read, Span};
+use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
+
+use crate::config::{Config, DeviceEntry};
+
+/// Folder of a device's account and container database.
+const LISTINGS: &str = "list";
+
+/// A device that is open.
+#[derive(Clone)]
+pub(crate) struct OpenDevice {
+    pub(crate) name: Arc<str>,
+    pub(crate) objects: Device,
+    pub(crate) listings: Arc<Listings>,
+}
+
+/// A device of the configuration.
+enum Place {
+    Open(OpenDevice),
+    /// Why it could not be opened.
+    Failed(String),
+}
+
+/// Calls being carried out, and how many there ever were.
+#[derive(Default)]
+struct Traffic {
+    now: AtomicUsize,
+    ever: AtomicU64,
+}
+
+/// A device while a call uses it.
+struct InUse<'a> {
+    device: &'a OpenDevice,
+    traffic: &'a Traffic,
+}
+
+impl Deref for InUse<'_> {
+    type Target = OpenDevice;
+
+    fn deref(&self) -> &OpenDevice {
+        self.device
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        self.traffic.now.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The devices of this machine as one node.
+pub struct LocalNode {
+    places: BTreeMap<Arc<str>, Place>,
+    traffic: Traffic,
+}
+
+impl LocalNode {
+    /// Opens all devices at the same time, each replaying what its index
+    /// lacks. One that cannot be opened is reported and answers `NoDevice`.
+    pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Self {
+        let cache = KvCache::new(usize::try_from(config.cache_bytes).unwrap_or(usize::MAX));
+        let opening: Vec<_> = config
+            .devices
+            .iter()
+            .map(|entry| {
+                let device = device_config(config, entry, &cache);
+                let (path, clock, cache) = (entry.path.clone(), Arc::clone(clock), cache.clone());
+                let name = Arc::clone(&device.name);
+                (
+                    name,
+                    tokio::task::spawn_blocking(move || open_device(device, path, cache, clock)),
+                )
+            })
+            .collect();
+        let mut places = BTreeMap::new();
+        for (name, opened) in opening {
+            let place = match opened.await.unwrap_or_else(|panic| Err(panic.to_string())) {
+                Ok(device) => Place::Open(device),
+                Err(why) => {
+                    tracing::error!(device = &*name, why, "the device cannot be opened");
+                    Place::Failed(why)
+                }
+            };
+            places.insert(name, place);
+        }
+        Self {
+            places,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// The devices that are open.
+    pub(crate) fn open_devices(&self) -> impl Iterator<Item = &OpenDevice> {
+        self.places.values().filter_map(|place| match place {
+            Place::Open(device) => Some(device),
+            Place::Failed(_) => None,
+        })
+    }
+
+    /// Devices that could not be opened, with the reason.
+    pub fn failed(&self) -> Vec<(Arc<str>, String)> {
+        let failed = self.places.iter().filter_map(|(name, place)| match place {
+            Place::Failed(why) => Some((Arc::clone(name), why.clone())),
+            Place::Open(_) => None,
+        });
+        failed.collect()
+    }
+
+    /// Calls being carried out now, and how many there ever were.
+    pub(crate) fn traffic(&self) -> (usize, u64) {
+        (
+            self.traffic.now.load(Ordering::Acquire),
+            self.traffic.ever.load(Ordering::Acquire),
+        )
+    }
+
+    /// Closes every device: what is queued becomes durable, the indexes are
+    /// flushed, so that the next start replays nothing.
+    pub async fn close(&self) {
+        for device in self.open_devices() {
+            if let Err(error) = device.objects.close().await {
+                // acknowledged writes are in the log; the next start replays them
+                tracing::warn!(device = &*device.name, %error, "the device did not close cleanly");
+            }
+        }
+    }
+
+    fn device(&self, name: &str) -> Result<InUse<'_>, NodeError> {
+        match self.places.get(name) {
+            Some(Place::Open(device)) => {
+                self.traffic.now.fetch_add(1, Ordering::AcqRel);
+                self.traffic.ever.fetch_add(1, Ordering::AcqRel);
+                Ok(InUse {
+                    device,
+                    traffic: &self.traffic,
+                })
+            }
+            _ => Err(NodeError::NoDevice(name.to_owned())),
+        }
+    }
+}
+
+fn device_config(config: &Config, entry: &DeviceEntry, cache: &KvCache) -> DeviceConfig {
+    let mut options = DeviceOptions {
+        index_cache: config.cache_bytes,
+        ..DeviceOptions::default()
+    };
+    if let Some(bytes) = config.segment_bytes {
+        options.segment_size = bytes;
+    }
+    let mut chance = [0; 8];
+    chance.copy_from_slice(&Uuid::new_v4().as_bytes()[8..]);
+    let fresh = Description::new(config.cluster, Uuid::new_v4(), chance);
+    DeviceConfig {
+        name: Arc::from(entry.name.as_str()),
+        storage: Storage::Folder {
+            path: entry.path.clone(),
+            fresh,
+        },
+        cache: cache.clone(),
+        options,
+    }
+}
+
+fn open_device(
+    config: DeviceConfig,
+    path: PathBuf,
+    cache: KvCache,
+    clock: Arc<dyn Clock>,
+) -> Result<OpenDevice, String> {
+    let name = Arc::clone(&config.name);
+    let objects = Device::open(config, Arc::clone(&clock)).map_err(|error| error.to_string())?;
+    let folder = objects
+        .database_path(LISTINGS)
+        .unwrap_or_else(|| path.join(LISTINGS));
+    let listings = Listings::open(&folder, cache, clock, RECLAIM_AGE).map_err(|error| error.to_string())?;
+    Ok(OpenDevice {
+        name,
+        objects,
+        listings: Arc::new(listings),
+    })
+}
+
+#[async_trait]
+impl ObjectNode for LocalNode {
+    async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
+        self.device(&at.device)?.objects.put(at, put, body).await
+    }
+
+    async fn begin_put(&self, at: &At) -> Result<Box<dyn PutStream>, NodeError> {
+        self.device(&at.device)?.objects.begin_put(at).await
+    }
+
+    async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        self.device(&at.device)?.objects.get(at, span).await
+    }
+
+    async fn head(&self, at: &At) -> Result<Found, NodeError> {
+        self.device(&at.device)?.objects.head(at).await
+    }
+
+    async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
+        self.device(&at.device)?.objects.post(at, version, meta).await
+    }
+
+    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
+        self.device(&at.device)?.objects.delete(at, version, path).await
+    }
+
+    async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError> {
+        self.device(device)?.objects.settle(rows).await
+    }
+
+    async fn put_container(&self, at: &At, put: PutContainer) -> Result<Created, NodeError> {
+        Ok(self.device(&at.device)?.listings.put_container(at, put).await?)
+    }
+
+    async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
+        Ok(self
+            .device(&at.device)?
+            .listings
+            .post_container(at, version, meta)
+            .await?)
+    }
+
+    async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError> {
+        Ok(self
+            .device(&at.device)?
+            .listings
+            .delete_container(at, version)
+            .await?)
+    }
+
+    async fn head_container(&self, at: &At) -> Result<ContainerInfo, NodeError> {
+        Ok(self.device(&at.device)?.listings.head_container(at).await?)
+    }
+
+    async fn list_container(
+        &self,
+        at: &At,
+        list: ListRequest,
+    ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
+        Ok(self.device(&at.device)?.listings.list_container(at, list).await?)
+    }
+
+    async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError> {
+        Ok(self
+            .device(&at.device)?
+            .listings
+            .put_object_rows(at, rows)
+            .await?)
+    }
+
+    async fn put_account(&self, at: &At, put: PutAccount) -> Result<Created, NodeError> {
+        Ok(self.device(&at.device)?.listings.put_account(at, put).await?)
+    }
+
+    async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError> {
+        Ok(self
+            .device(&at.device)?
+            .listings
+            .delete_account(at, version)
+            .await?)
+    }
+
+    async fn head_account(&self, at: &At) -> Result<AccountInfo, NodeError> {
+        Ok(self.device(&at.device)?.listings.head_account(at).await?)
+    }
+
+    async fn list_account(
+        &self,
+        at: &At,
+        list: ListRequest,
+    ) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
+        Ok(self.device(&at.device)?.listings.list_account(at, list).await?)
+    }
+
+    async fn put_container_rows(&self, at: &At, rows: Vec<ContainerRow>) -> Result<(), NodeError> {
+        Ok(self
+            .device(&at.device)?
+            .listings
+            .put_container_rows(at, rows)
+            .await?)
+    }
+
+    async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError> {
+        let status = self.places.iter().map(|(name, place)| match place {
+            Place::Open(device) => device.objects.status(),
+            Place::Failed(_) => DeviceStatus {
+                device: name.to_string(),
+                state: "failed".to_owned(),
+                free: 0,
+                total: 0,
+                objects: 0,
+                quarantined: 0,
+            },
+        });
+        Ok(status.collect())
+    }
+}

@@ -1,0 +1,164 @@
+//! The daemon: from a configuration to a node that answers, and back.
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use virga_node::clock::Clock;
+use virga_node::health::{Health, State};
+use virga_node::task::Tasks;
+use virga_object_wire::dispatch::Dispatch;
+use virga_object_wire::table::NodeTable;
+use virga_rpc::{Secret, WeakSecret};
+
+use crate::config::Config;
+use crate::local::LocalNode;
+use crate::rings::Rings;
+use crate::workers::{Progress, Workers};
+
+/// Longest wait at the stop for calls in flight; less than what a daemon gets
+/// to drain, so that the devices still close in time.
+const FINISH: Duration = Duration::from_secs(6);
+/// This long without a call, and nobody is in the middle of something that
+/// takes several.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// What an object server shares with the rest of the process.
+pub struct Parts {
+    /// Where its tasks run; stopping them stops the server.
+    pub tasks: Tasks,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Where it reports as "object-server".
+    pub health: Health,
+    /// All nodes: this one is added, so that others in the process call it
+    /// directly, and the workers find the rest here.
+    pub nodes: Arc<NodeTable>,
+    /// Placement.
+    pub rings: Rings,
+    /// A socket that listens already, in place of `Config::listen`.
+    pub listener: Option<TcpListener>,
+    /// Where the workers show what they do.
+    pub progress: Progress,
+}
+
+/// Why an object server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Nothing can be stored without devices.
+    #[error("an object server needs at least one device")]
+    NoDevices,
+    /// A name stands for two devices.
+    #[error("two devices are called {0}")]
+    SameName(String),
+    /// The cluster's secret is too short.
+    #[error(transparent)]
+    Secret(#[from] WeakSecret),
+    /// None of the devices can be opened.
+    #[error("no device can be opened; the first, {device}: {why}")]
+    NothingOpens {
+        /// Its name.
+        device: String,
+        /// Why not.
+        why: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen for nodes: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// Runs an object server until its tasks are told to stop. Returns when the
+/// devices are closed.
+///
+/// # Errors
+/// It could not start.
+pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
+    let reporter = parts.health.register("object-server");
+    let started = start(&config, &parts).await;
+    let node = match started {
+        Ok(node) => node,
+        Err(error) => {
+            reporter.report(State::Failed(error.to_string()));
+            return Err(error);
+        }
+    };
+    let (listener, secret) = (
+        listen(&config, parts.listener).await?,
+        Secret::new(config.secret.clone())?,
+    );
+    let address = listener.local_addr()?;
+    let ip = config
+        .advertise
+        .clone()
+        .unwrap_or_else(|| address.ip().to_string());
+    parts.nodes.register(&ip, address.port(), node.clone());
+    let server = virga_rpc::server::serve(
+        listener,
+        secret,
+        Arc::new(Dispatch::new(node.clone())),
+        parts.tasks.clone(),
+    );
+    parts.tasks.spawn(server);
+    let workers = Workers {
+        node: Arc::clone(&node),
+        nodes: parts.nodes,
+        rings: parts.rings,
+        clock: parts.clock,
+        settings: config.workers,
+        progress: parts.progress,
+    };
+    workers.start(&parts.tasks);
+    tracing::info!(%address, devices = config.devices.len(), "object server answers");
+    match node.failed().first() {
+        None => reporter.ready(),
+        Some((device, why)) => reporter.report(State::Degraded(format!("device {device}: {why}"))),
+    }
+    parts.tasks.stopping().cancelled().await;
+    finish(&node).await;
+    node.close().await;
+    Ok(())
+}
+
+async fn start(config: &Config, parts: &Parts) -> Result<Arc<LocalNode>, RunError> {
+    if config.devices.is_empty() {
+        return Err(RunError::NoDevices);
+    }
+    let mut names = BTreeSet::new();
+    if let Some(twice) = config.devices.iter().find(|device| !names.insert(&device.name)) {
+        return Err(RunError::SameName(twice.name.clone()));
+    }
+    Secret::new(config.secret.clone())?;
+    let node = LocalNode::open(config, &parts.clock).await;
+    let mut failed = node.failed();
+    if failed.len() == config.devices.len() {
+        let (device, why) = failed.swap_remove(0);
+        return Err(RunError::NothingOpens {
+            device: device.to_string(),
+            why,
+        });
+    }
+    Ok(Arc::new(node))
+}
+
+async fn listen(config: &Config, given: Option<TcpListener>) -> Result<TcpListener, RunError> {
+    match given {
+        Some(listener) => Ok(listener),
+        None => Ok(TcpListener::bind(config.listen).await?),
+    }
+}
+
+/// Waits until nobody calls any more, for a while.
+async fn finish(node: &LocalNode) {
+    let limit = Instant::now() + FINISH;
+    let mut before = node.traffic();
+    while Instant::now() < limit {
+        tokio::time::sleep(QUIET).await;
+        let after = node.traffic();
+        if after.0 == 0 && after == before {
+            return;
+        }
+        before = after;
+    }
+    tracing::warn!(calls = before.0, "closing with calls in flight");
+}
