@@ -26,7 +26,8 @@ use crate::segment::table::{Segments, TakeError};
 use crate::segment::{Locator, Position, Stream};
 
 use committer::{Committer, Item, Queue};
-use recovery::{RecoverError, Recovered};
+use recovery::RecoverError;
+pub use recovery::Recovered;
 use writer::Writer;
 
 /// Bytes a stream may have queued and unanswered; then submitting waits.
