@@ -26,7 +26,7 @@ use virga_node::clock::Clock;
 use virga_node::task::Tasks;
 
 use crate::core::Core;
-use crate::swift::body::{Answer, full};
+use crate::swift::body::{Answer, full, nothing};
 use crate::swift::conditional::format_date;
 use crate::swift::config::Config as SwiftConfig;
 use crate::swift::fault::{page, title};
@@ -267,6 +267,7 @@ impl Door {
         }
         if status == StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            *answer.body_mut() = nothing();
         }
         answer.map(|body| Sending::new(body, open))
     }

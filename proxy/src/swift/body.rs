@@ -30,6 +30,12 @@ pub fn empty() -> Outgoing {
     Outgoing::Whole(None)
 }
 
+/// No bytes, said in so many words: `Content-Length: 0` even where HTTP would
+/// leave it out (204), as clients of Swift expect.
+pub fn nothing() -> Outgoing {
+    Outgoing::Stream(Box::pin(futures_util::stream::empty()), Some(0))
+}
+
 /// A body that is all here.
 pub fn full(bytes: impl Into<Bytes>) -> Outgoing {
     let bytes = bytes.into();
@@ -68,7 +74,8 @@ impl http_body::Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Stream(_, left) => *left == Some(0),
+            // The stream itself says when it ends, even one without bytes.
+            Self::Stream(..) => false,
         }
     }
 

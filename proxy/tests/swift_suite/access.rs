@@ -1,0 +1,192 @@
+//! Who gets in: every route, every kind of caller.
+use super::door::{ADMIN, ALICE, Door, MALLORY, READER};
+
+/// Every method of every level: path, whether it only reads.
+const ROUTES: &[(&str, &str, bool)] = &[
+    ("GET", "/v1/AUTH_p", true),
+    ("HEAD", "/v1/AUTH_p", true),
+    ("POST", "/v1/AUTH_p", false),
+    ("PUT", "/v1/AUTH_p", false),
+    ("GET", "/v1/AUTH_p/c", true),
+    ("HEAD", "/v1/AUTH_p/c", true),
+    ("POST", "/v1/AUTH_p/c", false),
+    ("PUT", "/v1/AUTH_p/c", false),
+    ("GET", "/v1/AUTH_p/c/o", true),
+    ("HEAD", "/v1/AUTH_p/c/o", true),
+    ("POST", "/v1/AUTH_p/c/o", false),
+    ("PUT", "/v1/AUTH_p/c/o", false),
+    ("COPY", "/v1/AUTH_p/c/o", false),
+    ("PUT", "/v1/AUTH_p/c/s?multipart-manifest=put", false),
+    ("DELETE", "/v1/AUTH_p/c/o", false),
+    ("DELETE", "/v1/AUTH_p/c", false),
+];
+
+async fn filled() -> Door {
+    let door = Door::open().await;
+    door.alice("PUT /v1/AUTH_p/c", &[], b"", 201).await;
+    door.alice("PUT /v1/AUTH_p/c/o", &[], b"x", 201).await;
+    door
+}
+
+#[tokio::test]
+async fn every_route_turns_strangers_away_and_lets_readers_read() {
+    let door = filled().await;
+    let destination = [("Destination", "c/copy")];
+    for (method, path, reads) in ROUTES {
+        let line = format!("{method} {path}");
+        let anonymous = door.call("", &line, &destination, b"").await;
+        assert_eq!(anonymous.status, 401, "{line}");
+        assert_eq!(
+            anonymous.header("www-authenticate"),
+            Some("Swift realm=\"AUTH_p\""),
+            "{line}"
+        );
+        assert_eq!(
+            door.call("rubbish", &line, &destination, b"").await.status,
+            401,
+            "{line}"
+        );
+        assert_eq!(
+            door.call(MALLORY, &line, &destination, b"").await.status,
+            403,
+            "{line}"
+        );
+        assert_eq!(
+            door.call("down", &line, &destination, b"").await.status,
+            503,
+            "{line}"
+        );
+        let reader = door.call(READER, &line, &destination, b"").await.status;
+        assert_eq!(reader == 403, !reads, "{line}: {reader}");
+    }
+    let listing = door.alice("GET /v1/AUTH_p/c", &[], b"", 200).await;
+    assert_eq!(listing.text(), "o\n", "nothing that was refused left a trace");
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_learn_what_exists() {
+    let door = filled().await;
+    for path in [
+        "/v1/AUTH_p/none",
+        "/v1/AUTH_p/c/none",
+        "/v1/AUTH_p/none/none",
+        "/v1/AUTH_none/c/o",
+    ] {
+        for (who, status) in [("", 401), (MALLORY, 403)] {
+            for method in ["GET", "HEAD", "PUT", "DELETE", "POST"] {
+                let reply = door.call(who, &format!("{method} {path}"), &[], b"").await;
+                assert_eq!(reply.status, status, "{method} {path} {who}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_of_a_container_let_others_read_and_write_by_id_and_name() {
+    let door = filled().await;
+    for list in ["q:mallory", "*:mallory", "q:*", "q-name:mallory-name"] {
+        let lists = [("X-Container-Read", list), ("X-Container-Write", list)];
+        door.alice("POST /v1/AUTH_p/c", &lists, b"", 204).await;
+        for (line, status) in [
+            ("GET /v1/AUTH_p/c/o", 200),
+            ("GET /v1/AUTH_p/c", 200),
+            ("PUT /v1/AUTH_p/c/m", 201),
+            ("POST /v1/AUTH_p/c/m", 202),
+            ("DELETE /v1/AUTH_p/c/m", 204),
+            ("POST /v1/AUTH_p/c", 403),
+            ("DELETE /v1/AUTH_p/c", 403),
+            ("GET /v1/AUTH_p", 403),
+        ] {
+            assert_eq!(
+                door.call(MALLORY, line, &[], b"").await.status,
+                status,
+                "{list}: {line}"
+            );
+        }
+    }
+    door.alice("POST /v1/AUTH_p/c", &[("X-Remove-Container-Read", "x")], b"", 204)
+        .await;
+    assert_eq!(
+        door.call(MALLORY, "GET /v1/AUTH_p/c/o", &[], b"").await.status,
+        403
+    );
+}
+
+#[tokio::test]
+async fn public_containers_are_read_without_a_token_and_listed_only_if_they_say_so() {
+    let door = filled().await;
+    door.alice(
+        "POST /v1/AUTH_p/c",
+        &[("X-Container-Read", ".r:*,.r:-.evil.com")],
+        b"",
+        204,
+    )
+    .await;
+    let evil = [("Referer", "http://www.evil.com/page")];
+    for who in ["", "rubbish"] {
+        assert_eq!(door.call(who, "GET /v1/AUTH_p/c/o", &[], b"").await.status, 200);
+        assert_eq!(door.call(who, "GET /v1/AUTH_p/c/o", &evil, b"").await.status, 401);
+        assert_eq!(door.call(who, "GET /v1/AUTH_p/c", &[], b"").await.status, 401);
+        assert_eq!(door.call(who, "PUT /v1/AUTH_p/c/o", &[], b"").await.status, 401);
+    }
+    door.alice(
+        "POST /v1/AUTH_p/c",
+        &[("X-Container-Read", ".r:*,.rlistings")],
+        b"",
+        204,
+    )
+    .await;
+    assert_eq!(door.call("", "GET /v1/AUTH_p/c", &[], b"").await.status, 200);
+    door.alice("POST /v1/AUTH_p/c", &[("X-Container-Write", ".r:*")], b"", 400)
+        .await;
+    door.alice("POST /v1/AUTH_p/c", &[("X-Container-Read", ".q:*")], b"", 400)
+        .await;
+}
+
+#[tokio::test]
+async fn keys_and_lists_are_for_the_owners_eyes() {
+    let door = filled().await;
+    let secret = [
+        ("X-Container-Read", "q:*"),
+        ("X-Container-Meta-Temp-URL-Key", "k"),
+        ("X-Container-Meta-Color", "red"),
+    ];
+    door.alice("POST /v1/AUTH_p/c", &secret, b"", 204).await;
+    for (who, sees) in [(ALICE, true), (ADMIN, true), (READER, false), (MALLORY, false)] {
+        let reply = door.call(who, "HEAD /v1/AUTH_p/c", &[], b"").await;
+        assert_eq!(reply.status, 204, "{who}");
+        assert_eq!(reply.header("x-container-read").is_some(), sees, "{who}");
+        assert_eq!(
+            reply.header("x-container-meta-temp-url-key").is_some(),
+            sees,
+            "{who}"
+        );
+        assert_eq!(reply.header("x-container-meta-color"), Some("red"), "{who}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_account_wants_the_users_token_and_the_services() {
+    let door = Door::with(|config| {
+        config.swift.resellers.push(virga_proxy::swift::config::Reseller {
+            prefix: "SERVICE_".into(),
+            service_roles: vec!["service".into()],
+            ..Default::default()
+        });
+    })
+    .await;
+    for (token, status) in [
+        ("s/glance/service", 201),
+        ("s/glance/member", 403),
+        ("rubbish", 403),
+    ] {
+        let reply = door
+            .call(ALICE, "PUT /v1/SERVICE_p/c", &[("X-Service-Token", token)], b"")
+            .await;
+        assert_eq!(reply.status, status, "{token}");
+    }
+    assert_eq!(
+        door.call(ALICE, "GET /v1/SERVICE_p/c", &[], b"").await.status,
+        403
+    );
+}

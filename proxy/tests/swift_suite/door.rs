@@ -1,0 +1,265 @@
+//! A door on a port of its own, and a client that speaks plain HTTP to it.
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use virga_identity_api::caller::{Caller, Scope};
+use virga_identity_api::verify::{Directory, Named, TokenError, TokenVerifier};
+use virga_node::clock::{Clock, Hlc, Micros, SystemClock};
+use virga_node::task::Tasks;
+use virga_object_wire::twin::TwinNodes;
+use virga_proxy::core::{Core, CoreParts, Rings, Settings};
+use virga_proxy::server::{Config, Parts, RunError, run};
+use virga_proxy::swift::config::Policy;
+use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
+
+/// Owner of AUTH_p.
+pub const ALICE: &str = "p/alice/member";
+/// Reader on the same project.
+pub const READER: &str = "p/rita/reader";
+/// Somebody of another project.
+pub const MALLORY: &str = "q/mallory/member";
+/// The reseller admin.
+pub const ADMIN: &str = "x/root/ResellerAdmin";
+
+/// Tokens are what they mean: "project/user/role".
+struct Tokens;
+
+#[async_trait::async_trait]
+impl TokenVerifier for Tokens {
+    async fn verify(&self, token: &str) -> Result<Arc<Caller>, TokenError> {
+        let mut parts = token.split('/');
+        let (Some(project), Some(user), Some(role)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(if token == "down" {
+                TokenError::Unavailable("switched off".into())
+            } else {
+                TokenError::Invalid
+            });
+        };
+        Ok(Arc::new(Caller {
+            user_id: user.into(),
+            scope: Scope::Project(project.into()),
+            roles: vec![role.into()],
+            methods: Vec::new(),
+            issued_at: Micros(0),
+            expires_at: Micros(u64::MAX),
+            audit_ids: Vec::new(),
+        }))
+    }
+}
+
+#[async_trait::async_trait]
+impl Directory for Tokens {
+    async fn user(&self, id: &str) -> Option<Named> {
+        Some(Named {
+            id: id.into(),
+            name: format!("{id}-name"),
+            domain_id: "default".into(),
+        })
+    }
+    async fn project(&self, id: &str) -> Option<Named> {
+        Some(Named {
+            id: id.into(),
+            name: format!("{id}-name"),
+            domain_id: "default".into(),
+        })
+    }
+}
+
+fn device(id: u32) -> Device {
+    Device {
+        id: DeviceId(id),
+        region: 1,
+        zone: id,
+        ip: format!("10.0.0.{id}"),
+        port: 6200,
+        replication_ip: String::new(),
+        replication_port: 0,
+        device: format!("d{id}"),
+        weight: 1.0,
+        meta: String::new(),
+        extra: BTreeMap::new(),
+    }
+}
+
+fn core(tasks: &Tasks) -> Core {
+    let parts = 8u32;
+    let slots: Vec<u32> = (0..3)
+        .flat_map(|row| (0..parts).map(move |part| (part + row) % 4))
+        .collect();
+    let table = Table::from_row_major(parts as usize, &slots).unwrap();
+    let info = RingInfo {
+        part_power: 3,
+        ..RingInfo::default()
+    };
+    let ring = Ring::new(info, (0..4).map(|id| Some(device(id))).collect(), table).unwrap();
+    let ring = Arc::new(RingHandle::new(ring));
+    Core::new(CoreParts {
+        rings: Rings {
+            hash: HashPath::new("", "test").unwrap(),
+            account: ring.clone(),
+            container: ring.clone(),
+            object: vec![(0, ring.clone()), (1, ring.clone())],
+        },
+        nodes: Arc::new(TwinNodes::for_devices(ring.current().devices())),
+        hlc: Arc::new(Hlc::new(Arc::new(SystemClock))),
+        tasks: tasks.clone(),
+        settings: Settings::default(),
+    })
+}
+
+/// A door that is open.
+pub struct Door {
+    pub address: SocketAddr,
+    pub tasks: Tasks,
+    pub running: tokio::task::JoinHandle<Result<(), RunError>>,
+}
+
+impl Door {
+    /// A door with two policies and account management.
+    pub async fn open() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        config.swift.allow_account_management = true;
+        let silver = Policy {
+            index: 1,
+            name: "silver".into(),
+            aliases: vec!["ag".into()],
+            default: false,
+        };
+        config.swift.policies.push(silver);
+        change(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tasks = Tasks::new();
+        let parts = Parts {
+            listener,
+            core: core(&tasks),
+            verifier: Arc::new(Tokens),
+            directory: Arc::new(Tokens),
+            clock: Arc::new(SystemClock),
+            tasks: tasks.clone(),
+            metrics: Some(Arc::new(|| "virga_up 1\n".to_owned())),
+        };
+        let running = tasks.spawn(run(config, parts));
+        Self {
+            address,
+            tasks,
+            running,
+        }
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends a request as `who` on a connection of its own.
+    pub async fn call(&self, who: &str, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let (method, path) = line.split_once(' ').unwrap();
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n").into_bytes();
+        if !who.is_empty() {
+            request.extend_from_slice(format!("X-Auth-Token: {who}\r\n").as_bytes());
+        }
+        for (name, value) in headers {
+            request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        let named = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        if !named("content-length") && !named("transfer-encoding") && method != "GET" && method != "HEAD" {
+            request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+        }
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(body);
+        self.raw(&request).await
+    }
+
+    /// Sends bytes as they are and reads until the connection ends.
+    pub async fn raw(&self, bytes: &[u8]) -> Reply {
+        let mut stream = self.connect().await;
+        // A door that refuses may close before it has read everything.
+        let _ = stream.write_all(bytes).await;
+        Reply::read(&mut stream).await
+    }
+
+    /// A call as Alice that must have this status.
+    pub async fn alice(&self, line: &str, headers: &[(&str, &str)], body: &[u8], status: u16) -> Reply {
+        let reply = self.call(ALICE, line, headers, body).await;
+        assert_eq!(reply.status, status, "{line}: {}", reply.text());
+        reply
+    }
+
+    pub fn now() -> u64 {
+        SystemClock.now().as_secs()
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub async fn read(stream: &mut TcpStream) -> Self {
+        let mut all = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut all)).await;
+        let _ = read.expect("the connection ends");
+        Self::parse(&all)
+    }
+
+    pub fn parse(all: &[u8]) -> Self {
+        let end = all.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8_lossy(&all[..end]).into_owned();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: Vec<(String, String)> = lines
+            .map(|line| line.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let mut reply = Self {
+            status,
+            headers,
+            body: all[end + 4..].to_vec(),
+        };
+        if reply.header("transfer-encoding") == Some("chunked") {
+            reply.body = dechunk(&reply.body);
+        }
+        reply
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
+    }
+}
+
+fn dechunk(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        body.extend_from_slice(&rest[end + 2..end + 2 + size]);
+        rest = &rest[end + 4 + size..];
+    }
+    body
+}

@@ -1,0 +1,14 @@
+//! The Swift API over real connections, in front of nodes in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails"
+)]
+mod access;
+mod bad_input;
+mod basics;
+mod door;
+mod large;
+mod listings;
+mod objects;
+mod signed;
