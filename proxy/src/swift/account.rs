@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::headers::{self, Level};
 use super::target::Target;
 use super::upload::Upload;
-use super::{Ctx, bulk, cors, done, drop_owner_headers, listing, not_allowed, put_number, timestamp};
+use super::{Ctx, bulk, cors, done, drop_owner_headers, listing, not_allowed, put_number, quota, timestamp};
 use crate::core::{AccountName, ListError, PostMetaError};
 
 /// Answers a request about an account.
@@ -131,15 +131,22 @@ fn describe(info: &AccountInfo, config: &Config, into: &mut HeaderMap) {
             headers::put(into, &format!("{prefix}-{what}"), &number.to_string());
         }
     }
-    for item in info.meta.iter().filter(|item| !item.value.is_empty()) {
+    let meta = info
+        .meta
+        .iter()
+        .filter(|item| item.name.starts_with(Level::Account.meta_prefix()));
+    for item in meta.filter(|item| !item.value.is_empty()) {
         headers::put(into, &item.name, &item.value);
     }
+    quota::show(info, config, into);
 }
 
 /// The changes a request asks for, checked against what is there already.
 async fn changes(ctx: &Ctx, name: &AccountName) -> Result<Vec<(String, String)>, Fault> {
     headers::check_metadata(&ctx.headers, Level::Account, &ctx.config().limits)?;
-    let changes = headers::meta_changes(&ctx.headers, Level::Account, &[]);
+    let quotas = quota::account_changes(ctx)?;
+    let mut changes = headers::meta_changes(&ctx.headers, Level::Account, &[]);
+    changes.retain(|(name, _)| name != "x-account-meta-quota-bytes");
     if !changes.is_empty() {
         let info = match ctx.core().head_account(name).await {
             Ok(info) => info,
@@ -147,6 +154,7 @@ async fn changes(ctx: &Ctx, name: &AccountName) -> Result<Vec<(String, String)>,
         };
         super::container::check_merged(&info.meta, &changes, Level::Account, &ctx.config().limits)?;
     }
+    changes.extend(quotas);
     Ok(changes)
 }
 

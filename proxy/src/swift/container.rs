@@ -13,7 +13,7 @@ use super::fault::Fault;
 use super::headers::{self, Level};
 use super::target::Target;
 use super::{
-    Ctx, OWNER_HEADERS, acl, done, drop_owner_headers, listing, meta_value, not_allowed, put_number,
+    Ctx, OWNER_HEADERS, acl, done, drop_owner_headers, listing, meta_value, not_allowed, put_number, quota,
     timestamp,
 };
 use crate::core::{ContainerName, ListError, PostMetaError};
@@ -208,6 +208,7 @@ async fn changes(ctx: &Ctx, name: &ContainerName, verdict: Verdict) -> Result<Ve
         asked.insert(header, headers::to_value(&cleaned));
     }
     headers::check_metadata(&asked, Level::Container, &ctx.config().limits)?;
+    quota::check_container_headers(&asked)?;
     let mut changes = headers::meta_changes(&asked, Level::Container, KEPT);
     if verdict != Verdict::Owner {
         changes.retain(|(name, _)| !OWNER_HEADERS.contains(&name.as_str()));

@@ -67,6 +67,8 @@ pub fn document(config: &Config) -> Value {
             "max_deletes_per_request": config.bulk.max_deletes_per_request,
             "max_failed_deletes": config.bulk.max_failed_deletes,
         },
+        "container_quotas": {},
+        "account_quotas": {},
         "tempurl": {
             "methods": methods,
             "allowed_digests": digests,

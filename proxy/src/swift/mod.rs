@@ -21,6 +21,7 @@ mod info;
 mod listing;
 mod object;
 mod query;
+mod quota;
 mod range;
 mod report;
 mod slo;
@@ -332,6 +333,11 @@ impl Ctx {
 
     fn config(&self) -> &Config {
         &self.swift.0.config
+    }
+
+    /// Whether the caller may do everything in every account.
+    fn is_reseller_admin(&self) -> bool {
+        matches!(&self.who, Who::Known(identity) if identity.caller.has_role(&self.config().reseller_admin_role))
     }
 
     /// The same request, as if it had this method and these headers.

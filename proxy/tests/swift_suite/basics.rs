@@ -36,7 +36,18 @@ async fn info_names_limits_policies_and_only_what_works() {
     );
     let mut parts: Vec<&str> = info.as_object().unwrap().keys().map(String::as_str).collect();
     parts.sort_unstable();
-    assert_eq!(parts, ["bulk_delete", "dlo", "slo", "swift", "tempurl"]);
+    assert_eq!(
+        parts,
+        [
+            "account_quotas",
+            "bulk_delete",
+            "container_quotas",
+            "dlo",
+            "slo",
+            "swift",
+            "tempurl"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -204,4 +215,60 @@ async fn a_stop_drains_and_lets_nobody_new_in() {
     assert!(door.running.await.unwrap().is_ok());
     assert!(tokio::net::TcpStream::connect(door.address).await.is_err());
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_container_takes_no_more_than_its_quota() {
+    let door = Door::open().await;
+    let quota = [
+        ("X-Container-Meta-Quota-Bytes", "10"),
+        ("X-Container-Meta-Quota-Count", "2"),
+    ];
+    door.alice("PUT /v1/AUTH_p/c", &quota, b"", 201).await;
+    door.alice("PUT /v1/AUTH_p/c/a", &[], b"01234567890", 413).await;
+    door.alice("PUT /v1/AUTH_p/c/a", &[], b"0123456789", 201).await;
+    for kind in ["Bytes", "Count"] {
+        let bad = [(format!("X-Container-Meta-Quota-{kind}"), "x")];
+        door.alice("POST /v1/AUTH_p/c", &[(&bad[0].0, bad[0].1)], b"", 400)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_reseller_admin_sets_the_quota_of_an_account() {
+    let door = Door::open().await;
+    door.alice("PUT /v1/AUTH_p/c", &[], b"", 201).await;
+    for name in [
+        "X-Account-Quota-Bytes",
+        "X-Account-Meta-Quota-Bytes",
+        "X-Remove-Account-Quota-Count",
+        "X-Account-Quota-Count-Policy-silver",
+    ] {
+        door.alice("POST /v1/AUTH_p", &[(name, "5")], b"", 403).await;
+    }
+    for (name, value, status) in [
+        ("X-Account-Quota-Bytes", "x", 400),
+        ("X-Account-Meta-Quota-Bytes", "3", 204),
+        ("X-Account-Quota-Count-Policy-silver", "7", 204),
+    ] {
+        assert_eq!(
+            door.call(ADMIN, "POST /v1/AUTH_p", &[(name, value)], b"")
+                .await
+                .status,
+            status,
+            "{name}"
+        );
+    }
+    let seen = door.alice("HEAD /v1/AUTH_p", &[], b"", 204).await;
+    assert_eq!(seen.header("x-account-quota-bytes"), Some("3"));
+    assert_eq!(seen.header("x-account-quota-count-policy-silver"), Some("7"));
+    assert_eq!(seen.header("x-account-sysmeta-quota-bytes"), None);
+    door.alice("PUT /v1/AUTH_p/c/o", &[], b"1234", 413).await;
+    assert_eq!(
+        door.call(ADMIN, "PUT /v1/AUTH_p/c/o", &[], b"1234").await.status,
+        201
+    );
+    let gone = [("X-Remove-Account-Quota-Bytes", "x")];
+    assert_eq!(door.call(ADMIN, "POST /v1/AUTH_p", &gone, b"").await.status, 204);
+    door.alice("HEAD /v1/AUTH_p/c/o", &[], b"", 200).await;
 }

@@ -11,7 +11,7 @@ use super::super::body::Answer;
 use super::super::conditional::{format_date, holds_star, unquote_etag};
 use super::super::fault::Fault;
 use super::super::headers::{self, Level};
-use super::super::{Ctx, content_type, done, timestamp};
+use super::super::{Ctx, content_type, done, quota, timestamp};
 use super::authorized_container;
 use crate::core::{BodyError, NewObject, ObjectName};
 
@@ -72,13 +72,14 @@ where
     if ctx.headers.contains_key("if-none-match") && !holds_star(&ctx.headers, "if-none-match") {
         return Err(Fault::bad("If-None-Match only supports *"));
     }
-    authorized_container(ctx, &Method::PUT, name).await?;
+    let container = authorized_container(ctx, &Method::PUT, name).await?;
     let mut new = NewObject::new(type_of(&ctx.headers, name)?);
     new.expected_size = check_length(announced, ctx.config().limits.max_file_size)?;
     check_name(name, ctx.config().limits.max_object_name_length)?;
     new.delete_at = headers::delete_at(&ctx.headers, ctx.now.as_secs())?;
     headers::check_metadata(&ctx.headers, Level::Object, &ctx.config().limits)?;
     new.headers = headers::object_headers(&ctx.headers);
+    quota::check_upload(ctx, name, &container, announced).await?;
     new.max_size = ctx.config().limits.max_file_size;
     new.if_none_match_any = ctx.headers.contains_key("if-none-match");
     if !extra.foreign_etag {

@@ -1,0 +1,162 @@
+//! Quotas of containers and accounts: who sets them, and when an upload is
+//! one too many.
+//!
+//! A container's quota is its owner's and kept as metadata; an account's is
+//! the reseller admin's and kept where no client can write. Counts are a
+//! little late, so a quota can be overrun by what arrives at the same time.
+use http::{HeaderMap, StatusCode};
+use virga_object_wire::listing::{AccountInfo, ContainerInfo};
+
+use super::config::Config;
+use super::fault::Fault;
+use super::object::Announced;
+use super::{Ctx, headers, meta_value};
+use crate::core::{AccountName, ObjectName};
+
+/// What an account's quotas are kept under.
+const KEPT: &str = "x-account-sysmeta-quota-";
+/// What clients call them.
+const SHOWN: &str = "x-account-quota-";
+/// The two kinds.
+const KINDS: [&str; 2] = ["bytes", "count"];
+
+/// Refuses a container's quota that is no number.
+///
+/// # Errors
+/// 400.
+pub fn check_container_headers(asked: &HeaderMap) -> Result<(), Fault> {
+    for kind in KINDS {
+        let value = headers::text(asked, &format!("x-container-meta-quota-{kind}")).unwrap_or_default();
+        if !value.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(Fault::html(
+                StatusCode::BAD_REQUEST,
+                format!("Invalid {kind} quota."),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Changes of an account's quotas that a request asks for, as they are kept.
+///
+/// # Errors
+/// 403 if the caller is not the reseller admin, 400 for what is no number.
+pub fn account_changes(ctx: &Ctx) -> Result<Vec<(String, String)>, Fault> {
+    let mut asked = Vec::new();
+    for kind in KINDS {
+        asked.extend(
+            change(&ctx.headers, &format!("quota-{kind}")).map(|value| (format!("{KEPT}{kind}"), value)),
+        );
+        for policy in &ctx.config().policies {
+            let named = change(
+                &ctx.headers,
+                &format!("quota-{kind}-policy-{}", policy.name.to_lowercase()),
+            );
+            asked.extend(named.map(|value| (format!("{KEPT}{kind}-policy-{}", policy.index), value)));
+        }
+    }
+    // The name that clients used first.
+    if !asked.iter().any(|(name, _)| *name == format!("{KEPT}bytes")) {
+        asked.extend(change(&ctx.headers, "meta-quota-bytes").map(|value| (format!("{KEPT}bytes"), value)));
+    }
+    if !asked.is_empty() && !ctx.is_reseller_admin() {
+        return Err(Fault::page(StatusCode::FORBIDDEN));
+    }
+    match asked
+        .iter()
+        .all(|(_, value)| value.bytes().all(|b| b.is_ascii_digit()))
+    {
+        true => Ok(asked),
+        false => Err(Fault::page(StatusCode::BAD_REQUEST)),
+    }
+}
+
+/// The new value of one quota; empty to remove it. Removal wins.
+fn change(asked: &HeaderMap, what: &str) -> Option<String> {
+    if headers::text(asked, &format!("x-remove-account-{what}")).is_some_and(|value| !value.is_empty()) {
+        return Some(String::new());
+    }
+    headers::text(asked, &format!("x-account-{what}")).map(str::to_owned)
+}
+
+/// Shows an account's quotas in its headers.
+pub fn show(info: &AccountInfo, config: &Config, into: &mut HeaderMap) {
+    for item in &info.meta {
+        let Some(what) = item.name.strip_prefix(KEPT) else {
+            continue;
+        };
+        let shown = match what.split_once("-policy-") {
+            None => Some(what.to_owned()),
+            Some((kind, index)) => index
+                .parse()
+                .ok()
+                .and_then(|index| config.policy_name(index))
+                .map(|name| format!("{kind}-policy-{}", name.to_lowercase())),
+        };
+        if let Some(shown) = shown.filter(|_| !item.value.is_empty()) {
+            headers::put(into, &format!("{SHOWN}{shown}"), &item.value);
+        }
+    }
+}
+
+/// Refuses an upload that would exceed a quota, as far as can be told before
+/// its bytes are here.
+///
+/// # Errors
+/// 413.
+pub async fn check_upload(
+    ctx: &Ctx,
+    name: &ObjectName,
+    container: &ContainerInfo,
+    announced: Announced,
+) -> Result<(), Fault> {
+    let length = match announced {
+        Announced::Length(length) => length,
+        Announced::Chunked | Announced::Nothing | Announced::Unknown => 0,
+    };
+    let limit = |kind: &str| {
+        meta_value(&container.meta, &format!("x-container-meta-quota-{kind}"))
+            .and_then(|value| value.parse().ok())
+    };
+    within(limit("bytes"), container.bytes, length, "quota")?;
+    within(limit("count"), container.objects, 1, "quota")?;
+    let account = AccountName::new(name.account()).map_err(|_| Fault::not_found())?;
+    match ctx.core().account_info(&account).await? {
+        Some(account) if !ctx.is_reseller_admin() => check_account(&account, container.policy, length),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_account(account: &AccountInfo, policy: u32, length: u64) -> Result<(), Fault> {
+    let limit = |what: String| meta_value(&account.meta, &what).and_then(|value| value.parse().ok());
+    within(limit(format!("{KEPT}bytes")), account.bytes, length, "quota")?;
+    within(limit(format!("{KEPT}count")), account.objects, 1, "quota")?;
+    let totals = account
+        .policies
+        .iter()
+        .find(|totals| totals.policy == policy)
+        .copied()
+        .unwrap_or_default();
+    within(
+        limit(format!("{KEPT}bytes-policy-{policy}")),
+        totals.bytes,
+        length,
+        "policy quota",
+    )?;
+    within(
+        limit(format!("{KEPT}count-policy-{policy}")),
+        totals.objects,
+        1,
+        "policy quota",
+    )
+}
+
+fn within(limit: Option<u64>, used: u64, more: u64, what: &str) -> Result<(), Fault> {
+    match limit {
+        Some(limit) if used.saturating_add(more) > limit => Err(Fault::html(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("Upload exceeds {what}."),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
