@@ -3,6 +3,9 @@
 //!
 //! `VIRGA_SOAK=1` makes it 200 times; `VIRGA_SEED` replays the moments of the kills (as far as a kill can be).
 
+// Panicking is how a test fails, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -365,6 +365,10 @@ fn a_full_device_refuses_and_accepts_again_once_a_segment_is_released() {
     assert!(log.read_only().is_none());
     let small = run(log.submit(record(98, 10))).unwrap();
     assert_eq!(small.locator.segment, 3, "what still fits is still taken");
+    assert!(
+        table.release(3).is_err(),
+        "a segment that is being written cannot be given away"
+    );
     let reader = table.get(1).unwrap();
     table.release(1).unwrap();
     assert!(table.get(1).is_none());

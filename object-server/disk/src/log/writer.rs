@@ -106,8 +106,26 @@ pub(super) struct Writer<T> {
     moved: bool,
 }
 
+impl<T> Drop for Writer<T> {
+    fn drop(&mut self) {
+        self.seal();
+    }
+}
+
+impl<T> Writer<T> {
+    fn seal(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.segment.file().end_writes();
+            open.segment.set_open(false);
+        }
+    }
+}
+
 impl<T: Carries> Writer<T> {
     pub fn new(segments: Arc<Segments>, stream: Stream, reserve: u64, tail: Tail) -> Writer<T> {
+        if let Some((segment, _)) = &tail.open {
+            segment.set_open(true);
+        }
         Writer {
             segments,
             stream,
@@ -161,6 +179,7 @@ impl<T: Carries> Writer<T> {
         match taken {
             Ok(segment) => {
                 self.seal();
+                segment.set_open(true);
                 self.open = Some(Open {
                     segment,
                     at: PAGE as u64,
@@ -255,12 +274,6 @@ impl<T: Carries> Writer<T> {
         }
         self.put(0..self.unsynced.len())
             .map_err(|second| WriteError::Failed(format!("{what} failed ({error}), elsewhere too: {second}")))
-    }
-
-    fn seal(&mut self) {
-        if let Some(open) = self.open.take() {
-            open.segment.file().end_writes();
-        }
     }
 
     /// Encodes and writes some of the unsynced batches at the end of the open segment.

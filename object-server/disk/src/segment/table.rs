@@ -82,6 +82,7 @@ pub struct Segment {
     created: u64,
     name: String,
     file: Arc<dyn Seg>,
+    open: AtomicBool,
 }
 
 impl Segment {
@@ -113,6 +114,16 @@ impl Segment {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// True while its stream appends to it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Release);
     }
 
     /// What its batches must say of themselves.
@@ -228,6 +239,7 @@ impl Segments {
                         created: header.created,
                         name,
                         file,
+                        open: AtomicBool::new(false),
                     };
                     live.insert(header.id, Arc::new(segment));
                 }
@@ -327,6 +339,7 @@ impl Segments {
             created: header.created,
             name: spare.name,
             file: spare.file,
+            open: AtomicBool::new(false),
         });
         self.live
             .write()
@@ -367,15 +380,20 @@ impl Segments {
     /// on the device at once and used again when the last reader lets go. Blocks on the device.
     ///
     /// # Errors
-    /// If the mark cannot be written; the segment then stays out of use until the next start. An unknown id is
-    /// no error: releasing twice is releasing once.
+    /// `ResourceBusy` for a segment that its stream still appends to. If the mark cannot be written, the segment
+    /// stays out of use until the next start. An unknown id is no error: releasing twice is releasing once.
     pub fn release(&self, id: u64) -> io::Result<()> {
-        let removed = self
-            .live
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
-        let Some(segment) = removed else { return Ok(()) };
+        let segment = {
+            let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+            if live.get(&id).is_some_and(|segment| segment.is_open()) {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "the segment is being written",
+                ));
+            }
+            live.remove(&id)
+        };
+        let Some(segment) = segment else { return Ok(()) };
         let header = SegmentHeader {
             stream: None,
             device: self.identity.device,
