@@ -43,6 +43,12 @@ impl Table {
         Self::new(parts, rows, last_row)
     }
 
+    /// Slots that `replicas` make over `parts` partitions: the fraction is cut.
+    pub fn slots_for(parts: usize, replicas: f64) -> Option<usize> {
+        let (rows, last_row) = shape(parts, replicas)?;
+        parts.checked_mul(rows.saturating_sub(1))?.checked_add(last_row)
+    }
+
     /// Builds from rows as ring files have them: replica-major, every row full
     /// but the last. `None` when the rows do not fit the shape.
     pub fn from_row_major(parts: usize, ids: &[u32]) -> Option<Self> {

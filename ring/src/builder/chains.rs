@@ -21,26 +21,29 @@ const MAX_LOOKS: u64 = 400_000_000;
 /// Tables up to this many slots are searched for savings to the end.
 const MAX_SLOTS_FOR_SAVINGS: usize = 1 << 18;
 
+/// Settles a surplus that placing homeless slots made, as far as giving them
+/// (or other moved slots) another target does it: no further slot moves.
+pub(super) fn rewire(field: &mut Field<'_>) {
+    if unsettled(field) {
+        Search::new(field, true).settle(field, 0);
+    }
+}
+
 /// Settles what direct moves could not, then looks for savings.
 pub(super) fn settle(field: &mut Field<'_>) {
-    let unsettled = (0..field.load.len() as u32).any(|leaf| field.surplus(leaf) > 0);
     let small = field.rows.slots() <= MAX_SLOTS_FOR_SAVINGS;
-    if !unsettled && !small {
+    if !unsettled(field) && !small {
         return;
     }
-    let mut search = Search::new(field);
-    while search.looks < MAX_LOOKS {
-        match search.run(field, Start::Surplus) {
-            Found::Path(to) | Found::Loop(to) => search.apply(field, to),
-            Found::Nothing => break,
-        }
+    let mut search = Search::new(field, false);
+    search.settle(field, FAR);
+    if small {
+        search.save(field);
     }
-    while small && search.looks < MAX_LOOKS {
-        match search.run(field, Start::Everywhere) {
-            Found::Loop(at) => search.apply(field, at),
-            Found::Path(_) | Found::Nothing => break,
-        }
-    }
+}
+
+fn unsettled(field: &Field<'_>) -> bool {
+    (0..field.load.len() as u32).any(|leaf| field.surplus(leaf) > 0)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,22 +81,23 @@ struct Search {
     queued: Vec<bool>,
     /// Partitions that two steps of one path would have used at once.
     banned: Vec<u32>,
+    /// Paths dearer than this are not followed.
+    most: i32,
     /// Paths never get cheaper; one this cheap ends a search at once.
     floor: i32,
     looks: u64,
 }
 
 impl Search {
-    fn new(field: &Field<'_>) -> Self {
+    /// Knows every slot, or only those that have `moved` already.
+    fn new(field: &Field<'_>, moved: bool) -> Self {
         let leaves = field.load.len();
-        let mut holders: Vec<Vec<u32>> = field
-            .load
-            .iter()
-            .map(|&load| Vec::with_capacity(load as usize))
-            .collect();
+        let mut holders: Vec<Vec<u32>> = vec![Vec::new(); leaves];
         for part in 0..field.rows.parts() {
             for &leaf in field.rows.of(part).iter().filter(|leaf| **leaf != NONE) {
-                holders[leaf as usize].push(part as u32);
+                if !moved || !field.held_before(part, leaf) {
+                    holders[leaf as usize].push(part as u32);
+                }
             }
         }
         Self {
@@ -104,8 +108,30 @@ impl Search {
             queue: VecDeque::new(),
             queued: vec![false; leaves],
             banned: Vec::new(),
+            most: FAR,
             floor: i32::MIN,
             looks: 0,
+        }
+    }
+
+    /// Takes cheapest paths until none is left or they cost more than `most`.
+    fn settle(&mut self, field: &mut Field<'_>, most: i32) {
+        self.most = most;
+        while self.looks < MAX_LOOKS {
+            match self.run(field, Start::Surplus) {
+                Found::Path(to) | Found::Loop(to) => self.apply(field, to),
+                Found::Nothing => return,
+            }
+        }
+    }
+
+    /// Goes round loops of negative cost until there is none.
+    fn save(&mut self, field: &mut Field<'_>) {
+        while self.looks < MAX_LOOKS {
+            match self.run(field, Start::Everywhere) {
+                Found::Loop(at) => self.apply(field, at),
+                Found::Path(_) | Found::Nothing => return,
+            }
         }
     }
 
@@ -204,7 +230,12 @@ impl Search {
             let back = i32::from(!field.held_before(part as usize, from));
             let base = self.cost[from as usize] - back;
             // Even coming home (cost 0) would help nobody.
-            if self.farthest[ROOT] <= base || self.banned.contains(&part) {
+            if self.farthest[ROOT] <= base || base > self.most || self.banned.contains(&part) {
+                continue;
+            }
+            let dear = base >= self.most || self.farthest[ROOT] <= base + 1;
+            let complete = |&leaf: &u32| leaf == NONE || row.contains(&leaf);
+            if dear && field.old.of(part as usize).iter().all(complete) {
                 continue;
             }
             let moved = i32::from(field.moved(part as usize)) - back;
@@ -217,7 +248,7 @@ impl Search {
                     found = found.or(self.reach(field, home, base, step, start, best));
                 }
             }
-            if moved < allowed && found.is_none() && self.farthest[top] > base + 1 {
+            if moved < allowed && found.is_none() && !dear && self.farthest[top] > base + 1 {
                 found = self.spread(field, row, at, top, base + 1, step, start, best);
             }
             if found.is_some() {

@@ -29,6 +29,8 @@ pub(super) struct Field<'a> {
     pub(super) quota: Vec<u64>,
     /// Per tier: slots its devices lack.
     pub(super) lack: Vec<u64>,
+    /// Per tier: quota less load; negative where there is a surplus.
+    room: Vec<i64>,
     /// Per partition: how many of its slots may be on a new device.
     pub(super) allowed: Vec<u8>,
     /// Tiers every partition must have a replica in.
@@ -55,6 +57,7 @@ impl<'a> Field<'a> {
             load,
             quota,
             lack: Vec::new(),
+            room: Vec::new(),
             allowed,
             required,
         };
@@ -66,11 +69,14 @@ impl<'a> Field<'a> {
     pub(super) fn recount(&mut self) {
         self.load = self.rows.count_by_device(self.tree.leaves());
         self.lack = vec![0; self.tree.nodes.len()];
+        self.room = vec![0; self.tree.nodes.len()];
         for leaf in 0..self.tree.live as u32 {
             let missing = self.deficit(leaf);
-            self.tree
-                .upwards(leaf)
-                .for_each(|node| self.lack[node] += missing);
+            let room = self.quota[leaf as usize] as i64 - self.load[leaf as usize] as i64;
+            for node in self.tree.upwards(leaf) {
+                self.lack[node] += missing;
+                self.room[node] += room;
+            }
             self.lack[ROOT] += missing;
         }
     }
@@ -152,21 +158,22 @@ impl<'a> Field<'a> {
         if node.children.is_empty() {
             return (from != ROOT).then_some(node.leaves.0);
         }
-        let mut below = (true, u64::MAX, usize::MAX);
+        let mut below = (true, i64::MAX, usize::MAX);
         loop {
             // The best child after those already tried.
-            let mut best: Option<(bool, u64, usize)> = None;
+            let mut best: Option<(bool, i64, usize)> = None;
             for &child in &node.children {
-                let lack = self.lack[child];
-                if want == Want::Deficit && lack == 0 {
-                    continue;
-                }
+                let good = match want {
+                    Want::Deficit if self.lack[child] == 0 => continue,
+                    Want::Deficit => self.lack[child] as i64,
+                    Want::Any => self.room[child],
+                };
                 let inside = &self.tree.nodes[child].leaves;
                 let needy = shorts.iter().any(|&short| {
                     let short = &self.tree.nodes[short].leaves;
                     inside.0 <= short.0 && short.1 <= inside.1
                 });
-                let key = (needy, lack, child);
+                let key = (needy, good, child);
                 if key < below && best.is_none_or(|best| key > best) {
                     best = Some(key);
                 }
@@ -191,12 +198,14 @@ impl<'a> Field<'a> {
                 self.lack[ROOT] += 1;
             }
             self.load[before as usize] -= 1;
+            self.tree.upwards(before).for_each(|node| self.room[node] += 1);
         }
         if self.deficit(leaf) > 0 {
             self.tree.upwards(leaf).for_each(|node| self.lack[node] -= 1);
             self.lack[ROOT] -= 1;
         }
         self.load[leaf as usize] += 1;
+        self.tree.upwards(leaf).for_each(|node| self.room[node] -= 1);
     }
 
     /// Did `leaf` hold `part` before?

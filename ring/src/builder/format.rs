@@ -301,3 +301,7 @@ fn read_times(body: &[u8], parts: usize) -> Result<MoveTimes, LoadBuilderError> 
         epoch,
     })
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

@@ -135,7 +135,10 @@ impl Builder {
     /// Slots each device should hold, per device number (not whole).
     pub fn targets(&self) -> Result<Vec<f64>, super::PlanError> {
         let tree = Tree::new(&self.devices, &self.removed);
-        let plan = plan::Plan::new(&tree, self.replicas(), self.overload())?;
+        // A fraction of a replica is cut to whole slots.
+        let parts = usize::try_from(self.partition_count()).unwrap_or(usize::MAX);
+        let slots = Table::slots_for(parts, self.replicas()).unwrap_or(0);
+        let plan = plan::Plan::new(&tree, slots as f64 / parts as f64, self.overload())?;
         let mut targets = vec![0.0; self.devices.len()];
         for leaf in 0..tree.live {
             let id = tree.device_of_leaf[leaf];
@@ -197,7 +200,7 @@ impl Builder {
     /// Checks every slot.
     pub fn validate(&self) -> Result<ValidateReport, ValidateError> {
         let table = self.table.as_ref().ok_or(ValidateError::NeverRebalanced)?;
-        let want = Table::for_replicas(table.parts(), self.replicas()).map_or(0, |table| table.slots());
+        let want = Table::slots_for(table.parts(), self.replicas()).unwrap_or(0);
         if table.parts() as u64 != self.partition_count() || (!self.settings.changed && want != table.slots())
         {
             return Err(ValidateError::Shape {

@@ -13,11 +13,8 @@ const MAX_ROUNDS: usize = 10_000;
 /// Shares per tier, indexed like the tree's nodes (0 for drained devices).
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// By weight alone, a device capped at one replica.
-    pub(super) weighted: Vec<f64>,
-    /// As dispersed as the tree allows.
-    pub(super) wanted: Vec<f64>,
-    /// What to aim for: `weighted` moved towards `wanted` as overload permits.
+    /// What to aim for: the share by weight (a device capped at one replica),
+    /// moved towards the best dispersed share as far as the overload permits.
     pub(super) target: Vec<f64>,
     /// Every partition should have at least this many replicas in the tier.
     pub(super) min: Vec<u32>,
@@ -98,8 +95,6 @@ impl Plan {
             .map(|share| (share - EPSILON).ceil().max(0.0) as u32)
             .collect();
         let mut plan = Self {
-            weighted,
-            wanted,
             target,
             min,
             max,

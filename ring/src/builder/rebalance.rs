@@ -37,7 +37,8 @@ pub struct Rebalanced {
     pub parts_moved: u64,
     /// Fewest moves any table inside the plan would have taken.
     pub bound: u64,
-    /// Slots that are still to move, held back by min_part_hours.
+    /// Slots that are still to move, held back by min_part_hours: a partition
+    /// moves one replica at a time.
     pub pending: u64,
     /// Devices dropped from the ring.
     pub removed: Vec<DeviceId>,
@@ -68,10 +69,12 @@ impl Builder {
             return Err(RebalanceError::PowerIncrease);
         }
         let tree = Tree::new(&self.devices, &self.removed);
-        let plan = Plan::new(&tree, self.settings.replicas, self.settings.overload)?;
         let parts = usize::try_from(self.partition_count()).unwrap_or(usize::MAX);
         let empty = Table::for_replicas(parts, self.settings.replicas)
             .ok_or(RebalanceError::TooLarge(self.settings.part_power))?;
+        Plan::new(&tree, self.settings.replicas, self.settings.overload)?;
+        // A fraction is cut to whole slots: plan for those.
+        let plan = Plan::new(&tree, empty.replica_count(), self.settings.overload)?;
         let mut random = Random::new(seed);
         let outcome = match self.table.take() {
             None => self.first(&tree, &plan, empty, &mut random),
@@ -145,16 +148,18 @@ impl Builder {
         let stride = (parts as f64 * 0.618) as usize | 1;
         let order = || (0..parts).map(move |step| (start + step.wrapping_mul(stride)) & (parts - 1));
         repair::place_holes(&mut field, order());
-        repair::repair(&mut field, order());
+        let outside = repair::repair(&mut field, order());
+        chains::rewire(&mut field);
         greedy::shed(&mut field, order());
         chains::settle(&mut field);
         field.restore_rows();
-        self.take_over(field, bound)
+        self.take_over(field, bound, outside)
     }
 
     /// Counts what moved and makes the field the new table.
-    fn take_over(&mut self, field: Field<'_>, bound: u64) -> Outcome {
-        let pending = (0..field.load.len() as u32).map(|leaf| field.surplus(leaf)).sum();
+    fn take_over(&mut self, field: Field<'_>, bound: u64, outside: u64) -> Outcome {
+        let surplus: u64 = (0..field.load.len() as u32).map(|leaf| field.surplus(leaf)).sum();
+        let pending = surplus.max(outside);
         let mut outcome = Outcome {
             moved: 0,
             parts_moved: 0,

@@ -67,21 +67,29 @@ pub(super) fn place_holes(field: &mut Field<'_>, order: impl Iterator<Item = usi
 }
 
 /// Moves slots of partitions that are above a tier's maximum, below a
-/// minimum, or on a drained device, as far as they may move.
-pub(super) fn repair(field: &mut Field<'_>, order: impl Iterator<Item = usize>) {
+/// minimum, or on a drained device, as far as they may move. Gives the number
+/// of partitions left outside the plan.
+pub(super) fn repair(field: &mut Field<'_>, order: impl Iterator<Item = usize>) -> u64 {
     let mut shorts = Vec::new();
+    let mut left = 0;
     for part in order {
-        while field.may_move(part) {
+        loop {
             let violation = field.violation(field.rows.of(part));
             if violation == 0 {
                 break;
             }
-            let Some((at, leaf)) = best_repair(field, part, violation, &mut shorts) else {
+            let better = match field.may_move(part) {
+                true => best_repair(field, part, violation, &mut shorts),
+                false => None,
+            };
+            let Some((at, leaf)) = better else {
+                left += 1;
                 break;
             };
             field.put(part, at, leaf);
         }
     }
+    left
 }
 
 /// The single move that brings the partition nearest to the plan; among equal

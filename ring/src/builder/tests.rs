@@ -40,8 +40,8 @@ fn check(builder: &Builder) -> Result<(), TestCaseError> {
         .validate()
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
     let tree = Tree::new(&builder.devices, &[]);
-    let plan = Plan::new(&tree, builder.replicas(), builder.overload()).unwrap();
     let table = builder.table().unwrap();
+    let plan = Plan::new(&tree, table.replica_count(), builder.overload()).unwrap();
     let parts = table.parts();
     let mut held = vec![0u64; tree.nodes.len()];
     for part in 0..parts {

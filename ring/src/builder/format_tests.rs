@@ -1,0 +1,74 @@
+//! Builder files: the golden one, there and back, hostile ones.
+use proptest::prelude::*;
+
+use super::*;
+use crate::DeviceId;
+
+const GOLDEN: &[u8] = include_bytes!("../../golden/v1.builder");
+
+#[test]
+fn the_golden_builder_file_of_version_1_still_loads() {
+    let builder = Builder::decode(GOLDEN).unwrap();
+    assert_eq!(
+        (builder.part_power(), builder.replicas(), builder.min_part_hours()),
+        (4, 2.5, 1)
+    );
+    assert_eq!(builder.devices().count(), 5);
+    assert!(builder.is_removed(DeviceId(1)) && builder.is_changed());
+    assert_eq!(builder.table().unwrap().slots(), 40);
+    builder.validate().unwrap();
+}
+
+#[test]
+fn a_builder_reads_back_equal() {
+    let builder = Builder::decode(GOLDEN).unwrap();
+    assert_eq!(Builder::decode(&builder.encode().unwrap()).unwrap(), builder);
+    assert_eq!(builder.encode().unwrap(), GOLDEN);
+    let empty = Builder::create(32, 3.5, 24).unwrap();
+    assert_eq!(Builder::decode(&empty.encode().unwrap()).unwrap(), empty);
+}
+
+#[test]
+fn every_cut_of_a_builder_file_is_an_error() {
+    for len in 0..GOLDEN.len() {
+        assert!(Builder::decode(&GOLDEN[..len]).is_err(), "cut at {len}");
+    }
+}
+
+#[test]
+fn a_pickle_and_a_newer_file_are_named_for_what_they_are() {
+    assert!(matches!(
+        Builder::decode(b"\x80\x02}q\x00."),
+        Err(LoadBuilderError::Pickle)
+    ));
+    let mut newer = GOLDEN.to_vec();
+    newer[5] = 2;
+    assert!(matches!(Builder::decode(&newer), Err(LoadBuilderError::Newer(2))));
+    assert!(matches!(
+        Builder::decode(b"RING"),
+        Err(LoadBuilderError::NotABuilder)
+    ));
+}
+
+#[test]
+fn saving_replaces_the_file_and_keeps_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("object.builder");
+    let mut builder = Builder::decode(GOLDEN).unwrap();
+    builder.save(&path, 1).unwrap();
+    builder.set_min_part_hours(9).unwrap();
+    builder.save(&path, 2).unwrap();
+    assert_eq!(Builder::load(&path).unwrap(), builder);
+    let copy = Builder::load(&folder.path().join("backups/1.object.builder")).unwrap();
+    assert_eq!(copy.min_part_hours(), 1);
+}
+
+proptest! {
+    #[test]
+    fn any_flipped_byte_of_a_builder_file_is_found(at: prop::sample::Index, by in 1u8..) {
+        let mut bytes = GOLDEN.to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] ^= by;
+        prop_assert!(Builder::decode(&bytes).is_err());
+    }
+}
