@@ -1,5 +1,5 @@
+//! The batch decoder against any bytes. Run by cargo-fuzz; the body also runs as a property test of `virga-disk`.
 #![no_main]
-//! The batch decoder against any bytes.
 
 #[path = "../bodies/batch.rs"]
 mod batch;

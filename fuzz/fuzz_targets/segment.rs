@@ -1,5 +1,5 @@
+//! Recovery against any segment content. Run by cargo-fuzz; the body also runs as a property test of `virga-disk`.
 #![no_main]
-//! Recovery against any segment content.
 
 #[path = "../bodies/segment.rs"]
 mod segment;

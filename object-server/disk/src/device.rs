@@ -46,7 +46,7 @@ pub struct Description {
 }
 
 impl Description {
-    /// A new device of `cluster`, with random uuid and secret taken from `chance` (16 random bytes each).
+    /// A new device of `cluster`; `chance` are eight random bytes that nobody outside the device may know.
     #[must_use]
     pub fn new(cluster: Uuid, device: Uuid, chance: [u8; 8]) -> Description {
         Description {
