@@ -113,7 +113,6 @@ impl Device {
                 .map_err(device_failed)?;
             runtime.block_on(self.empty(&segment, &mut done))?;
         }
-        drop(segment);
         if self.index().live(id).refs > 0 {
             tracing::error!(segment = id, "something in the segment cannot be moved, it stays");
             stuck.insert(id);
@@ -123,7 +122,8 @@ impl Device {
         // bytes may go. An upload that held it may have committed meanwhile, so
         // its pin is looked at first and what is named after that.
         self.flush_index_blocking()?;
-        if !self.pins().holds(id) && self.index().live(id).refs == 0 {
+        if !self.pinned(&segment) && self.index().live(id).refs == 0 {
+            drop(segment);
             self.segments().release(id).map_err(device_failed)?;
             done.released = true;
         }
@@ -134,6 +134,12 @@ impl Device {
             "segment compacted"
         );
         Ok(Some(done))
+    }
+
+    /// Whether an upload or a reader needs the segment although the index may
+    /// not name it.
+    fn pinned(&self, segment: &Segment) -> bool {
+        self.pins().holds(segment.id(), segment.stream())
     }
 
     /// The sealed segment whose compaction gains most for what it costs.
@@ -161,7 +167,7 @@ impl Device {
                 let sealed = bounds
                     .get(&segment.stream())
                     .is_some_and(|bound| segment.id() < *bound);
-                sealed && !stuck.contains(&segment.id()) && !self.pins().holds(segment.id())
+                sealed && !stuck.contains(&segment.id()) && !self.pinned(segment)
             })
             .filter_map(|segment| {
                 let size = i64::try_from(segment.size()).unwrap_or(i64::MAX);

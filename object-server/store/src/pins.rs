@@ -1,10 +1,11 @@
 //! Segments that must stay although the index names nothing in them: extents
-//! of uploads that are not committed yet.
+//! of uploads that are not committed yet, and extents being read.
 //!
-//! Taken by [`crate::put_stream`], respected by compaction. Readers need no pin:
-//! they hold the segment itself, and a held file is not used again.
+//! Taken by [`crate::put_stream`] and [`crate::read`], respected by compaction.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use virga_disk::segment::Stream;
 
 #[derive(Debug, Default)]
 struct Held {
@@ -33,11 +34,13 @@ impl Pins {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a segment must stay.
-    pub fn holds(&self, segment: u64) -> bool {
+    /// Whether a segment must stay: any that is pinned, and of the stream that
+    /// uploads write to all from the floor on.
+    pub fn holds(&self, segment: u64, stream: Stream) -> bool {
         let held = self.held();
         let floor = held.floors.first_key_value().map(|(floor, _)| *floor);
-        held.segments.contains_key(&segment) || floor.is_some_and(|floor| segment >= floor)
+        let landing = stream == Stream::Bulk && floor.is_some_and(|floor| segment >= floor);
+        landing || held.segments.contains_key(&segment)
     }
 
     /// Call before an extent is queued: until the guard goes, no segment it
@@ -129,22 +132,22 @@ mod tests {
         first.add(1);
         second.add(1);
         drop(first);
-        assert!(pins.holds(1));
+        assert!(pins.holds(1, Stream::Bulk));
         drop(second);
-        assert!(!pins.holds(1));
+        assert!(!pins.holds(1, Stream::Bulk));
     }
 
     #[test]
     fn no_segment_an_extent_may_land_in_is_given_up_while_it_is_written() {
         let pins = Arc::new(Pins::new(5));
         let writing = pins.writing();
-        assert!(!pins.holds(4));
-        assert!(pins.holds(5) && pins.holds(9));
+        assert!(!pins.holds(4, Stream::Bulk) && !pins.holds(9, Stream::Hot));
+        assert!(pins.holds(5, Stream::Bulk) && pins.holds(9, Stream::Bulk));
         let mut pinned = Pinned::none(&pins);
         pinned.add(7);
         drop(writing);
-        assert!(pins.holds(7) && !pins.holds(5));
+        assert!(pins.holds(7, Stream::Bulk) && !pins.holds(5, Stream::Bulk));
         let _later = pins.writing();
-        assert!(pins.holds(7) && pins.holds(8) && !pins.holds(6));
+        assert!(pins.holds(7, Stream::Bulk) && pins.holds(8, Stream::Bulk) && !pins.holds(6, Stream::Bulk));
     }
 }

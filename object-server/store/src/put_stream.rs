@@ -10,8 +10,9 @@ use std::collections::VecDeque;
 use async_trait::async_trait;
 use blake3::hazmat::ChainingValue;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use virga_disk::batch::record::{Head, Kind as RecordKind, NewRecord};
-use virga_disk::log::Ticket;
+use virga_disk::log::{CommitError, Committed, Ticket};
 use virga_disk::segment::Locator;
 use virga_object_wire::checked::{BLOCK, Checked, EXTENT};
 use virga_object_wire::error::NodeError;
@@ -177,6 +178,7 @@ impl DevicePut {
         while self.sent.len() >= IN_FLIGHT {
             self.settle_oldest().await?;
         }
+        self.settle_ready()?;
         let index = self.values.len() as u64;
         let pieces = std::mem::take(&mut self.pieces);
         let hashing = pieces.clone();
@@ -202,12 +204,35 @@ impl DevicePut {
     }
 
     async fn settle_oldest(&mut self) -> Result<(), NodeError> {
-        let Some(sent) = self.sent.pop_front() else {
+        let Some(mut sent) = self.sent.pop_front() else {
             return Ok(());
         };
-        let at = self.device.answered(sent.ticket.await)?.locator;
+        let answer = (&mut sent.ticket).await;
+        self.landed(answer, sent.writing)
+    }
+
+    /// Takes what is durable already, so that a stalled upload pins the
+    /// segments it is in and not all that come after.
+    fn settle_ready(&mut self) -> Result<(), NodeError> {
+        while let Some(sent) = self.sent.front_mut() {
+            let Some(answer) = (&mut sent.ticket).now_or_never() else {
+                break;
+            };
+            if let Some(sent) = self.sent.pop_front() {
+                self.landed(answer, sent.writing)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn landed(
+        &mut self,
+        answer: Result<Committed<Outcome>, CommitError>,
+        writing: Writing,
+    ) -> Result<(), NodeError> {
+        let at = self.device.answered(answer)?.locator;
         self.pinned.add(at.segment);
-        drop(sent.writing);
+        drop(writing);
         self.places.push(at);
         Ok(())
     }

@@ -397,7 +397,7 @@ fn run(ops: Vec<Op>) {
 }
 
 fn config(cases: u32) -> ProptestConfig {
-    let soak = std::env::var_os("VIRGA_SOAK").is_some();
+    let soak = std::env::var("VIRGA_SOAK").is_ok_and(|set| set == "1");
     ProptestConfig {
         cases: if soak { cases * 100 } else { cases },
         max_shrink_iters: 400,

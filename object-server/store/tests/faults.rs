@@ -1,0 +1,220 @@
+//! What a device does when its disk fails it (I1, I3, I4, I8, I10).
+mod support;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use support::{Bench, at, body, get, put, request};
+use virga_disk::io::Disk;
+use virga_disk::io::fault::Fault;
+use virga_disk::log::QUEUE_BYTES;
+use virga_object_wire::checked::{Checked, EXTENT};
+use virga_object_wire::error::NodeError;
+use virga_object_wire::node::Read;
+use virga_object_wire::object::Found;
+
+async fn store(bench: &Bench, name: &str, len: usize) -> bytes::Bytes {
+    let bytes = body(len, at(name).hash.leading().into());
+    put(
+        bench.device(),
+        request(name, bench.next_version(), &bytes),
+        &bytes,
+    )
+    .await
+    .unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn i1_i4_a_write_whose_sync_failed_is_written_elsewhere_before_it_is_acknowledged() {
+    let mut bench = Bench::small();
+    let before = store(&bench, "before", 5000).await;
+    bench.disk.inject(Fault::SyncFails, 0);
+    let after = store(&bench, "after", 5000).await;
+    assert_eq!(bench.disk.violations(), 0);
+    bench.crash(3);
+    assert_eq!(get(bench.device(), "before").await.unwrap(), Some(before));
+    assert_eq!(get(bench.device(), "after").await.unwrap(), Some(after));
+}
+
+#[tokio::test]
+async fn i1_a_device_whose_syncs_keep_failing_takes_nothing_more_and_still_serves() {
+    let mut bench = Bench::small();
+    let before = store(&bench, "before", 5000).await;
+    for _ in 0..20 {
+        bench.disk.inject(Fault::SyncFails, 0);
+    }
+    let bytes = body(10, 1);
+    for round in 0..20 {
+        let answer = put(bench.device(), request("o", bench.next_version(), &bytes), &bytes).await;
+        if answer.is_err() {
+            break;
+        }
+        assert!(round < 19, "no failure was noticed");
+    }
+    assert_eq!(bench.device().status().state, "read-only");
+    let refused = put(bench.device(), request("p", bench.next_version(), &bytes), &bytes).await;
+    assert!(matches!(refused, Err(NodeError::Device(_))), "{refused:?}");
+    assert_eq!(get(bench.device(), "before").await.unwrap(), Some(before.clone()));
+    bench.crash(4);
+    assert_eq!(bench.device().status().state, "ok");
+    assert_eq!(get(bench.device(), "before").await.unwrap(), Some(before));
+}
+
+#[tokio::test]
+async fn i3_a_rotten_record_is_refused_set_aside_and_its_neighbours_are_served() {
+    let bench = Bench::small();
+    let left = store(&bench, "left", 5000).await;
+    let rotten = store(&bench, "rotten", 5000).await;
+    let right = store(&bench, "right", 5000).await;
+    let digests = bench.device().digests(at("rotten").partition).unwrap();
+    assert_eq!(bench.rot(&rotten[100..164]), 1);
+    assert_eq!(get(bench.device(), "rotten").await, Err(NodeError::Damaged));
+    assert_eq!(bench.device().head(&at("rotten")).await.unwrap(), Found::Absent);
+    assert_ne!(
+        bench.device().digests(at("rotten").partition).unwrap(),
+        digests,
+        "peers must see the loss"
+    );
+    assert_eq!(bench.device().stats().quarantined, 1);
+    assert_eq!(bench.device().stats().objects, 2);
+    assert_eq!(get(bench.device(), "left").await.unwrap(), Some(left));
+    assert_eq!(get(bench.device(), "right").await.unwrap(), Some(right));
+    // The peers' copy comes back under the very version that was lost.
+    let again = store(&bench, "rotten", 5000).await;
+    assert_eq!(get(bench.device(), "rotten").await.unwrap(), Some(again));
+}
+
+#[tokio::test]
+async fn i3_rot_in_a_later_extent_ends_the_body_with_damaged() {
+    let bench = Bench::small();
+    let bytes = store(&bench, "large", 4 * EXTENT).await;
+    let spot = 3 * EXTENT + 500;
+    assert_eq!(bench.rot(&bytes[spot..spot + 64]), 1);
+    let Read::Object(mut read) = bench.device().get(&at("large"), None).await.unwrap() else {
+        panic!("not found")
+    };
+    for extent in 0..3 {
+        let piece = read.body.next().await.unwrap().unwrap();
+        assert_eq!(piece.data()[..], bytes[extent * EXTENT..(extent + 1) * EXTENT]);
+    }
+    assert_eq!(read.body.next().await, Some(Err(NodeError::Damaged)));
+    assert_eq!(bench.device().head(&at("large")).await.unwrap(), Found::Absent);
+}
+
+#[tokio::test]
+async fn i3_a_bit_that_flips_on_the_way_only_is_read_again() {
+    let bench = Bench::small();
+    let bytes = store(&bench, "o", 50_000).await;
+    for _ in 0..10 {
+        bench.disk.inject(Fault::ReadFlips, 0);
+        assert_eq!(get(bench.device(), "o").await.unwrap(), Some(bytes.clone()));
+    }
+    assert_eq!(bench.device().stats().quarantined, 0);
+}
+
+#[tokio::test]
+async fn many_damaged_records_make_the_device_read_only() {
+    let bench = Bench::small();
+    for n in 0..10 {
+        let bytes = store(&bench, &format!("o{n}"), 2000).await;
+        assert_eq!(bench.rot(&bytes[10..74]), 1);
+        assert_eq!(bench.device().status().state, "ok", "after {n}");
+        assert_eq!(
+            get(bench.device(), &format!("o{n}")).await,
+            Err(NodeError::Damaged)
+        );
+    }
+    assert_eq!(bench.device().status().state, "read-only");
+}
+
+#[tokio::test]
+async fn i8_a_full_device_refuses_data_takes_deletes_and_recovers_by_compaction() {
+    const SEGMENT: u64 = 4 << 20;
+    let bench = Bench::new(16 * SEGMENT, SEGMENT, 9);
+    let mut stored = Vec::new();
+    for n in 0..200 {
+        let name = format!("o{n}");
+        let bytes = body(400_000, n);
+        match put(
+            bench.device(),
+            request(&name, bench.next_version(), &bytes),
+            &bytes,
+        )
+        .await
+        {
+            Ok(()) => stored.push((name, bytes)),
+            Err(NodeError::Full) => break,
+            Err(error) => panic!("{error}"),
+        }
+        bench.device().measure().unwrap();
+    }
+    assert!((40..200).contains(&stored.len()), "{} fitted", stored.len());
+    assert_eq!(bench.device().status().state, "full");
+    let begin = bench.device().begin_put(&at("large")).await;
+    assert!(matches!(begin, Err(NodeError::Full)));
+    let doomed = stored.split_off(5);
+    for (name, _) in &doomed {
+        let path = format!("a/c/{name}");
+        assert!(
+            bench
+                .device()
+                .delete(&at(name), bench.next_version(), &path)
+                .await
+                .unwrap()
+                .existed
+        );
+    }
+    let mut released = 0;
+    while let Some(done) = bench.device().compact().await.unwrap() {
+        released += u32::from(done.released);
+    }
+    assert!(released >= 4, "{released} segments came back");
+    bench.device().measure().unwrap();
+    assert_eq!(bench.device().status().state, "ok");
+    store(&bench, "new", 400_000).await;
+    for (name, bytes) in stored {
+        assert_eq!(get(bench.device(), &name).await.unwrap(), Some(bytes), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn i10_what_is_queued_stays_within_its_bound_however_many_come() {
+    let bench = Bench::new(512 << 20, 16 << 20, 5);
+    let bytes = body(EXTENT, 1);
+    let most = std::sync::atomic::AtomicU64::new(0);
+    let puts = (0..64).map(|n| {
+        let (bench, bytes, most) = (&bench, bytes.clone(), &most);
+        async move {
+            let name = format!("o{n}");
+            put(
+                bench.device(),
+                request(&name, bench.next_version(), &bytes),
+                &bytes,
+            )
+            .await
+            .unwrap();
+            most.fetch_max(
+                bench.device().stats().queued,
+                std::sync::atomic::Ordering::Relaxed,
+            );
+        }
+    });
+    let mut large = bench.device().begin_put(&at("large")).await.unwrap();
+    let upload = async {
+        for _ in 0..40 {
+            large.send(Checked::seal(bytes.clone())).await.unwrap();
+            most.fetch_max(
+                bench.device().stats().queued,
+                std::sync::atomic::Ordering::Relaxed,
+            );
+        }
+    };
+    tokio::join!(join_all(puts), upload);
+    let most = most.into_inner();
+    // The hot queue is bounded in bytes; one upload has at most 8 extents and
+    // their descriptors under way. One record may pass the line.
+    let bound = (QUEUE_BYTES + 10 * (EXTENT + 4096)) as u64;
+    assert!(most > 0 && most <= bound, "{most} bytes queued, bound {bound}");
+    assert_eq!(bench.device().stats().objects, 64);
+    assert!(bench.disk.syncs() > 0 && bench.disk.list().unwrap().len() > 1);
+}
