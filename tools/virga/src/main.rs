@@ -1,1 +1,59 @@
-fn main() {}
+//! The binary: parses arguments and composes parts by role, nothing else.
+//!
+//! `virga up` ([`up`]) is a whole cloud in one process; `virga run` ([`run`])
+//! the same parts ([`parts`]) by role and host; `virga ring` is
+//! [`virga_ring_builder`]; `virga status` ([`status`]) asks a running one.
+mod cli;
+mod config;
+mod control;
+mod credentials;
+mod front_door;
+mod lock;
+mod parts;
+mod rings;
+mod run;
+mod secrets;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Verb};
+
+/// Why a verb failed: the exit code says whose fault it is.
+enum Failure {
+    /// It did not work (1).
+    Failed(String),
+    /// It was asked for wrongly (2).
+    Usage(String),
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Up(flags) => up::run(&flags),
+        Verb::Run(flags) => run::run(&flags),
+        Verb::Status(flags) => status::run(&flags).map_err(Failure::Failed),
+        Verb::Ring { args } => {
+            let code = virga_ring_builder::run(args, &mut std::io::stdout(), &mut std::io::stderr());
+            return ExitCode::from(u8::try_from(code).unwrap_or(2));
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Failed(reason)) => {
+            eprintln!("virga: {reason}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(reason)) => {
+            eprintln!("virga: {reason}");
+            ExitCode::from(2)
+        }
+    }
+}

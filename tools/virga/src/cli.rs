@@ -1,0 +1,141 @@
+//! The command line: what can be typed, and the help that teaches it.
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use virga_node::telemetry::LogFormat;
+
+/// Verbs by who needs them; clap lists subcommands flat, so this says it.
+const GROUPS: &str = "\
+For everyone:
+  up       a whole cloud on this machine, in the foreground
+  status   how every part and device is doing
+
+For operators:
+  run      chosen parts as a process of their own, from a configuration file
+  ring     build and look into ring files (the verbs of swift-ring-builder)
+
+Start here:
+  virga up                                  then, in another shell:
+  source virga-data/openrc-demo             the credentials of the demo user
+  openstack token issue                     the clients you already have
+  swift upload photos *.jpg
+
+Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.";
+
+/// A private cloud in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "virga", version, after_help = GROUPS, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a whole cloud on this machine, in the foreground (Ctrl-C stops it)
+    Up(Up),
+    /// Run chosen parts from a configuration file
+    Run(Run),
+    /// Show how every part and device is doing
+    Status(Status),
+    /// Build and look into ring files: virga ring FILE VERB ... (try: virga ring --help)
+    #[command(disable_help_flag = true)]
+    Ring {
+        /// The file and the verb with its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// Where and how logs go.
+#[derive(Debug, Clone, Args)]
+pub struct Logging {
+    /// Shape of the log lines on stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What to log, as in RUST_LOG: a level, or target=level pairs
+    #[arg(long, env = "VIRGA_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// Flags of `virga up`.
+#[derive(Debug, Clone, Args)]
+pub struct Up {
+    /// Folder for everything the cloud keeps
+    #[arg(long, default_value = "./virga-data")]
+    pub data: PathBuf,
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub listen: IpAddr,
+    /// Port of the front door (identity and the other services); 0 picks one
+    #[arg(long, default_value_t = 5000)]
+    pub port: u16,
+    /// Port of the object store; 0 picks one
+    #[arg(long, default_value_t = 8080)]
+    pub object_port: u16,
+    /// How many devices (folders under the data folder) to make on the first start [default: 1]
+    #[arg(long, conflicts_with = "device")]
+    pub devices: Option<u16>,
+    /// A folder to use as a device, on the first start; may be repeated
+    #[arg(long)]
+    pub device: Vec<PathBuf>,
+    /// Copies of every object, on the first start [default: 3, or as many as there are devices]
+    #[arg(long)]
+    pub replicas: Option<u8>,
+    /// Name of the region in the catalog
+    #[arg(long, default_value = "RegionOne")]
+    pub region: String,
+    /// URL under which clients reach the front door, when it is not the listen address
+    #[arg(long)]
+    pub public_url: Option<String>,
+    /// Logging.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// Flags of `virga run`.
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    /// The configuration file (virga up writes one: DIR/virga.toml)
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Parts to run: proxy, object-server, identity; controller is short for all API parts
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub role: Vec<String>,
+    /// Logging.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// Flags of `virga status`.
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// The data folder of the cloud to ask
+    #[arg(long, default_value = "./virga-data")]
+    pub data: PathBuf,
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ring_passes_its_arguments_through_untouched() {
+        let cli = Cli::parse_from(["virga", "ring", "a.builder", "rebalance", "--seed", "7"]);
+        let Verb::Ring { args } = cli.verb else { panic!("not ring") };
+        assert_eq!(args, ["a.builder", "rebalance", "--seed", "7"]);
+    }
+}

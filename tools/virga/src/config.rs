@@ -1,0 +1,101 @@
+//! The configuration of one host of a cloud: what `virga up` writes to
+//! `DIR/virga.toml` and `virga run --config` reads.
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use virga_node::config::ConfigError;
+
+/// Everything a host needs to know beside the secrets in `DATA/secrets`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudConfig {
+    /// Folder of keys, rings, records and the control socket. Hosts of one
+    /// cloud share the content of its `secrets` and `rings`.
+    pub data: PathBuf,
+    /// Region in the catalog.
+    pub region: String,
+    /// URL under which clients reach the front door, if not its listen address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// Where the control-plane APIs listen.
+    pub front_door: SocketAddr,
+    /// Where the object store listens.
+    pub object_store: SocketAddr,
+    /// Address of this host's object server: as the rings name it.
+    pub node: SocketAddr,
+    /// This host's devices.
+    pub devices: Vec<DeviceEntry>,
+    /// The object store's door: limits, policies, roles.
+    #[serde(default)]
+    pub proxy: virga_proxy::server::Config,
+}
+
+/// A device of this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceEntry {
+    /// Name in the rings.
+    pub name: String,
+    /// Folder.
+    pub path: PathBuf,
+}
+
+impl CloudConfig {
+    /// Reads a configuration file; relative folders are taken from where the file is.
+    ///
+    /// # Errors
+    /// What is wrong, and in which line.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = virga_node::config::load(file)?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        config.data = folder.join(&config.data);
+        for device in &mut config.devices {
+            device.path = folder.join(&device.path);
+        }
+        Ok(config)
+    }
+
+    /// The text of the file.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let head = "# The configuration in effect, written anew by every `virga up`.\n\
+                    # To run parts of it as processes of their own: virga run --config THIS --role ...\n\n";
+        Ok(format!("{head}{}", toml::to_string_pretty(self)?))
+    }
+
+    /// Folder of the shared secrets.
+    pub fn secrets(&self) -> PathBuf {
+        self.data.join("secrets")
+    }
+
+    /// Folder of the rings.
+    pub fn rings(&self) -> PathBuf {
+        self.data.join("rings")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_up_writes_run_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = CloudConfig {
+            data: "/srv/cloud".into(),
+            region: "RegionOne".into(),
+            public_url: None,
+            front_door: "127.0.0.1:5000".parse().unwrap(),
+            object_store: "127.0.0.1:8080".parse().unwrap(),
+            node: "127.0.0.1:6200".parse().unwrap(),
+            devices: vec![DeviceEntry { name: "d1".into(), path: "devices/d1".into() }],
+            proxy: virga_proxy::server::Config::default(),
+        };
+        let file = folder.path().join("virga.toml");
+        std::fs::write(&file, config.to_toml().unwrap()).unwrap();
+        let read = CloudConfig::load(&file).unwrap();
+        assert_eq!((read.front_door, &read.data), (config.front_door, &config.data));
+        assert_eq!(read.devices[0].path, folder.path().join("devices/d1"));
+        assert_eq!(read.proxy, config.proxy);
+    }
+}

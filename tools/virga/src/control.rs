@@ -1,0 +1,122 @@
+//! The control socket: `DIR/control.sock`, through which `virga status` asks
+//! a running cloud. Whoever may open the file may ask; the folder's mode says
+//! who that is.
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::routing::get;
+use axum::{Json, Router};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::{UnixListener, UnixStream};
+use virga_node::health::{Health, State};
+use virga_node::task::Tasks;
+use virga_object_wire::node::{DeviceStatus, ObjectNode};
+
+/// Largest status that is read, bytes.
+const MAX_STATUS: usize = 4 * 1024 * 1024;
+
+/// What a cloud says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CloudStatus {
+    /// Version of the program that runs.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// URL of the front door.
+    pub front_door: String,
+    /// URL of the object store.
+    pub object_store: String,
+    /// Every part and its state.
+    pub parts: BTreeMap<String, State>,
+    /// Every device of this process.
+    pub devices: Vec<DeviceStatus>,
+    /// Why devices could not be asked, if so.
+    pub devices_error: Option<String>,
+}
+
+/// What the status is made of.
+pub struct Sources {
+    /// URL of the front door.
+    pub front_door: String,
+    /// URL of the object store.
+    pub object_store: String,
+    /// The board of parts.
+    pub health: Health,
+    /// The node of this process, if it has one.
+    pub node: Option<Arc<dyn ObjectNode>>,
+}
+
+impl Sources {
+    async fn status(&self) -> CloudStatus {
+        let devices = match &self.node {
+            Some(node) => node.status().await,
+            None => Ok(Vec::new()),
+        };
+        let (devices, devices_error) = match devices {
+            Ok(devices) => (devices, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        CloudStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            front_door: self.front_door.clone(),
+            object_store: self.object_store.clone(),
+            parts: self.health.snapshot(),
+            devices,
+            devices_error,
+        }
+    }
+}
+
+/// Answers on the socket until the daemon stops.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn serve(socket: &Path, sources: Sources, tasks: &Tasks) -> std::io::Result<()> {
+    // A socket left by a killed process; the data folder's lock says that it is nobody's.
+    match std::fs::remove_file(socket) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    let sources = Arc::new(sources);
+    let status = get(move || {
+        let sources = sources.clone();
+        async move { Json(sources.status().await) }
+    });
+    let router = Router::new().route("/status", status);
+    let stop = tasks.stopping();
+    tasks.spawn(async move {
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
+        if let Err(error) = served {
+            tracing::warn!(%error, "the control socket ended");
+        }
+    });
+    Ok(())
+}
+
+/// Asks the cloud behind `socket`.
+///
+/// # Errors
+/// A sentence for the person who asked.
+pub async fn ask(socket: &Path) -> Result<CloudStatus, String> {
+    let shown = socket.display();
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|e| format!("{shown}: {e}; is the cloud running? start it with: virga up"))?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| format!("{shown}: {e}"))?;
+    let tasks = Tasks::new();
+    tasks.spawn(connection);
+    let request = http::Request::get("/status")
+        .header("host", "virga")
+        .body(Empty::<bytes::Bytes>::new())
+        .map_err(|e| e.to_string())?;
+    let answer = sender.send_request(request).await.map_err(|e| format!("{shown}: {e}"))?;
+    let body = Limited::new(answer.into_body(), MAX_STATUS).collect().await.map_err(|e| format!("{shown}: {e}"))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|e| format!("{shown}: not a status: {e}"))
+}

@@ -1,0 +1,489 @@
+//! Composes the parts of a process by role and runs them until a signal.
+//!
+//! One process with all roles is a cloud on one machine: what would cross the
+//! network becomes a direct call through the same trait. Nothing here decides
+//! anything about objects or identity; it opens, connects and stops.
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use virga_identity::{BootstrapPlan, Identity};
+use virga_identity_api::verify::{Directory, TokenVerifier};
+use virga_node::clock::{Clock, Hlc, SystemClock};
+use virga_node::drain::{DRAIN_LIMIT, StopSignals};
+use virga_node::health::{Health, State as PartState};
+use virga_node::task::Tasks;
+use virga_node::telemetry::Metrics;
+use virga_object_wire::node::{Nodes, ObjectNode};
+use virga_object_wire::table::NodeTable;
+use virga_proxy::core::{Core, CoreParts, Rings, Settings};
+use virga_ring::{HashPath, RingHandle};
+
+use crate::config::CloudConfig;
+use crate::control::{self, Sources};
+use crate::front_door;
+use crate::secrets::Secrets;
+
+/// How often metrics are folded and ring files looked at.
+const HOUSEKEEPING: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// Between looks at a part that starts.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// Which parts this process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Keystone, behind the front door.
+    pub identity: bool,
+    /// The door for objects.
+    pub proxy: bool,
+    /// This host's devices.
+    pub object_server: bool,
+}
+
+impl Roles {
+    /// A whole cloud.
+    pub const ALL: Self = Self { identity: true, proxy: true, object_server: true };
+
+    /// Reads role names.
+    ///
+    /// # Errors
+    /// The first unknown name, with those that are known.
+    pub fn parse(names: &[String]) -> Result<Self, String> {
+        let mut roles = Self { identity: false, proxy: false, object_server: false };
+        for name in names {
+            match name.as_str() {
+                "identity" | "controller" => roles.identity = true,
+                "proxy" => roles.proxy = true,
+                "object-server" => roles.object_server = true,
+                other => {
+                    return Err(format!(
+                        "--role {other}: roles are proxy, object-server, identity, controller (all API parts)"
+                    ));
+                }
+            }
+        }
+        Ok(roles)
+    }
+
+    fn names(self) -> Vec<&'static str> {
+        let all = [("identity", self.identity), ("proxy", self.proxy), ("object-server", self.object_server)];
+        all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
+    }
+}
+
+/// What is known once everything serves.
+pub struct Ready {
+    /// Roles of this process.
+    pub roles: Vec<&'static str>,
+    /// Where the front door listens, if it does.
+    pub front_door: Option<SocketAddr>,
+    /// Where the object store listens, if it does.
+    pub object_store: Option<SocketAddr>,
+    /// URL of the front door.
+    pub front_url: String,
+    /// URL of the object store.
+    pub object_url: String,
+    /// The demo user's EC2 keys, on the first start only.
+    pub demo_ec2: Option<(String, String)>,
+}
+
+/// Starts the parts, calls `ready` when all serve, and stops them at the first
+/// signal; a second one ends the process at once.
+///
+/// # Errors
+/// A sentence that names the part that failed and why.
+pub fn run_until_stopped(
+    config: &CloudConfig,
+    secrets: &Secrets,
+    roles: Roles,
+    metrics: Metrics,
+    ready: impl FnOnce(Ready) -> Result<(), String>,
+) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("the runtime does not start: {e}"))?;
+    runtime.block_on(async {
+        let mut signals = StopSignals::listen().map_err(|e| format!("signals: {e}"))?;
+        let process = Process {
+            config,
+            secrets,
+            roles,
+            metrics,
+            tasks: Tasks::new(),
+            health: Health::new(),
+            clock: Arc::new(SystemClock),
+        };
+        let parts = process.start().await?;
+        ready(parts.ready)?;
+        let signal = signals.next().await;
+        tracing::info!(signal, "stopping; a second signal ends at once");
+        let drained = tokio::select! {
+            drained = process.stop(parts.devices) => drained,
+            _ = signals.next() => std::process::exit(1),
+        };
+        if !drained {
+            tracing::warn!("some requests were cut off after {DRAIN_LIMIT:?}");
+        }
+        Ok(())
+    })
+}
+
+/// What all parts of the process share.
+struct Process<'a> {
+    config: &'a CloudConfig,
+    secrets: &'a Secrets,
+    roles: Roles,
+    metrics: Metrics,
+    tasks: Tasks,
+    health: Health,
+    clock: Arc<dyn Clock>,
+}
+
+/// What runs.
+struct Started {
+    ready: Ready,
+    /// The object server's task: ends when its devices are closed.
+    devices: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// Identity's side that others in the process use.
+struct Keystone {
+    verifier: Arc<dyn TokenVerifier>,
+    directory: Arc<dyn Directory>,
+    service: Option<Identity>,
+}
+
+impl Process<'_> {
+    async fn start(&self) -> Result<Started, String> {
+        let front = self.bind(self.roles.identity, self.config.front_door).await?;
+        let store = self.bind(self.roles.proxy, self.config.object_store).await?;
+        let front_at = front.as_ref().and_then(|l| l.local_addr().ok());
+        let store_at = store.as_ref().and_then(|l| l.local_addr().ok());
+        let front_url = self.front_url(front_at.unwrap_or(self.config.front_door));
+        let object_url = self.object_url(store_at.unwrap_or(self.config.object_store));
+
+        let nodes = Arc::new(NodeTable::new(self.node_secret()?, self.tasks.clone()));
+        let (node, devices) = match self.roles.object_server {
+            true => self.object_server(&nodes).await.map(|(node, task)| (Some(node), Some(task)))?,
+            false => (None, None),
+        };
+        let keystone = self.keystone().await?;
+        let mut demo_ec2 = None;
+        if let (Some(service), Some(listener)) = (&keystone.service, front) {
+            demo_ec2 = self.identity(service, listener, &front_url, &object_url).await?;
+        }
+        if let Some(listener) = store {
+            self.proxy(listener, nodes, &keystone).await?;
+        }
+        self.standing_duties();
+        let sources = Sources {
+            front_door: front_url.clone(),
+            object_store: object_url.clone(),
+            health: self.health.clone(),
+            node,
+        };
+        let socket = self.config.data.join(match self.roles == Roles::ALL {
+            true => "control.sock".to_owned(),
+            false => format!("control-{}.sock", self.roles.names().join("-")),
+        });
+        control::serve(&socket, sources, &self.tasks).map_err(|e| format!("{}: {e}", socket.display()))?;
+        let ready = Ready {
+            roles: self.roles.names(),
+            front_door: front_at,
+            object_store: store_at,
+            front_url,
+            object_url,
+            demo_ec2,
+        };
+        Ok(Started { ready, devices })
+    }
+
+    async fn bind(&self, wanted: bool, address: SocketAddr) -> Result<Option<TcpListener>, String> {
+        if !wanted {
+            return Ok(None);
+        }
+        let listener = TcpListener::bind(address).await.map_err(|e| {
+            format!("cannot listen on {address}: {e}; choose other ports with --port and --object-port")
+        })?;
+        Ok(Some(listener))
+    }
+
+    /// URL for clients: the public one, or the listen address (loopback when
+    /// it listens everywhere: no client can be told "0.0.0.0").
+    fn front_url(&self, at: SocketAddr) -> String {
+        match &self.config.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", reachable(at)),
+        }
+    }
+
+    /// The object store's URL: on the public URL's host, at its own port.
+    fn object_url(&self, at: SocketAddr) -> String {
+        let public = self.config.public_url.as_deref().and_then(|url| url.parse::<http::Uri>().ok());
+        match public.as_ref().and_then(http::Uri::host) {
+            Some(host) => {
+                let scheme = public.as_ref().and_then(http::Uri::scheme_str).unwrap_or("http");
+                format!("{scheme}://{host}:{}", at.port())
+            }
+            None => format!("http://{}", reachable(at)),
+        }
+    }
+
+    /// Opens this host's devices and lets the process call them directly.
+    async fn object_server(
+        &self,
+        nodes: &Arc<NodeTable>,
+    ) -> Result<(Arc<dyn ObjectNode>, tokio::task::JoinHandle<()>), String> {
+        let entry = |d: &crate::config::DeviceEntry| virga_object_server::config::DeviceEntry {
+            name: d.name.clone(),
+            path: d.path.clone(),
+        };
+        let alone = self.roles == Roles::ALL;
+        let config = virga_object_server::config::Config {
+            // Nobody else calls the node of a cloud in one process.
+            listen: SocketAddr::new(self.config.node.ip(), if alone { 0 } else { self.config.node.port() }),
+            advertise: None,
+            cluster: self.secrets.cluster_id.parse().map_err(|e| format!("secrets: cluster id: {e}"))?,
+            secret: self.secrets.node_secret.clone(),
+            devices: self.config.devices.iter().map(entry).collect(),
+            cache_bytes: 64 << 20,
+            segment_bytes: None,
+            workers: Default::default(),
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(|e| format!("{}: {e}", config.listen))?;
+        let mut at = listener.local_addr().map_err(|e| e.to_string())?;
+        let parts = virga_object_server::Parts {
+            tasks: self.tasks.clone(),
+            clock: self.clock.clone(),
+            health: self.health.clone(),
+            nodes: nodes.clone(),
+            rings: virga_object_server::Rings {
+                hash: self.hash_path()?,
+                account: self.ring("account")?,
+                container: self.ring("container")?,
+                object: vec![(0, self.ring("object")?)],
+            },
+            listener: Some(listener),
+            progress: Default::default(),
+        };
+        let task = self.tasks.spawn(async move {
+            if let Err(error) = virga_object_server::run(config, parts).await {
+                tracing::error!(%error, "the object server failed");
+            }
+        });
+        self.wait_for("object-server").await?;
+        at.set_ip(self.config.node.ip());
+        let node = nodes.node(&address_only(at));
+        nodes.register(&self.config.node.ip().to_string(), self.config.node.port(), node.clone());
+        Ok((node, task))
+    }
+
+    /// Waits until a part says how it is.
+    async fn wait_for(&self, part: &str) -> Result<(), String> {
+        loop {
+            match self.health.snapshot().remove(part) {
+                Some(PartState::Ready | PartState::Degraded(_)) => return Ok(()),
+                Some(PartState::Failed(why)) => return Err(format!("{part}: {why}")),
+                Some(PartState::Starting) | None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// Says stop, lets requests in flight finish, and waits until the devices
+    /// are closed. Returns whether all of that happened in time.
+    async fn stop(&self, devices: Option<tokio::task::JoinHandle<()>>) -> bool {
+        let drained = self.tasks.drain(DRAIN_LIMIT).await;
+        match devices {
+            Some(devices) => drained && devices.is_finished(),
+            None => drained,
+        }
+    }
+
+    fn node_secret(&self) -> Result<virga_rpc::Secret, String> {
+        virga_rpc::Secret::new(self.secrets.node_secret.clone()).map_err(|e| format!("secrets: {e}"))
+    }
+
+    /// Identity as others see it. A process without the identity role verifies
+    /// with the shared token keys.
+    async fn keystone(&self) -> Result<Keystone, String> {
+        let records = virga_state::Config::sqlite(&self.config.data.join("state/identity.sqlite"));
+        crate::secrets::private_folder(&self.config.data.join("state"))
+            .map_err(|e| format!("{}/state: {e}", self.config.data.display()))?;
+        let state = virga_state::State::open(&records, self.clock.clone())
+            .await
+            .map_err(|e| format!("identity's records: {e}"))?;
+        let settings = virga_identity::Config {
+            token_keys: self.config.secrets().join("token-keys"),
+            credential_keys: self.config.secrets().join("credential-keys"),
+            public_url: self.config.public_url.clone(),
+            ..virga_identity::Config::default()
+        };
+        let service = Identity::open(settings, state, self.clock.clone())
+            .await
+            .map_err(|e| format!("identity: {e}"))?;
+        Ok(Keystone {
+            verifier: service.verifier(),
+            directory: service.directory(),
+            service: self.roles.identity.then_some(service),
+        })
+    }
+
+    async fn identity(
+        &self,
+        service: &Identity,
+        listener: TcpListener,
+        front_url: &str,
+        object_url: &str,
+    ) -> Result<Option<(String, String)>, String> {
+        let health = self.health.register("identity");
+        let plan = BootstrapPlan {
+            admin_password: self.secrets.admin_password.clone(),
+            demo_password: self.secrets.demo_password.clone(),
+            region: self.config.region.clone(),
+            front_url: front_url.to_owned(),
+            object_url: object_url.to_owned(),
+        };
+        let report = service.bootstrap(&plan).await.map_err(|e| format!("identity's first records: {e}"))?;
+        let router = front_door::router(service.router(), self.health.clone(), self.metrics.clone());
+        let tasks = self.tasks.clone();
+        let failing = health.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = front_door::serve(listener, router, tasks).await {
+                tracing::error!(%error, "the front door failed");
+                failing.report(PartState::Failed(error.to_string()));
+            }
+        });
+        health.ready();
+        Ok(report.demo_ec2.map(|(access, secret)| (access, secret.to_string())))
+    }
+
+    async fn proxy(
+        &self,
+        listener: TcpListener,
+        nodes: Arc<NodeTable>,
+        keystone: &Keystone,
+    ) -> Result<(), String> {
+        let health = self.health.register("proxy");
+        let core = Core::new(CoreParts {
+            rings: self.rings()?,
+            nodes,
+            hlc: Arc::new(Hlc::new(self.clock.clone())),
+            tasks: self.tasks.clone(),
+            settings: Settings {
+                default_policy: self.config.proxy.swift.default_policy(),
+                account_autocreate: self.config.proxy.swift.account_autocreate,
+                ..Settings::default()
+            },
+        });
+        let metrics = self.metrics.clone();
+        let parts = virga_proxy::server::Parts {
+            listener,
+            core,
+            verifier: keystone.verifier.clone(),
+            directory: keystone.directory.clone(),
+            clock: self.clock.clone(),
+            tasks: self.tasks.clone(),
+            metrics: Some(Arc::new(move || metrics.render())),
+        };
+        let config = self.config.proxy.clone();
+        let failing = health.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = virga_proxy::server::run(config, parts).await {
+                tracing::error!(%error, "the proxy failed");
+                failing.report(PartState::Failed(error.to_string()));
+            }
+        });
+        health.ready();
+        Ok(())
+    }
+
+    fn ring(&self, name: &str) -> Result<Arc<RingHandle>, String> {
+        let path = self.config.rings().join(format!("{name}.ring.gz"));
+        RingHandle::open(&path).map(Arc::new).map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    fn rings(&self) -> Result<Rings, String> {
+        let mut object = Vec::new();
+        for policy in &self.config.proxy.swift.policies {
+            let name = match policy.index {
+                0 => "object".to_owned(),
+                n => format!("object-{n}"),
+            };
+            object.push((policy.index, self.ring(&name)?));
+        }
+        Ok(Rings {
+            hash: self.hash_path()?,
+            account: self.ring("account")?,
+            container: self.ring("container")?,
+            object,
+        })
+    }
+
+    fn hash_path(&self) -> Result<HashPath, String> {
+        HashPath::new(self.secrets.hash_prefix.as_bytes(), self.secrets.hash_suffix.as_bytes())
+            .map_err(|e| format!("secrets: {e}"))
+    }
+
+    /// What goes on as long as the process runs.
+    fn standing_duties(&self) {
+        let (metrics, tasks) = (self.metrics.clone(), self.tasks.clone());
+        self.tasks.supervise("housekeeping", move || {
+            let (metrics, stop) = (metrics.clone(), tasks.stopping());
+            async move {
+                while !stop.is_cancelled() {
+                    metrics.fold();
+                    tokio::select! {
+                        () = tokio::time::sleep(HOUSEKEEPING) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A ring device that says nothing but its address.
+fn address_only(at: SocketAddr) -> virga_ring::Device {
+    virga_ring::Device {
+        id: virga_ring::DeviceId(0),
+        region: 1,
+        zone: 1,
+        ip: at.ip().to_string(),
+        port: at.port(),
+        replication_ip: String::new(),
+        replication_port: 0,
+        device: String::new(),
+        weight: 0.0,
+        meta: String::new(),
+        extra: Default::default(),
+    }
+}
+
+/// An address that a client can be told.
+fn reachable(at: SocketAddr) -> SocketAddr {
+    match at.ip().is_unspecified() {
+        true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), at.port()),
+        false => at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_read_and_unknown_ones_named() {
+        let read = |names: &[&str]| Roles::parse(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(read(&["proxy"]).map(Roles::names), Ok(vec!["proxy"]));
+        assert_eq!(read(&["controller", "object-server"]).map(|r| r.proxy), Ok(false));
+        assert!(read(&["pony"]).unwrap_err().contains("pony"));
+    }
+
+    #[test]
+    fn clients_are_never_told_the_unspecified_address() {
+        assert_eq!(reachable("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
+        assert_eq!(reachable("10.1.2.3:80".parse().unwrap()).to_string(), "10.1.2.3:80");
+    }
+}

@@ -1,0 +1,157 @@
+//! `virga up`: a whole cloud on this machine, in one process. The first start
+//! makes keys, rings, users and endpoints; every later one finds them.
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use virga_node::clock::SystemClock;
+
+use crate::Failure;
+use crate::cli;
+use crate::config::{CloudConfig, DeviceEntry};
+use crate::credentials::{self, Credentials};
+use crate::lock::FolderLock;
+use crate::parts::{self, Ready, Roles};
+use crate::rings::{self, LocalDevice};
+use crate::secrets::{self, Secrets};
+
+/// Port in the rings. Nothing listens on it while all parts are one process.
+const NODE_PORT: u16 = 6200;
+/// Most devices that one flag makes.
+const MAX_DEVICES: u16 = 256;
+/// Copies when nothing else is said and there are devices enough.
+const REPLICAS: u16 = 3;
+
+/// Runs the cloud until a signal.
+pub fn run(flags: &cli::Up) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let metrics = virga_node::telemetry::install(flags.logging.log_format, &flags.logging.log)
+        .map_err(|e| Failure::Usage(e.to_string()))?;
+    secrets::private_folder(&flags.data).map_err(|e| format!("{}: {e}", flags.data.display()))?;
+    let data = flags.data.canonicalize().map_err(|e| format!("{}: {e}", flags.data.display()))?;
+    let _lock = FolderLock::take(&data)?;
+    let secrets = secrets::load_or_make(&data.join("secrets")).map_err(|e| e.to_string())?;
+    let config = settle(flags, &data)?;
+    parts::run_until_stopped(&config, &secrets, Roles::ALL, metrics, |ready| {
+        let files = write_files(&config, &secrets, &ready)?;
+        announce(&ready, &files, begun);
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// The configuration in effect: the flags, and what the first start fixed.
+fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
+    let file = data.join("virga.toml");
+    let before = match file.exists() {
+        true => Some(CloudConfig::load(&file).map_err(|e| Failure::Usage(e.to_string()))?),
+        false => None,
+    };
+    let devices = match &before {
+        Some(before) => kept_devices(flags, before)?,
+        None => first_devices(flags, data)?,
+    };
+    let node = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), NODE_PORT);
+    let rings_folder = data.join("rings");
+    if !rings::exist(&rings_folder) {
+        make_rings(flags, &rings_folder, &devices, node)?;
+    }
+    Ok(CloudConfig {
+        data: data.to_owned(),
+        region: flags.region.clone(),
+        public_url: flags.public_url.clone(),
+        front_door: SocketAddr::new(flags.listen, flags.port),
+        object_store: SocketAddr::new(flags.listen, flags.object_port),
+        node,
+        devices,
+        proxy: before.map(|b| b.proxy).unwrap_or_default(),
+    })
+}
+
+fn first_devices(flags: &cli::Up, data: &Path) -> Result<Vec<DeviceEntry>, Failure> {
+    let count = flags.devices.unwrap_or(1);
+    if count == 0 || count > MAX_DEVICES {
+        return Err(Failure::Usage(format!("--devices {count}: from 1 to {MAX_DEVICES}")));
+    }
+    let paths: Vec<PathBuf> = match flags.device.is_empty() {
+        true => (1..=count).map(|n| data.join(format!("devices/d{n}"))).collect(),
+        false => flags.device.clone(),
+    };
+    paths
+        .into_iter()
+        .enumerate()
+        .map(|(n, path)| {
+            std::fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let path = path.canonicalize().map_err(|e| format!("{}: {e}", path.display()))?;
+            Ok(DeviceEntry { name: format!("d{}", n + 1), path })
+        })
+        .collect()
+}
+
+/// Devices are fixed by the first start: the rings say where data is, and this
+/// command does not move any.
+fn kept_devices(flags: &cli::Up, before: &CloudConfig) -> Result<Vec<DeviceEntry>, Failure> {
+    let had = before.devices.len();
+    let asked = if flags.device.is_empty() { flags.devices.map(usize::from) } else { Some(flags.device.len()) };
+    if let Some(asked) = asked.filter(|asked| *asked != had) {
+        return Err(Failure::Usage(format!(
+            "this cloud was made with {had} device(s), not {asked}; leave the flag out, or start a new cloud with --data"
+        )));
+    }
+    Ok(before.devices.clone())
+}
+
+fn make_rings(flags: &cli::Up, folder: &Path, devices: &[DeviceEntry], node: SocketAddr) -> Result<(), Failure> {
+    let most = u16::try_from(devices.len()).unwrap_or(u16::MAX);
+    let replicas = flags.replicas.map_or(REPLICAS.min(most), u16::from);
+    if replicas == 0 || replicas > most {
+        return Err(Failure::Usage(format!(
+            "--replicas {replicas}: every copy needs a device of its own, and there are {most}"
+        )));
+    }
+    let local: Vec<LocalDevice> =
+        devices.iter().map(|d| LocalDevice { name: d.name.clone(), path: d.path.clone() }).collect();
+    let ip = node.ip().to_string();
+    let copies = u8::try_from(replicas).unwrap_or(u8::MAX);
+    rings::make(folder, &local, copies, (&ip, node.port()), &SystemClock).map_err(|e| Failure::Failed(e.to_string()))
+}
+
+/// Writes the configuration and the credentials with the URLs now in effect.
+fn write_files(config: &CloudConfig, secrets: &Secrets, ready: &Ready) -> Result<Vec<PathBuf>, String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", config.data.display());
+    let mut effective = config.clone();
+    effective.front_door = ready.front_door.unwrap_or(config.front_door);
+    effective.object_store = ready.object_store.unwrap_or(config.object_store);
+    let text = effective.to_toml().map_err(|e| e.to_string())?;
+    secrets::write_private(&config.data.join("virga.toml"), &text).map_err(failed)?;
+    let (access, secret) = match &ready.demo_ec2 {
+        Some((access, secret)) => (access.clone(), secret.clone()),
+        None => credentials::ec2_of(&config.data.join("s3.env")).unwrap_or_default(),
+    };
+    credentials::write(
+        &config.data,
+        &Credentials {
+            auth_url: &format!("{}/v3", ready.front_url),
+            object_url: &ready.object_url,
+            region: &config.region,
+            admin_password: &secrets.admin_password,
+            demo_password: &secrets.demo_password,
+            ec2: (&access, &secret),
+        },
+    )
+    .map_err(failed)
+}
+
+fn announce(ready: &Ready, files: &[PathBuf], begun: Instant) {
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = |path: &PathBuf| path.strip_prefix(&here).unwrap_or(path).display().to_string();
+    println!("virga is ready ({:.1} s)", begun.elapsed().as_secs_f64());
+    println!("  front door    {}  (identity at /v3)", ready.front_url);
+    println!("  object store  {}", ready.object_url);
+    for file in files {
+        println!("  credentials   {}", shown(file));
+    }
+    if let Some(demo) = files.first() {
+        println!("Try: source {} && openstack token issue    (Ctrl-C here stops the cloud)", shown(demo));
+    }
+}
