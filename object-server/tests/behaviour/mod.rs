@@ -262,7 +262,7 @@ async fn walk_account(
 fn item(version: u64, meta: u8) -> Vec<MetaItem> {
     let item = |n: u8| MetaItem {
         name: format!("x-container-meta-{n}"),
-        value: if version % 5 == 0 {
+        value: if version.is_multiple_of(5) {
             String::new()
         } else {
             format!("{version}")
