@@ -8,7 +8,10 @@ use virga_identity_api::verify::TokenError;
 #[tokio::test]
 async fn a_password_gives_a_token_with_catalog_that_everyone_can_verify() {
     let b = bench().await;
-    let answer = b.authenticate(by_password("demo", DEMO_PASSWORD, project_scope("demo"))).await.expect(201);
+    let answer = b
+        .authenticate(by_password("demo", DEMO_PASSWORD, project_scope("demo")))
+        .await
+        .expect(201);
     let token = answer.headers["x-subject-token"].to_str().unwrap().to_owned();
     assert!(token.len() <= 255);
     assert_eq!(answer.headers["vary"], "X-Auth-Token");
@@ -18,7 +21,12 @@ async fn a_password_gives_a_token_with_catalog_that_everyone_can_verify() {
     assert_eq!(body["token"]["roles"][1]["name"], "reader");
     let catalog = b.get("/v3/auth/catalog", &token).await.expect(200).json();
     assert_eq!(catalog["catalog"], body["token"]["catalog"]);
-    let swift = catalog["catalog"].as_array().unwrap().iter().find(|s| s["type"] == "object-store").unwrap();
+    let swift = catalog["catalog"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|s| s["type"] == "object-store")
+        .unwrap();
     let url = format!("http://cloud:8080/v1/AUTH_{}", b.report.demo_project_id);
     assert_eq!(swift["endpoints"].as_array().unwrap().len(), 3);
     assert_eq!(swift["endpoints"][0]["url"], json!(url));
@@ -35,5 +43,12 @@ async fn a_password_gives_a_token_with_catalog_that_everyone_can_verify() {
     assert_eq!(caller.roles, ["member", "reader"]);
     let directory = b.identity.directory();
     assert_eq!(directory.user(&caller.user_id).await.unwrap().name, "demo");
-    assert_eq!(directory.project(&b.report.demo_project_id).await.unwrap().domain_id, "default");
+    assert_eq!(
+        directory
+            .project(&b.report.demo_project_id)
+            .await
+            .unwrap()
+            .domain_id,
+        "default"
+    );
 }

@@ -11,6 +11,7 @@ use virga_http::body;
 use virga_identity_api::caller::{Caller, Scope};
 use virga_identity_api::policy::{Decision, ScopeKind};
 use virga_identity_api::verify::TokenVerifier;
+use virga_state::{Change, StateError, Transaction};
 
 use super::fields::Fields;
 use crate::app::App;
@@ -178,9 +179,23 @@ impl Ask {
         Ok(body::json(&self.body)?)
     }
 
-    /// Whether the client sent a body.
-    pub(crate) fn has_body(&self) -> bool {
-        !self.body.is_empty()
+    /// Appends to the change feed that the caller did this.
+    pub(crate) async fn note(
+        &self,
+        tx: &mut Transaction,
+        kind: &str,
+        id: &str,
+        action: &str,
+    ) -> Result<(), StateError> {
+        let actor = self.caller.as_ref().map(|c| c.user_id.as_str());
+        tx.record(Change {
+            service: "identity",
+            kind,
+            id,
+            action,
+            actor,
+        })
+        .await
     }
 
     /// The object under `key` of the body.

@@ -172,11 +172,6 @@ impl Fields {
         self.map.remove(field);
     }
 
-    /// Whether the field is there.
-    pub(crate) fn has(&self, field: &str) -> bool {
-        self.map.contains_key(field)
-    }
-
     /// The id of an object cannot be set or changed: it must be the one of the
     /// path, if it is given.
     pub(crate) fn same_id(&mut self, id: &str) -> Result<(), Fault> {

@@ -49,7 +49,11 @@ impl Answer {
         if self.status.is_client_error() && !self.text.is_empty() {
             let error = &self.json()["error"];
             assert_eq!(error["code"], json!(status), "{}", self.text);
-            assert!(error["message"].is_string() && error["title"].is_string(), "{}", self.text);
+            assert!(
+                error["message"].is_string() && error["title"].is_string(),
+                "{}",
+                self.text
+            );
         }
         self
     }
@@ -71,7 +75,11 @@ async fn open(dir: &tempfile::TempDir, clock: Arc<ManualClock>, config: Config) 
     let config = Config {
         token_keys: dir.path().join("token-keys"),
         credential_keys: dir.path().join("credential-keys"),
-        password: PasswordConfig { memory_kib: 8, passes: 1, ..config.password.clone() },
+        password: PasswordConfig {
+            memory_kib: 8,
+            passes: 1,
+            ..config.password.clone()
+        },
         ..config
     };
     Identity::open(config, state, clock).await.unwrap()
@@ -83,7 +91,13 @@ pub async fn bench_with(config: Config) -> Bench {
     let identity = open(&dir, clock.clone(), config).await;
     let report = identity.bootstrap(&plan()).await.unwrap();
     let router = identity.router();
-    Bench { clock, identity, report, router, dir }
+    Bench {
+        clock,
+        identity,
+        report,
+        router,
+        dir,
+    }
 }
 
 pub async fn bench() -> Bench {
@@ -96,7 +110,13 @@ impl Bench {
         let identity = open(&self.dir, self.clock.clone(), Config::default()).await;
         let report = identity.bootstrap(plan).await.unwrap();
         let router = identity.router();
-        Self { clock: self.clock.clone(), identity, report, router, dir: self.dir.clone() }
+        Self {
+            clock: self.clock.clone(),
+            identity,
+            report,
+            router,
+            dir: self.dir.clone(),
+        }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {
@@ -111,12 +131,25 @@ impl Bench {
 
     /// A request with a token ("" for none) and a JSON body (null for none).
     pub async fn call(&self, method: &str, path: &str, token: &str, body: Value) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("host", "cloud:5000");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "cloud:5000");
         if !token.is_empty() {
             request = request.header("x-auth-token", token);
         }
-        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
-        self.send(request.header("content-type", "application/json").body(body).unwrap()).await
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
+        self.send(
+            request
+                .header("content-type", "application/json")
+                .body(body)
+                .unwrap(),
+        )
+        .await
     }
 
     pub async fn get(&self, path: &str, token: &str) -> Answer {
@@ -139,7 +172,10 @@ impl Bench {
     }
 
     pub async fn token(&self, user: &str, password: &str, scope: Value) -> String {
-        let answer = self.authenticate(by_password(user, password, scope)).await.expect(201);
+        let answer = self
+            .authenticate(by_password(user, password, scope))
+            .await
+            .expect(201);
         answer.headers["x-subject-token"].to_str().unwrap().to_owned()
     }
 
@@ -155,7 +191,11 @@ impl Bench {
 
     pub async fn role_id(&self, name: &str) -> String {
         let admin = self.admin().await;
-        let roles = self.get(&format!("/v3/roles?name={name}"), &admin).await.expect(200).json();
+        let roles = self
+            .get(&format!("/v3/roles?name={name}"), &admin)
+            .await
+            .expect(200)
+            .json();
         roles["roles"][0]["id"].as_str().unwrap().to_owned()
     }
 
@@ -163,13 +203,19 @@ impl Bench {
     pub async fn new_user(&self, name: &str) -> String {
         let admin = self.admin().await;
         let body = json!({"user": {"name": name, "password": "pw", "domain_id": "default"}});
-        self.call("POST", "/v3/users", &admin, body).await.expect(201).id("user")
+        self.call("POST", "/v3/users", &admin, body)
+            .await
+            .expect(201)
+            .id("user")
     }
 
     pub async fn new_project(&self, name: &str) -> String {
         let admin = self.admin().await;
         let body = json!({"project": {"name": name, "domain_id": "default"}});
-        self.call("POST", "/v3/projects", &admin, body).await.expect(201).id("project")
+        self.call("POST", "/v3/projects", &admin, body)
+            .await
+            .expect(201)
+            .id("project")
     }
 
     pub async fn grant(&self, target: &str, user: &str, role: &str) {

@@ -1,0 +1,266 @@
+//! `/v3/credentials`, and EC2 keys under `/v3/users/{id}/credentials/OS-EC2`.
+//! Both are the same records; their content is sealed at rest.
+use serde_json::{Value, json};
+use virga_identity_api::caller::Scope;
+use virga_state::{StateError, transact};
+use zeroize::Zeroizing;
+
+use super::ask::Ask;
+use super::reply::{self, Reply};
+use crate::directory::ec2_id;
+use crate::fault::Fault;
+use crate::model::credential::{self, Credential};
+use crate::model::{Object, new_id, project, user};
+use crate::secrets;
+
+/// Longest access key: clients keep room for so many.
+const MAX_ACCESS: usize = 128;
+
+fn show_credential(ask: &Ask, c: &Credential) -> Result<Value, Fault> {
+    let blob = secrets::open(&ask.app.credential_keys, &c.sealed_blob)?;
+    let mut shown = Value::Object(c.extra.clone());
+    shown["id"] = json!(c.id);
+    shown["type"] = json!(c.kind);
+    shown["user_id"] = json!(c.user_id);
+    shown["project_id"] = json!(c.project_id);
+    shown["blob"] = json!(*blob);
+    shown["links"] = json!({"self": ask.url(&format!("/v3/credentials/{}", c.id))});
+    Ok(shown)
+}
+
+fn target(user_id: &str) -> Value {
+    json!({"credential": {"user_id": user_id}})
+}
+
+async fn found(ask: &Ask, action: &str) -> Result<Credential, Fault> {
+    ask.caller()?;
+    let id = ask.param("credential_id");
+    let found = credential::get(&mut ask.app.state.reader(), id).await?;
+    ask.enforce(
+        action,
+        found.as_ref().map_or_else(|| json!({}), |c| target(&c.user_id)),
+    )?;
+    found.ok_or_else(|| Fault::not_found("credential", id))
+}
+
+/// `GET /v3/credentials`: those that the caller may see.
+pub(crate) async fn list(ask: Ask) -> Reply {
+    let me = ask.caller()?.user_id.clone();
+    ask.enforce("identity:list_credentials", target(&me))?;
+    let mut q = ask.app.state.reader();
+    let all = credential::list(&mut q, ask.query("user_id"), ask.query("type")).await?;
+    let mut items = Vec::new();
+    for c in all {
+        if ask.allowed("identity:get_credential", target(&c.user_id))? {
+            items.push(show_credential(&ask, &c)?);
+        }
+    }
+    reply::list(&ask, "credentials", items, &["user_id", "type"])
+}
+
+/// `GET /v3/credentials/{id}`.
+pub(crate) async fn show(ask: Ask) -> Reply {
+    let credential = found(&ask, "identity:get_credential").await?;
+    reply::one("credential", show_credential(&ask, &credential)?)
+}
+
+/// The access key of an EC2 blob.
+fn access_of(blob: &str) -> Result<String, Fault> {
+    let wrong =
+        || Fault::BadRequest("Invalid blob in credential: expecting JSON with access and secret.".into());
+    let blob: Value = serde_json::from_str(blob).map_err(|_| wrong())?;
+    let text = |key: &str| blob.get(key).and_then(Value::as_str).filter(|t| !t.is_empty());
+    match (text("access"), text("secret")) {
+        (Some(access), Some(_)) if access.len() <= MAX_ACCESS => Ok(access.to_owned()),
+        _ => Err(wrong()),
+    }
+}
+
+async fn insert(ask: &Ask, new: &Credential) -> Result<(), Fault> {
+    let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        credential::insert(tx, new).await?;
+        Ok(ask.note(tx, "credential", &new.id, "created").await?)
+    });
+    stored.map_err(|e| match e {
+        Fault::State(StateError::Duplicate) => Fault::Conflict(format!(
+            "Conflict occurred attempting to store credential - Duplicate entry found with id {}.",
+            new.id
+        )),
+        other => other,
+    })
+}
+
+/// `POST /v3/credentials`.
+pub(crate) async fn create(ask: Ask) -> Reply {
+    let me = ask.caller()?.user_id.clone();
+    let mut fields = ask.fields("credential")?;
+    let user_id = fields.text("user_id")?.flatten().unwrap_or(me);
+    ask.enforce("identity:create_credential", target(&user_id))?;
+    let kind = fields.required("type")?;
+    let blob = Zeroizing::new(fields.required("blob")?);
+    let project_id = fields.text("project_id")?.flatten();
+    let id = if kind == "ec2" {
+        if project_id.is_none() {
+            return Err(Fault::expecting("project_id", "credential"));
+        }
+        ec2_id(&access_of(&blob)?)
+    } else {
+        new_id()
+    };
+    fields.drop("id");
+    let new = Credential {
+        id,
+        user_id,
+        project_id,
+        kind,
+        sealed_blob: secrets::seal(&ask.app.credential_keys, &*ask.app.clock, &blob)?,
+        extra: fields.rest(),
+    };
+    insert(&ask, &new).await?;
+    reply::created("credential", show_credential(&ask, &new)?)
+}
+
+/// `PATCH /v3/credentials/{id}`.
+pub(crate) async fn update(ask: Ask) -> Reply {
+    let mut c = found(&ask, "identity:update_credential").await?;
+    let mut fields = ask.fields("credential")?;
+    fields.same_id(&c.id)?;
+    if let Some(Some(user_id)) = fields.text("user_id")? {
+        // Nobody gives a credential to somebody else whom they may not act for.
+        ask.enforce("identity:update_credential", target(&user_id))?;
+        c.user_id = user_id;
+    }
+    if let Some(project_id) = fields.text("project_id")? {
+        c.project_id = project_id;
+    }
+    if let Some(Some(kind)) = fields.text("type")? {
+        c.kind = kind;
+    }
+    let blob = fields.text("blob")?.flatten().map(Zeroizing::new);
+    if let Some(blob) = &blob {
+        c.sealed_blob = secrets::seal(&ask.app.credential_keys, &*ask.app.clock, blob)?;
+    }
+    if c.kind == "ec2" {
+        let opened = secrets::open(&ask.app.credential_keys, &c.sealed_blob)?;
+        if ec2_id(&access_of(&opened)?) != c.id || c.project_id.is_none() {
+            return Err(Fault::BadRequest(
+                "The access key and project of an EC2 credential cannot go.".into(),
+            ));
+        }
+    }
+    c.extra.extend(fields.rest());
+    transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        credential::update(tx, &c).await?;
+        Ok(ask.note(tx, "credential", &c.id, "updated").await?)
+    })?;
+    reply::one("credential", show_credential(&ask, &c)?)
+}
+
+async fn remove(ask: &Ask, id: &str) -> Reply {
+    transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        credential::delete(tx, id).await?;
+        Ok(ask.note(tx, "credential", id, "deleted").await?)
+    })?;
+    reply::nothing()
+}
+
+/// `DELETE /v3/credentials/{id}`.
+pub(crate) async fn delete(ask: Ask) -> Reply {
+    let credential = found(&ask, "identity:delete_credential").await?;
+    remove(&ask, &credential.id).await
+}
+
+fn show_ec2(ask: &Ask, c: &Credential) -> Result<Value, Fault> {
+    let blob = secrets::open(&ask.app.credential_keys, &c.sealed_blob)?;
+    let blob: Value =
+        serde_json::from_str(&blob).map_err(|_| Fault::Unexpected("an EC2 blob is not JSON".into()))?;
+    let access = blob["access"].as_str().unwrap_or_default();
+    Ok(json!({
+        "access": access,
+        "secret": blob["secret"],
+        "user_id": c.user_id,
+        "tenant_id": c.project_id,
+        "trust_id": null,
+        "links": {"self": ask.url(&format!("/v3/users/{}/credentials/OS-EC2/{access}", c.user_id))},
+    }))
+}
+
+/// 404 unless the user of the path exists.
+async fn require_user(ask: &Ask) -> Result<(), Fault> {
+    let id = ask.param("user_id");
+    let found = user::get(&mut ask.app.state.reader(), id).await?;
+    found.map(drop).ok_or_else(|| Fault::not_found("user", id))
+}
+
+/// `GET /v3/users/{id}/credentials/OS-EC2`.
+pub(crate) async fn list_ec2(ask: Ask) -> Reply {
+    ask.enforce("identity:ec2_list_credentials", Value::Null)?;
+    require_user(&ask).await?;
+    let mut q = ask.app.state.reader();
+    let all = credential::list(&mut q, Some(ask.param("user_id")), Some("ec2")).await?;
+    let items = all.iter().map(|c| show_ec2(&ask, c)).collect::<Result<_, _>>()?;
+    reply::list(&ask, "credentials", items, &[])
+}
+
+/// `POST /v3/users/{id}/credentials/OS-EC2`: makes a pair of keys.
+pub(crate) async fn create_ec2(ask: Ask) -> Reply {
+    let user_id = ask.param("user_id").to_owned();
+    ask.enforce("identity:ec2_create_credential", target(&user_id))?;
+    require_user(&ask).await?;
+    let body = ask.json()?;
+    let Some(project_id) = body.get("tenant_id").and_then(Value::as_str).map(str::to_owned) else {
+        return Err(Fault::expecting("tenant_id", "the request body"));
+    };
+    if project::get(&mut ask.app.state.reader(), &project_id)
+        .await?
+        .is_none()
+    {
+        return Err(Fault::not_found("project", &project_id));
+    }
+    let roles = ask
+        .app
+        .roles
+        .effective(&user_id, &Scope::Project(project_id.clone()))
+        .await?;
+    if roles.is_empty() {
+        return Err(Fault::Forbidden(format!(
+            "User {user_id} has no access to project {project_id}."
+        )));
+    }
+    let (access, secret) = (new_id(), Zeroizing::new(new_id()));
+    let blob = Zeroizing::new(json!({"access": access, "secret": *secret}).to_string());
+    let new = Credential {
+        id: ec2_id(&access),
+        user_id,
+        project_id: Some(project_id),
+        kind: "ec2".into(),
+        sealed_blob: secrets::seal(&ask.app.credential_keys, &*ask.app.clock, &blob)?,
+        extra: Object::new(),
+    };
+    insert(&ask, &new).await?;
+    reply::created("credential", show_ec2(&ask, &new)?)
+}
+
+async fn found_ec2(ask: &Ask, action: &str) -> Result<Credential, Fault> {
+    ask.caller()?;
+    let access = ask.param("access");
+    let found = credential::get(&mut ask.app.state.reader(), &ec2_id(access)).await?;
+    let found = found.filter(|c| c.kind == "ec2" && c.user_id == ask.param("user_id"));
+    ask.enforce(
+        action,
+        found.as_ref().map_or_else(|| json!({}), |c| target(&c.user_id)),
+    )?;
+    found.ok_or_else(|| Fault::not_found("credential", access))
+}
+
+/// `GET …/OS-EC2/{access}`.
+pub(crate) async fn show_one_ec2(ask: Ask) -> Reply {
+    let credential = found_ec2(&ask, "identity:ec2_get_credential").await?;
+    reply::one("credential", show_ec2(&ask, &credential)?)
+}
+
+/// `DELETE …/OS-EC2/{access}`.
+pub(crate) async fn delete_ec2(ask: Ask) -> Reply {
+    let credential = found_ec2(&ask, "identity:ec2_delete_credential").await?;
+    remove(&ask, &credential.id).await
+}

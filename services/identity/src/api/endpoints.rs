@@ -1,0 +1,165 @@
+//! `/v3/endpoints`.
+use serde_json::{Value, json};
+use virga_state::transact;
+
+use super::ask::Ask;
+use super::fields::Fields;
+use super::reply::{self, Reply};
+use crate::fault::Fault;
+use crate::model::catalog::{self, Endpoint};
+use crate::model::{Object, new_id};
+
+/// Longest URL, in bytes.
+const MAX_URL: usize = 2048;
+
+fn show_endpoint(ask: &Ask, e: &Endpoint) -> Value {
+    let mut shown = Value::Object(e.extra.clone());
+    shown["id"] = json!(e.id);
+    shown["service_id"] = json!(e.service_id);
+    shown["interface"] = json!(e.interface);
+    shown["region"] = json!(e.region_id);
+    shown["region_id"] = json!(e.region_id);
+    shown["url"] = json!(e.url);
+    shown["enabled"] = json!(e.enabled);
+    shown["links"] = json!({"self": ask.url(&format!("/v3/endpoints/{}", e.id))});
+    shown
+}
+
+async fn found(ask: &Ask, action: &str) -> Result<Endpoint, Fault> {
+    ask.enforce(action, Value::Null)?;
+    let id = ask.param("endpoint_id");
+    let found = catalog::get_endpoint(&mut ask.app.state.reader(), id).await?;
+    found.ok_or_else(|| Fault::not_found("endpoint", id))
+}
+
+/// Applies what the body says; the same for new and changed ones.
+fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<(), Fault> {
+    fields.same_id(&endpoint.id)?;
+    if let Some(Some(service)) = fields.text("service_id")? {
+        endpoint.service_id = service;
+    }
+    if let Some(Some(interface)) = fields.text("interface")? {
+        // The older form: "publicURL".
+        let interface = interface
+            .strip_suffix("URL")
+            .map(str::to_owned)
+            .unwrap_or(interface);
+        if !["public", "internal", "admin"].contains(&interface.as_str()) {
+            return Err(Fault::BadRequest(format!(
+                "Invalid input for field 'interface': {interface:?} is not one of 'admin', 'internal', 'public'."
+            )));
+        }
+        endpoint.interface = interface;
+    }
+    if let Some(Some(url)) = fields.text("url")? {
+        if url.is_empty() || url.len() > MAX_URL {
+            return Err(Fault::BadRequest(
+                "Invalid input for field 'url': it is empty or too long.".into(),
+            ));
+        }
+        // From now on it is the operator's, not the configuration's.
+        endpoint.owned = false;
+        endpoint.url = url;
+    }
+    let alias = fields.text("region")?;
+    if let Some(region) = fields.text("region_id")?.or(alias) {
+        endpoint.region_id = region;
+    }
+    endpoint.enabled = fields.bool("enabled")?.unwrap_or(endpoint.enabled);
+    for field in ["name", "description"] {
+        if let Some(Some(text)) = fields.text(field)? {
+            endpoint.extra.insert(field.to_owned(), json!(text));
+        }
+    }
+    endpoint.extra.extend(fields.rest());
+    for (field, value) in [
+        ("service_id", &endpoint.service_id),
+        ("interface", &endpoint.interface),
+        ("url", &endpoint.url),
+    ] {
+        if value.is_empty() {
+            return Err(Fault::BadRequest(format!(
+                "Invalid input for field '{field}': '{field}' is a required property."
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn store(ask: &Ask, endpoint: &Endpoint, action: &str) -> Result<(), Fault> {
+    transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        if catalog::get_service(tx, &endpoint.service_id).await?.is_none() {
+            return Err(Fault::BadRequest(format!(
+                "Could not find service: {}.",
+                endpoint.service_id
+            )));
+        }
+        if let Some(region) = &endpoint.region_id
+            && catalog::get_region(tx, region).await?.is_none()
+        {
+            return Err(Fault::BadRequest(format!("Could not find region: {region}.")));
+        }
+        catalog::put_endpoint(tx, endpoint).await?;
+        Ok(ask.note(tx, "endpoint", &endpoint.id, action).await?)
+    })?;
+    ask.app.catalog.forget();
+    Ok(())
+}
+
+/// `GET /v3/endpoints`.
+pub(crate) async fn list(ask: Ask) -> Reply {
+    ask.enforce("identity:list_endpoints", Value::Null)?;
+    let endpoints = catalog::endpoints(&mut ask.app.state.reader()).await?;
+    let items = endpoints.iter().map(|e| show_endpoint(&ask, e)).collect();
+    reply::list(
+        &ask,
+        "endpoints",
+        items,
+        &["interface", "service_id", "region_id", "enabled"],
+    )
+}
+
+/// `GET /v3/endpoints/{id}`.
+pub(crate) async fn show(ask: Ask) -> Reply {
+    let endpoint = found(&ask, "identity:get_endpoint").await?;
+    reply::one("endpoint", show_endpoint(&ask, &endpoint))
+}
+
+/// `POST /v3/endpoints`.
+pub(crate) async fn create(ask: Ask) -> Reply {
+    ask.enforce("identity:create_endpoint", Value::Null)?;
+    let mut new = Endpoint {
+        id: new_id(),
+        service_id: String::new(),
+        interface: String::new(),
+        region_id: None,
+        url: String::new(),
+        enabled: true,
+        owned: false,
+        extra: Object::new(),
+    };
+    let mut fields = ask.fields("endpoint")?;
+    fields.drop("id");
+    apply(&mut new, fields)?;
+    store(&ask, &new, "created").await?;
+    reply::created("endpoint", show_endpoint(&ask, &new))
+}
+
+/// `PATCH /v3/endpoints/{id}`.
+pub(crate) async fn update(ask: Ask) -> Reply {
+    let mut endpoint = found(&ask, "identity:update_endpoint").await?;
+    apply(&mut endpoint, ask.fields("endpoint")?)?;
+    store(&ask, &endpoint, "updated").await?;
+    reply::one("endpoint", show_endpoint(&ask, &endpoint))
+}
+
+/// `DELETE /v3/endpoints/{id}`.
+pub(crate) async fn delete(ask: Ask) -> Reply {
+    let endpoint = found(&ask, "identity:delete_endpoint").await?;
+    transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        catalog::delete_endpoint(tx, &endpoint.id).await?;
+        Ok(ask.note(tx, "endpoint", &endpoint.id, "deleted").await?)
+    })?;
+    ask.app.catalog.forget();
+    reply::nothing()
+}

@@ -1,0 +1,215 @@
+//! Roles of users and groups on projects, domains and the cloud: one set of
+//! handlers for all of the paths, told apart by the parts that the path has.
+use serde_json::{Value, json};
+use virga_identity_api::revocation::Revocation;
+use virga_state::transact;
+
+use super::ask::Ask;
+use super::reply::{self, Reply};
+use super::roles::show_role;
+use crate::fault::Fault;
+use crate::model::assignment::{self, ActorKind, Assignment, SYSTEM, TargetKind};
+use crate::model::role::Role;
+use crate::model::{group, project, role, user};
+
+/// What the path names.
+struct Grant {
+    assignment: Assignment,
+    role: Option<Role>,
+}
+
+/// The rule for an operation: (on projects and domains, for users on the
+/// cloud, for groups on the cloud).
+type Rules = (&'static str, &'static str, &'static str);
+
+const CHECK: Rules = (
+    "identity:check_grant",
+    "identity:check_system_grant_for_user",
+    "identity:check_system_grant_for_group",
+);
+const LIST: Rules = (
+    "identity:list_grants",
+    "identity:list_system_grants_for_user",
+    "identity:list_system_grants_for_group",
+);
+const CREATE: Rules = (
+    "identity:create_grant",
+    "identity:create_system_grant_for_user",
+    "identity:create_system_grant_for_group",
+);
+const REVOKE: Rules = (
+    "identity:revoke_grant",
+    "identity:revoke_system_grant_for_user",
+    "identity:revoke_system_grant_for_group",
+);
+
+/// Reads the path, asks policy, then says what is missing.
+async fn parse(ask: &Ask, rules: Rules) -> Result<Grant, Fault> {
+    ask.caller()?;
+    let mut q = ask.app.state.reader();
+    let mut target = json!({});
+    let mut missing = None;
+    let (project_id, domain_id) = (ask.param("project_id"), ask.param("domain_id"));
+    let (target_kind, target_id) = match (project_id, domain_id) {
+        ("", "") => (TargetKind::System, SYSTEM),
+        (id, "") => (TargetKind::Project, id),
+        (_, id) => (TargetKind::Domain, id),
+    };
+    let mut target_domain = None;
+    if target_kind != TargetKind::System {
+        match project::get(&mut q, target_id)
+            .await?
+            .filter(|p| p.is_domain == (target_kind == TargetKind::Domain))
+        {
+            Some(p) => {
+                target[target_kind.word()] = json!({"id": p.id, "domain_id": p.domain_id});
+                target_domain = p.domain_id.or(Some(p.id));
+            }
+            None => missing = Some(Fault::not_found(target_kind.word(), target_id)),
+        }
+    }
+    let (user_id, group_id) = (ask.param("user_id"), ask.param("group_id"));
+    let (actor_kind, actor_id) = if group_id.is_empty() {
+        (ActorKind::User, user_id)
+    } else {
+        (ActorKind::Group, group_id)
+    };
+    let actor_domain = match actor_kind {
+        ActorKind::User => user::get(&mut q, actor_id).await?.map(|u| u.domain_id),
+        ActorKind::Group => group::get(&mut q, actor_id).await?.map(|g| g.domain_id),
+    };
+    match actor_domain {
+        Some(domain) => target[actor_kind.word()] = json!({"id": actor_id, "domain_id": domain}),
+        None => missing = missing.or_else(|| Some(Fault::not_found(actor_kind.word(), actor_id))),
+    }
+    let role_id = ask.param("role_id");
+    let role = if role_id.is_empty() {
+        None
+    } else {
+        role::get(&mut q, role_id).await?
+    };
+    match &role {
+        Some(r) => target["role"] = json!({"id": r.id, "name": r.name, "domain_id": r.domain_id}),
+        None if !role_id.is_empty() => missing = missing.or_else(|| Some(Fault::not_found("role", role_id))),
+        None => {}
+    }
+    let rule = match (target_kind, actor_kind) {
+        (TargetKind::System, ActorKind::User) => rules.1,
+        (TargetKind::System, ActorKind::Group) => rules.2,
+        (TargetKind::Project | TargetKind::Domain, _) => rules.0,
+    };
+    ask.enforce(rule, target)?;
+    if let Some(fault) = missing {
+        return Err(fault);
+    }
+    if let Some(domain) = role.as_ref().and_then(|r| r.domain_id.as_ref())
+        && target_domain.as_ref() != Some(domain)
+    {
+        return Err(Fault::Forbidden(format!(
+            "The role {role_id} belongs to another domain."
+        )));
+    }
+    let assignment = Assignment {
+        actor_kind,
+        actor_id: actor_id.to_owned(),
+        target_kind,
+        target_id: target_id.to_owned(),
+        role_id: role_id.to_owned(),
+        inherited: ask
+            .self_url()
+            .split('?')
+            .next()
+            .is_some_and(|u| u.contains("/v3/OS-INHERIT/")),
+    };
+    Ok(Grant { assignment, role })
+}
+
+fn no_grant(a: &Assignment) -> Fault {
+    Fault::NotFound(format!(
+        "Could not find role assignment with role: {}, user or group: {}, project, domain, or system: {}.",
+        a.role_id, a.actor_id, a.target_id
+    ))
+}
+
+/// `GET …/roles`: the roles of an actor on a target.
+pub(crate) async fn list(ask: Ask) -> Reply {
+    let a = parse(&ask, LIST).await?.assignment;
+    let held = assignment::list(
+        &mut ask.app.state.reader(),
+        Some(&a.actor_id),
+        Some(&a.target_id),
+        None,
+    )
+    .await?;
+    let graph = ask.app.roles.graph().await?;
+    let roles = held
+        .iter()
+        .filter(|h| h.inherited == a.inherited)
+        .filter_map(|h| graph.role(&h.role_id));
+    let items: Vec<Value> = roles.map(|r| show_role(&ask, r)).collect();
+    reply::list(&ask, "roles", items, &["name"])
+}
+
+/// `HEAD` and `GET …/roles/{role}`.
+pub(crate) async fn check(ask: Ask) -> Reply {
+    let a = parse(&ask, CHECK).await?.assignment;
+    let mut q = ask.app.state.reader();
+    let held = assignment::list(&mut q, Some(&a.actor_id), Some(&a.target_id), Some(&a.role_id)).await?;
+    if held.contains(&a) {
+        reply::nothing()
+    } else {
+        Err(no_grant(&a))
+    }
+}
+
+/// `PUT …/roles/{role}`.
+pub(crate) async fn create(ask: Ask) -> Reply {
+    let grant = parse(&ask, CREATE).await?;
+    let a = &grant.assignment;
+    transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        assignment::grant(tx, a).await?;
+        Ok(ask.note(tx, "role assignment", &a.actor_id, "created").await?)
+    })?;
+    reply::nothing()
+}
+
+/// `DELETE …/roles/{role}`: the actor's tokens for the target end.
+pub(crate) async fn revoke(ask: Ask) -> Reply {
+    let grant = parse(&ask, REVOKE).await?;
+    let (a, app) = (&grant.assignment, &ask.app);
+    debug_assert!(grant.role.is_some(), "the path names a role");
+    let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
+        if !assignment::revoke(tx, a).await? {
+            return Err(no_grant(a));
+        }
+        let users = match a.actor_kind {
+            ActorKind::User => vec![a.actor_id.clone()],
+            ActorKind::Group => user::list(tx, None, None, Some(&a.actor_id))
+                .await?
+                .into_iter()
+                .map(|u| u.id)
+                .collect(),
+        };
+        let event = |user: String| {
+            let mut event = Revocation {
+                user_id: Some(user),
+                ..app.revocation()
+            };
+            // An inherited role may have been on any scope below.
+            if !a.inherited {
+                match a.target_kind {
+                    TargetKind::Project => event.project_id = Some(a.target_id.clone()),
+                    TargetKind::Domain => event.domain_id = Some(a.target_id.clone()),
+                    TargetKind::System => event.system = true,
+                }
+            }
+            event
+        };
+        let events: Vec<Revocation> = users.into_iter().map(event).collect();
+        app.store_revocations(tx, &events).await?;
+        ask.note(tx, "role assignment", &a.actor_id, "deleted").await?;
+        Ok(events)
+    })?;
+    app.announce(events);
+    reply::nothing()
+}

@@ -1,0 +1,256 @@
+//! `/v3/users`.
+use serde_json::{Value, json};
+use virga_identity_api::revocation::Revocation;
+use virga_state::transact;
+
+use super::ask::Ask;
+use super::fields::{Fields, NAME, merge_options};
+use super::reply::{self, Reply};
+use super::{groups, projects};
+use crate::app::App;
+use crate::auth::password::MAX_PASSWORD;
+use crate::fault::Fault;
+use crate::model::user::{self, User};
+use crate::model::{group, new_id, project};
+
+const FLAGS: [&str; 6] = [
+    "ignore_change_password_upon_first_use",
+    "ignore_password_expiry",
+    "ignore_lockout_failure_attempts",
+    "ignore_user_inactivity",
+    "lock_password",
+    "multi_factor_auth_enabled",
+];
+const LISTS: [&str; 1] = ["multi_factor_auth_rules"];
+
+/// A user as the API shows it. Never a password.
+pub(crate) fn show_user(ask: &Ask, u: &User) -> Value {
+    let mut shown = Value::Object(u.extra.clone());
+    shown["id"] = json!(u.id);
+    shown["name"] = json!(u.name);
+    shown["domain_id"] = json!(u.domain_id);
+    shown["enabled"] = json!(u.enabled);
+    shown["password_expires_at"] = Value::Null;
+    shown["options"] = Value::Object(u.options.clone());
+    if let Some(id) = &u.default_project_id {
+        shown["default_project_id"] = json!(id);
+    }
+    shown["links"] = json!({"self": ask.url(&format!("/v3/users/{}", u.id))});
+    shown
+}
+
+fn target(u: Option<&User>) -> Value {
+    match u {
+        Some(u) => json!({"user": {"id": u.id, "domain_id": u.domain_id, "name": u.name}}),
+        None => json!({}),
+    }
+}
+
+/// The user of the path, after asking policy.
+async fn found(ask: &Ask, action: &str) -> Result<User, Fault> {
+    ask.caller()?;
+    let id = ask.param("user_id");
+    let found = user::get(&mut ask.app.state.reader(), id).await?;
+    ask.enforce(action, target(found.as_ref()))?;
+    found.ok_or_else(|| Fault::not_found("user", id))
+}
+
+/// Revocations for a user who is disabled, deleted, or has a new password.
+pub(crate) fn tokens_of_user(app: &App, id: &str) -> Revocation {
+    Revocation {
+        user_id: Some(id.to_owned()),
+        ..app.revocation()
+    }
+}
+
+/// `GET /v3/users`.
+pub(crate) async fn list(ask: Ask) -> Reply {
+    let mine = projects::listing_domain(&ask)?;
+    ask.enforce("identity:list_users", json!({"domain_id": mine}))?;
+    let domain = mine.as_deref().or(ask.query("domain_id"));
+    let users = user::list(&mut ask.app.state.reader(), domain, ask.query("name"), None).await?;
+    let items = users.iter().map(|u| show_user(&ask, u)).collect();
+    reply::list(&ask, "users", items, &["domain_id", "enabled", "name"])
+}
+
+/// `GET /v3/users/{id}`.
+pub(crate) async fn show(ask: Ask) -> Reply {
+    let user = found(&ask, "identity:get_user").await?;
+    reply::one("user", show_user(&ask, &user))
+}
+
+/// A password of a body: text within bounds, or null for none.
+fn password(fields: &mut Fields, field: &str) -> Result<Option<Option<String>>, Fault> {
+    let given = fields.text(field)?;
+    if let Some(Some(text)) = &given
+        && (text.is_empty() || text.len() > MAX_PASSWORD)
+    {
+        return Err(Fault::BadRequest(format!(
+            "Invalid input for field '{field}': it must have 1 to {MAX_PASSWORD} bytes."
+        )));
+    }
+    Ok(given)
+}
+
+/// `POST /v3/users`.
+pub(crate) async fn create(ask: Ask) -> Reply {
+    ask.caller()?;
+    let mut fields = ask.fields("user")?;
+    let domain = fields.text("domain_id")?;
+    let domain_id = projects::domain_for_new(&ask, domain).await?;
+    ask.enforce("identity:create_user", json!({"user": {"domain_id": domain_id}}))?;
+    let password_hash = match password(&mut fields, "password")?.flatten() {
+        Some(password) => Some(ask.app.passwords.hash(&password).await?),
+        None => None,
+    };
+    let mut options = fields.options(&FLAGS, &LISTS)?;
+    options.retain(|_, value| !value.is_null());
+    let new = User {
+        id: new_id(),
+        domain_id,
+        name: fields.name(NAME)?,
+        enabled: fields.bool("enabled")?.unwrap_or(true),
+        default_project_id: fields.text("default_project_id")?.flatten(),
+        password_hash,
+        options,
+        extra: fields.rest(),
+    };
+    let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        projects::require_domain(tx, &new.domain_id).await?;
+        user::insert(tx, &new).await?;
+        Ok(ask.note(tx, "user", &new.id, "created").await?)
+    });
+    stored.map_err(|e| projects::duplicate(e, "user", &new.name, Some(&new.domain_id)))?;
+    reply::created("user", show_user(&ask, &new))
+}
+
+/// `PATCH /v3/users/{id}`.
+pub(crate) async fn update(ask: Ask) -> Reply {
+    let before = found(&ask, "identity:update_user").await?;
+    let mut checked = ask.fields("user")?;
+    checked.same_id(&before.id)?;
+    if checked
+        .text("domain_id")?
+        .is_some_and(|given| given.as_deref() != Some(&before.domain_id))
+    {
+        return Err(Fault::BadRequest("Cannot change Domain ID.".into()));
+    }
+    let new_hash = match password(&mut checked, "password")? {
+        Some(Some(password)) => Some(Some(ask.app.passwords.hash(&password).await?)),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let app = &ask.app;
+    let events = vec![tokens_of_user(app, &before.id)];
+    let stored = transact!(app.state, |tx| -> Result<(User, bool), Fault> {
+        let mut fields = ask.fields("user")?;
+        for taken in ["id", "domain_id", "password"] {
+            fields.drop(taken);
+        }
+        let id = &before.id;
+        let mut u = user::get(tx, id)
+            .await?
+            .ok_or_else(|| Fault::not_found("user", id))?;
+        if let Some(name) = fields.maybe_name(NAME)? {
+            u.name = name;
+        }
+        let was = u.enabled;
+        u.enabled = fields.bool("enabled")?.unwrap_or(was);
+        if let Some(default) = fields.text("default_project_id")? {
+            u.default_project_id = default;
+        }
+        merge_options(&mut u.options, fields.options(&FLAGS, &LISTS)?);
+        u.extra.extend(fields.rest());
+        if let Some(hash) = &new_hash {
+            u.password_hash.clone_from(hash);
+        }
+        user::update(tx, &u).await?;
+        let ends = (was && !u.enabled) || new_hash.is_some();
+        if ends {
+            app.store_revocations(tx, &events).await?;
+        }
+        ask.note(tx, "user", id, "updated").await?;
+        Ok((u, ends))
+    });
+    let (user, ends) =
+        stored.map_err(|e| projects::duplicate(e, "user", &before.name, Some(&before.domain_id)))?;
+    if ends {
+        app.announce(events);
+    }
+    reply::one("user", show_user(&ask, &user))
+}
+
+/// `DELETE /v3/users/{id}`.
+pub(crate) async fn delete(ask: Ask) -> Reply {
+    let user = found(&ask, "identity:delete_user").await?;
+    let app = &ask.app;
+    let events = vec![tokens_of_user(app, &user.id)];
+    transact!(app.state, |tx| -> Result<(), Fault> {
+        user::delete(tx, &user.id).await?;
+        app.store_revocations(tx, &events).await?;
+        Ok(ask.note(tx, "user", &user.id, "deleted").await?)
+    })?;
+    app.announce(events);
+    reply::nothing()
+}
+
+/// `POST /v3/users/{id}/password`: the old password is the permission, no
+/// token is needed.
+pub(crate) async fn change_password(ask: Ask) -> Reply {
+    let mut fields = ask.fields("user")?;
+    let original = fields.required("original_password")?;
+    let Some(Some(new)) = password(&mut fields, "password")? else {
+        return Err(Fault::expecting("password", "user"));
+    };
+    let app = &ask.app;
+    let found = user::get(&mut app.state.reader(), ask.param("user_id")).await?;
+    let (id, hash) = found
+        .as_ref()
+        .map_or(("", None), |u| (u.id.as_str(), u.password_hash.as_deref()));
+    let good = app.passwords.verify(id, &original, hash).await?;
+    let user = found.filter(|u| good && u.enabled).ok_or(Fault::Unauthorized)?;
+    if user.options.get("lock_password") == Some(&json!(true)) {
+        return Err(Fault::Forbidden(
+            "The password of this user cannot be changed by the user.".into(),
+        ));
+    }
+    if original == new {
+        return Err(Fault::BadRequest(
+            "The new password must not be the old one.".into(),
+        ));
+    }
+    let new_hash = app.passwords.hash(&new).await?;
+    let events = vec![tokens_of_user(app, &user.id)];
+    transact!(app.state, |tx| -> Result<(), Fault> {
+        let mut u = user::get(tx, &user.id).await?.ok_or(Fault::Unauthorized)?;
+        if u.password_hash != user.password_hash {
+            // Changed by somebody else in between: the old one is not good.
+            return Err(Fault::Unauthorized);
+        }
+        u.password_hash = Some(new_hash.clone());
+        user::update(tx, &u).await?;
+        app.store_revocations(tx, &events).await?;
+        Ok(ask.note(tx, "user", &u.id, "updated").await?)
+    })?;
+    app.announce(events);
+    reply::nothing()
+}
+
+/// `GET /v3/users/{id}/groups`.
+pub(crate) async fn groups_of(ask: Ask) -> Reply {
+    let user = found(&ask, "identity:list_groups_for_user").await?;
+    let found = group::list(&mut ask.app.state.reader(), None, None, Some(&user.id)).await?;
+    let items = found.iter().map(|g| groups::show_group(&ask, g)).collect();
+    reply::list(&ask, "groups", items, &["name"])
+}
+
+/// `GET /v3/users/{id}/projects`.
+pub(crate) async fn projects_of(ask: Ask) -> Reply {
+    let user = found(&ask, "identity:list_user_projects").await?;
+    let found = project::list_for_user(&mut ask.app.state.reader(), &user.id, false).await?;
+    let items = found
+        .iter()
+        .map(|p| projects::show_project(&ask, p, &[]))
+        .collect();
+    reply::list(&ask, "projects", items, &["name", "enabled", "domain_id"])
+}
