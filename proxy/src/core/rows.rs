@@ -77,8 +77,28 @@ async fn write(shared: &Arc<Shared>, container: ContainerName, row: ObjectRow) -
     hears.await.unwrap_or(false)
 }
 
+/// Closes a lane whatever happens to its driver: a lane without one would
+/// take rows for ever and send none.
+struct Lane<'a> {
+    rows: &'a Rows,
+    container: &'a ContainerName,
+}
+
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut lanes = self.rows.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+            lanes.remove(self.container);
+        }
+    }
+}
+
 /// Sends batch after batch until no row waits.
 async fn drive(shared: &Arc<Shared>, container: &ContainerName) {
+    let _lane = Lane {
+        rows: &shared.rows,
+        container,
+    };
     let place = shared.container_place(container);
     loop {
         let batch = shared.rows.next(container);

@@ -269,10 +269,8 @@ impl Upload {
         if self.live() >= self.needed {
             return Ok(());
         }
-        // The tasks that ended have said why, or are about to.
-        while let Ok(Some(report)) =
-            timeout_at(started + self.shared.settings.stall, self.reports.recv()).await
-        {
+        // A task says why before its queue closes.
+        while let Ok(report) = self.reports.try_recv() {
             self.hear(report);
         }
         Err(self.unavailable())
