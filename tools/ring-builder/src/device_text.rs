@@ -201,10 +201,12 @@ impl<'a> Rest<'a> {
         } else {
             None
         };
-        let ip = match ip {
-            None => None,
-            Some(ip) => Some(address::normalize(ip).ok_or_else(|| ParseDeviceError::Address(ip.to_owned()))?),
+        // Addresses only: a host name cannot be told from what follows it.
+        let spelled = |ip: &str| match ip.parse::<std::net::IpAddr>() {
+            Ok(ip) => Ok(ip.to_string()),
+            Err(_) => Err(ParseDeviceError::Address(ip.to_owned())),
         };
+        let ip = ip.map(spelled).transpose()?;
         let port = if self.skip(':') {
             Some(port(self.take_while(|c| c.is_ascii_digit()))?)
         } else {
