@@ -14,17 +14,16 @@ use crate::auth::password::Passwords;
 use crate::auth::roles::RoleBook;
 use crate::cached::Cached;
 use crate::config::Config;
-use crate::model::catalog::{Endpoint, Region, Service};
+use crate::model::catalog::{Endpoint, Service};
 use crate::model::{catalog, project, revocation};
 
 /// Projects whose domain is remembered at most. A project never changes its
 /// domain, so the memory needs no refreshing.
 const REMEMBERED_PROJECTS: usize = 10_000;
 
-/// Regions, services and endpoints at one moment.
+/// Services and endpoints at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct CatalogRecords {
-    pub(crate) regions: Vec<Region>,
     pub(crate) services: Vec<Service>,
     pub(crate) endpoints: Vec<Endpoint>,
 }
@@ -53,7 +52,6 @@ impl App {
         self.catalog
             .get(|| async move {
                 Ok(CatalogRecords {
-                    regions: catalog::regions(&mut q).await?,
                     services: catalog::services(&mut q).await?,
                     endpoints: catalog::endpoints(&mut q).await?,
                 })

@@ -332,3 +332,29 @@ const CREDENTIAL_READ: &str = "rule:admin_required or (role:reader and system_sc
                                user_id:%(target.credential.user_id)s";
 const CREDENTIAL_WRITE: &str = "rule:admin_required or user_id:%(target.credential.user_id)s";
 const EC2_WRITE: &str = "rule:admin_required or (role:member and user_id:%(target.credential.user_id)s)";
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use virga_identity_api::policy::Rules;
+
+    use super::DEFAULTS;
+
+    #[test]
+    fn every_rule_is_valid_and_asked_by_a_handler() {
+        Rules::new(DEFAULTS, None).unwrap();
+        let handlers = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api");
+        let sources: String = std::fs::read_dir(handlers)
+            .unwrap()
+            .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+            .collect();
+        for rule in DEFAULTS.iter().filter(|r| r.name.starts_with("identity:")) {
+            assert!(
+                sources.contains(&format!("\"{}\"", rule.name)),
+                "{} is asked by nobody",
+                rule.name
+            );
+        }
+    }
+}

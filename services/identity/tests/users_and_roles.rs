@@ -1,7 +1,7 @@
 //! Users, projects, groups, roles and grants, through the router.
 mod bench;
 
-use bench::{ADMIN_PASSWORD, DEMO_PASSWORD, bench, by_password, project_scope};
+use bench::{DEMO_PASSWORD, bench, by_password, project_scope};
 use serde_json::{Value, json};
 use virga_identity_api::verify::TokenError;
 
@@ -392,5 +392,4 @@ async fn ec2_keys_belong_to_their_user_and_are_sealed() {
         .expect(201);
     b.call("POST", "/v3/credentials", &admin, body).await.expect(409);
     assert_eq!(*b.identity.ec2_secret("exam").await.unwrap().unwrap().secret, "s");
-    let _ = ADMIN_PASSWORD;
 }
