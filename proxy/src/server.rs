@@ -65,7 +65,7 @@ impl Default for Config {
             header_timeout: 60,
             client_timeout: 60,
             max_head_size: 256 * 1024,
-            max_header_count: 512,
+            max_header_count: 256,
             drain_timeout: 10,
             linger_bytes: 16 * 1024 * 1024,
             swift: SwiftConfig::default(),

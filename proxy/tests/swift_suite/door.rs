@@ -125,6 +125,11 @@ impl Door {
     }
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::at("127.0.0.1:0", change).await
+    }
+
+    /// A door at an address, with changed settings.
+    pub async fn at(address: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.swift.allow_account_management = true;
         let silver = Policy {
@@ -135,7 +140,7 @@ impl Door {
         };
         config.swift.policies.push(silver);
         change(&mut config);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new();
         let parts = Parts {

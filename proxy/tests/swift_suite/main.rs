@@ -11,4 +11,5 @@ mod door;
 mod large;
 mod listings;
 mod objects;
+mod serve;
 mod signed;

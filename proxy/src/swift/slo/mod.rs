@@ -276,26 +276,27 @@ pub async fn view(
     open: Option<GotObject>,
     plan: bool,
 ) -> Result<(View, Plan), Fault> {
-    let mut view = view_of(stat);
-    view.quoted = true;
-    let size = sysmeta(stat, SLO_SIZE).and_then(|size| size.parse().ok());
-    let etag = sysmeta(stat, SLO_ETAG).map(str::to_owned);
-    let known = size.zip(etag);
-    let wanted = match (plan, &known) {
-        (false, Some(_)) => Plan::default(),
+    let known = |stat: &ObjectStat| {
+        let size = sysmeta(stat, SLO_SIZE).and_then(|size| size.parse::<u64>().ok());
+        size.zip(sysmeta(stat, SLO_ETAG).map(str::to_owned))
+    };
+    let (mut view, known, wanted) = match (plan, known(stat)) {
+        (false, Some(known)) => (view_of(stat), Some(known), Plan::default()),
         _ => {
-            ctx.core()
-                .read_slo(name, read_whole(ctx, name, stat, open).await?)
-                .await?
+            let whole = read_whole(ctx, name, stat, open).await?;
+            // It may have been overwritten since: head and plan must be of one version.
+            let (view, known) = (view_of(&whole.stat), known(&whole.stat));
+            (view, known, ctx.core().read_slo(name, whole).await?)
         }
     };
+    view.quoted = true;
     (view.size, view.etag) = known.unwrap_or_else(|| {
         let size = wanted
             .segments
             .iter()
             .map(|segment| segment.range.end - segment.range.start)
             .sum();
-        (size, stat.meta.etag.clone())
+        (size, view.etag.clone())
     });
     Ok((view, wanted))
 }
