@@ -10,7 +10,7 @@ use virga_node::task::Tasks;
 
 use crate::frame::{Kind, Message};
 use crate::handshake;
-use crate::limits::{BACKOFF, BULK_CONNECTIONS, HANDSHAKE, Lane};
+use crate::limits::{BACKOFF, BULK_CONNECTIONS, DIAL, Lane};
 use crate::link::{Guard, Link, Side, to_millis};
 use crate::secret::Secret;
 use crate::stream::{CallError, Receiver, Sender};
@@ -108,6 +108,7 @@ impl Slot {
         {
             return Err(CallError::Unreachable(why.clone()));
         }
+        let began = Instant::now();
         match dial(&inner.address, &inner.secret, self.lane, &inner.tasks).await {
             Ok(live) => {
                 *failures = Failures::default();
@@ -116,7 +117,11 @@ impl Slot {
             }
             Err(error) => {
                 let why = error.to_string();
-                failures.wait = (failures.wait * 2).clamp(BACKOFF.0, BACKOFF.1);
+                // At least as long as the attempt took, so that those who
+                // waited for it do not each wait for one more.
+                failures.wait = (failures.wait * 2)
+                    .clamp(BACKOFF.0, BACKOFF.1)
+                    .max(began.elapsed());
                 failures.last = Some((Instant::now(), why.clone()));
                 tracing::debug!(peer = inner.address, why, wait = ?failures.wait, "cannot connect");
                 Err(CallError::Unreachable(why))
@@ -126,7 +131,7 @@ impl Slot {
 }
 
 async fn dial(address: &str, secret: &Secret, lane: Lane, tasks: &Tasks) -> Result<Live, handshake::Refused> {
-    let connecting = tokio::time::timeout(HANDSHAKE, TcpStream::connect(address));
+    let connecting = tokio::time::timeout(DIAL, TcpStream::connect(address));
     let mut socket = connecting.await.map_err(|_| handshake::Refused::Late)??;
     socket.set_nodelay(true)?;
     handshake::call(&mut socket, secret, lane).await?;

@@ -75,5 +75,10 @@ pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
 pub(crate) const STREAM_STALL: Duration = Duration::from_secs(120);
 /// First and longest wait before a lost connection is dialled again.
 pub(crate) const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Control frames that wait for the socket on one connection: several for
+/// every call at once. A peer that lets more pile up reads nothing at all.
+pub(crate) const CONTROL: usize = 4096;
+/// A node that does not take a connection within this is away.
+pub(crate) const DIAL: Duration = Duration::from_secs(2);
 /// Connections that one server holds.
 pub(crate) const CONNECTIONS: usize = 1024;

@@ -142,6 +142,11 @@ impl Link {
         self.streams().len()
     }
 
+    /// Calls whose work has not ended: answers that wait for the socket too.
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::Acquire)
+    }
+
     pub(crate) fn closed(&self) -> &CancellationToken {
         &self.closed
     }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::frame::Frame;
-use crate::limits::{BATCH, OUTBOX, WRITE_STALL};
+use crate::limits::{BATCH, CONTROL, OUTBOX, WRITE_STALL};
 
 /// Buffers in one `writev`: the system's limit is 1024, two for each frame.
 const FRAMES: usize = 256;
@@ -58,6 +58,8 @@ struct Queues {
     first: VecDeque<Queued>,
     later: VecDeque<Queued>,
     closed: bool,
+    /// Control frames piled up beyond their bound.
+    overrun: bool,
 }
 
 impl Queues {
@@ -97,15 +99,20 @@ impl Outbox {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a control frame. There is no bound here because the protocol
-    /// has one: a few for each call, and calls are counted.
+    /// Queues a control frame. The protocol needs a few for each call, and
+    /// calls are counted; more than that ends the connection.
     pub(crate) fn control(&self, frame: Frame) {
         let mut queues = self.queues();
-        if !queues.closed {
-            queues.control.push_back(Queued::new(frame, None));
-            drop(queues);
-            self.ready.notify_one();
+        if queues.closed || queues.overrun {
+            return;
         }
+        if queues.control.len() < CONTROL {
+            queues.control.push_back(Queued::new(frame, None));
+        } else {
+            queues.overrun = true;
+        }
+        drop(queues);
+        self.ready.notify_one();
     }
 
     /// Queues a message, once there is room for it.
@@ -157,6 +164,9 @@ impl Outbox {
         loop {
             let (batch, closed) = {
                 let mut queues = self.queues();
+                if queues.overrun {
+                    return Err(io::Error::other("the peer reads nothing and asks for more"));
+                }
                 (queues.take(), queues.closed)
             };
             if !batch.is_empty() {
@@ -187,4 +197,60 @@ async fn write_batch<W: AsyncWrite + Unpin>(socket: &mut W, batch: &[Queued]) ->
         IoSlice::advance_slices(&mut rest, written);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::frame::{Kind, Message};
+
+    fn message(tag: u64, bytes: usize) -> Frame {
+        let mut frame = Frame::bare(Kind::Data, tag, 0);
+        frame.message = Message::head(vec![0; bytes]);
+        frame
+    }
+
+    #[tokio::test]
+    async fn control_and_first_messages_leave_before_later_ones() {
+        let outbox = Outbox::new();
+        outbox.send(message(1, 10), Turn::Later).await.unwrap();
+        outbox.send(message(2, 10), Turn::First).await.unwrap();
+        outbox.control(Frame::bare(Kind::Credit, 3, 1));
+        outbox.close();
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        outbox.write_to(ours).await.unwrap();
+        let mut bytes = Vec::new();
+        theirs.read_to_end(&mut bytes).await.unwrap();
+        let mut buffer = bytes::BytesMut::from(&bytes[..]);
+        let mut tags = Vec::new();
+        while let Ok(crate::frame::Decoded::Frame(frame)) = crate::frame::decode(&mut buffer, 1000) {
+            tags.push(frame.tag);
+        }
+        assert_eq!(tags, [3, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn messages_wait_for_room_and_learn_of_the_end() {
+        let outbox = Outbox::new();
+        for _ in 0..OUTBOX / (64 * 1024) {
+            outbox.send(message(1, 64 * 1024), Turn::Later).await.unwrap();
+        }
+        let mut waiting = Box::pin(outbox.send(message(1, 64 * 1024), Turn::Later));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        outbox.send(message(2, 10), Turn::First).await.unwrap();
+        outbox.close();
+        assert_eq!(waiting.await, Err(Closed));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_only_asks_is_given_up() {
+        let outbox = Outbox::new();
+        for tag in 0..=CONTROL as u64 {
+            outbox.control(Frame::bare(Kind::Pong, tag, 0));
+        }
+        let (ours, _theirs) = tokio::io::duplex(4096);
+        assert!(outbox.write_to(ours).await.is_err());
+    }
 }

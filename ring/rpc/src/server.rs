@@ -131,7 +131,7 @@ fn begin(
 ) -> Result<(), Broken> {
     let refused = if stopping.is_cancelled() {
         Some(STOPPING)
-    } else if link.calls() >= link.lane().calls() {
+    } else if link.calls() >= link.lane().calls() || link.active() >= 2 * link.lane().calls() {
         Some(BUSY)
     } else {
         None
