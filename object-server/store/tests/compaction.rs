@@ -1,4 +1,9 @@
 //! Space comes back, and nothing that lives is lost on the way.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 mod support;
 
 use std::time::Duration;

@@ -1,4 +1,9 @@
 //! What a device does when its disk fails it (I1, I3, I4, I8, I10).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 mod support;
 
 use futures_util::StreamExt;

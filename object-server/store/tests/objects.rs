@@ -1,4 +1,9 @@
 //! What one device does with objects, operation by operation.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 mod support;
 
 use std::time::Duration;

@@ -3,6 +3,11 @@
 //! Invariants I1 (acknowledged is durable), I2 (the index never names bytes
 //! that are not), I3 (verified egress), I4, I5 and I6 across crashes, I8. A
 //! failing case prints its smallest sequence and its seed. `VIRGA_SOAK=1` runs many more and longer ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 mod model;
 mod support;
 

@@ -3,6 +3,11 @@
 //! An operation that was acknowledged narrows what may be; one that failed
 //! half-way (power lost, sync failed) widens it. A read must find one of the
 //! possibilities, and narrows them to what it found.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 use std::collections::{HashMap, HashSet};
 
 /// A version in the model.

@@ -1,5 +1,10 @@
 //! A device under test: a faulty disk in memory, an index in a temporary
 //! folder, a clock that stands still unless moved.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 #![allow(dead_code, reason = "every test file uses its own part")]
 use std::collections::BTreeMap;
 use std::ffi::OsString;

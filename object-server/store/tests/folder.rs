@@ -1,0 +1,74 @@
+//! A device on a real folder, with its own threads.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
+mod support;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use support::{at, body, get, put, request};
+use uuid::Uuid;
+use virga_disk::device::{Description, OpenDeviceError};
+use virga_disk::kv::KvCache;
+use virga_node::clock::{Clock, Hlc, SystemClock};
+use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError, Storage};
+use virga_object_wire::checked::EXTENT;
+use virga_object_wire::error::NodeError;
+
+fn open(path: &Path, cluster: u128) -> Result<Device, OpenError> {
+    let config = DeviceConfig {
+        name: "d1".into(),
+        storage: Storage::Folder {
+            path: path.to_owned(),
+            fresh: Description::new(Uuid::from_u128(cluster), Uuid::from_u128(2), [3; 8]),
+        },
+        cache: KvCache::new(8 << 20),
+        options: DeviceOptions {
+            segment_size: 8 << 20,
+            ..DeviceOptions::default()
+        },
+    };
+    Device::open(config, Arc::new(SystemClock))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_device_has_everything_when_it_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let hlc = Hlc::new(clock);
+    let device = open(dir.path(), 1).unwrap();
+    let (small, large) = (body(5000, 1), body(2 * EXTENT + 3, 2));
+    put(&device, request("small", hlc.next(), &small), &small)
+        .await
+        .unwrap();
+    put(&device, request("large", hlc.next(), &large), &large)
+        .await
+        .unwrap();
+    device.delete(&at("gone"), hlc.next(), "a/c/gone").await.unwrap();
+    let in_use = open(dir.path(), 1).err();
+    assert!(
+        matches!(in_use, Some(OpenError::Folder(OpenDeviceError::InUse(_)))),
+        "{in_use:?}"
+    );
+    device.close().await.unwrap();
+    let late = put(&device, request("late", hlc.next(), &small), &small).await;
+    assert!(matches!(late, Err(NodeError::Device(_))), "{late:?}");
+    let stats = device.stats();
+    drop(device);
+    let other = open(dir.path(), 9).err();
+    assert!(
+        matches!(
+            other,
+            Some(OpenError::Folder(OpenDeviceError::OtherCluster { .. }))
+        ),
+        "{other:?}"
+    );
+    let device = open(dir.path(), 1).unwrap();
+    assert_eq!(device.stats(), stats);
+    assert_eq!(get(&device, "small").await.unwrap(), Some(small));
+    assert_eq!(get(&device, "large").await.unwrap(), Some(large));
+    assert_eq!(device.status().state, "ok");
+}
