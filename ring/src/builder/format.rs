@@ -274,7 +274,10 @@ fn read_table(body: &[u8], builder: &Builder) -> Result<Table, LoadBuilderError>
         *number = usize::try_from(word).map_err(|_| wrong(TABLE, "absurd size"))?;
     }
     let [parts, rows, last_row] = numbers;
-    if parts as u64 != builder.partition_count() || rest.len() % 4 != 0 || rest.len() / 4 > MAX_SLOTS {
+    if parts as u64 != builder.partition_count()
+        || !rest.len().is_multiple_of(4)
+        || rest.len() / 4 > MAX_SLOTS
+    {
         return Err(wrong(TABLE, "its size does not fit the part power"));
     }
     let ids: Vec<u32> = rest

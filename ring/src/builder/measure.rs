@@ -251,6 +251,9 @@ impl TierName {
     }
 }
 
+/// Depth, region, zone, address, device; 0 or empty below the depth.
+type TierKey<'a> = (usize, u32, u32, &'a str, u32);
+
 /// Tiers of all devices, drained ones in their place, as Swift counts them.
 struct TierNames {
     tiers: Vec<TierName>,
@@ -262,7 +265,7 @@ impl TierNames {
     fn new(builder: &Builder) -> Self {
         let tree = Tree::new(&builder.devices, &[]);
         let allowed = plan::max_allowed(&tree, builder.replicas());
-        let mut numbers: BTreeMap<(u32, Option<(u32, Option<(&str, Option<u32>)>)>), usize> = BTreeMap::new();
+        let mut numbers: BTreeMap<TierKey<'_>, usize> = BTreeMap::new();
         let mut it = Self {
             tiers: Vec::new(),
             of: vec![[0; LEVELS]; builder.devices.len()],
@@ -277,10 +280,10 @@ impl TierNames {
         for device in devices {
             let ip = device.ip.as_str();
             let keys = [
-                (device.region, None),
-                (device.region, Some((device.zone, None))),
-                (device.region, Some((device.zone, Some((ip, None))))),
-                (device.region, Some((device.zone, Some((ip, Some(device.id.0)))))),
+                (1, device.region, 0, "", 0),
+                (2, device.region, device.zone, "", 0),
+                (3, device.region, device.zone, ip, 0),
+                (4, device.region, device.zone, ip, device.id.0),
             ];
             let mut node = tree.node_of_leaf[tree.leaf_of_device[device.id.0 as usize] as usize];
             let mut path = [ROOT; LEVELS];

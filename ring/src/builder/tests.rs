@@ -62,12 +62,11 @@ fn check(builder: &Builder) -> Result<(), TestCaseError> {
             held[node] += u64::from(count[node]);
         }
     }
-    for node in 1..tree.nodes.len() {
+    for (node, held) in held.iter().enumerate().skip(1) {
         let target = plan.target[node] * parts as f64;
         prop_assert!(
-            (held[node] as f64 - target).abs() < 1.000_001,
-            "tier {node}: {} of {target}",
-            held[node]
+            (*held as f64 - target).abs() < 1.000_001,
+            "tier {node}: {held} of {target}"
         );
     }
     Ok(())

@@ -39,7 +39,7 @@ fn new_devices(session: &mut Session<'_>, add: Add) -> Result<Vec<NewDevice>, Ve
     if add.devices.is_empty() {
         return Ok(vec![device_from(add.options)?]);
     }
-    if add.options.given() || add.devices.len() % 2 != 0 {
+    if add.options.given() || !add.devices.len().is_multiple_of(2) {
         let want = "give pairs of device and weight, or options, not both";
         return Err(VerbError::Usage(want.into()));
     }
@@ -140,7 +140,7 @@ fn change_many(
         };
         steps.push((select::find(&builder, &change.options.search()?), value));
     } else {
-        if change.values.len() % 2 != 0 {
+        if !change.values.len().is_multiple_of(2) {
             return Err(VerbError::Usage(format!(
                 "give pairs of search value and new {what}"
             )));
@@ -192,7 +192,7 @@ pub(super) fn set_info(
         }
         steps.push((select::choose(&builder, &[], &change.options)?, info));
     } else {
-        if change.options.given() || change.values.len() % 2 != 0 {
+        if change.options.given() || !change.values.len().is_multiple_of(2) {
             return Err(VerbError::Usage(
                 "give pairs of search value and change, or options, not both".into(),
             ));
