@@ -10,6 +10,7 @@ use virga_node::health::{Health, State};
 use virga_node::task::Tasks;
 use virga_object_wire::dispatch::Dispatch;
 use virga_object_wire::table::NodeTable;
+use virga_rpc::server::serve;
 use virga_rpc::{Secret, WeakSecret};
 
 use crate::config::Config;
@@ -73,33 +74,26 @@ pub enum RunError {
 ///
 /// # Errors
 /// It could not start.
-pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
+pub async fn run(config: Config, mut parts: Parts) -> Result<(), RunError> {
     let reporter = parts.health.register("object-server");
-    let started = start(&config, &parts).await;
-    let node = match started {
-        Ok(node) => node,
+    let given = parts.listener.take();
+    let (node, listener, secret) = match start(&config, given, &parts.clock).await {
+        Ok(started) => started,
         Err(error) => {
             reporter.report(State::Failed(error.to_string()));
             return Err(error);
         }
     };
-    let (listener, secret) = (
-        listen(&config, parts.listener).await?,
-        Secret::new(config.secret.clone())?,
-    );
     let address = listener.local_addr()?;
     let ip = config
         .advertise
         .clone()
         .unwrap_or_else(|| address.ip().to_string());
     parts.nodes.register(&ip, address.port(), node.clone());
-    let server = virga_rpc::server::serve(
-        listener,
-        secret,
-        Arc::new(Dispatch::new(node.clone())),
-        parts.tasks.clone(),
-    );
-    parts.tasks.spawn(server);
+    let dispatch = Arc::new(Dispatch::new(node.clone()));
+    parts
+        .tasks
+        .spawn(serve(listener, secret, dispatch, parts.tasks.clone()));
     let workers = Workers {
         node: Arc::clone(&node),
         nodes: parts.nodes,
@@ -120,7 +114,12 @@ pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
     Ok(())
 }
 
-async fn start(config: &Config, parts: &Parts) -> Result<Arc<LocalNode>, RunError> {
+/// Everything that can go wrong before the first answer, cheapest first.
+async fn start(
+    config: &Config,
+    given: Option<TcpListener>,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<LocalNode>, TcpListener, Secret), RunError> {
     if config.devices.is_empty() {
         return Err(RunError::NoDevices);
     }
@@ -128,8 +127,12 @@ async fn start(config: &Config, parts: &Parts) -> Result<Arc<LocalNode>, RunErro
     if let Some(twice) = config.devices.iter().find(|device| !names.insert(&device.name)) {
         return Err(RunError::SameName(twice.name.clone()));
     }
-    Secret::new(config.secret.clone())?;
-    let node = LocalNode::open(config, &parts.clock).await;
+    let secret = Secret::new(config.secret.clone())?;
+    let listener = match given {
+        Some(listener) => listener,
+        None => TcpListener::bind(config.listen).await?,
+    };
+    let node = LocalNode::open(config, clock).await;
     let mut failed = node.failed();
     if failed.len() == config.devices.len() {
         let (device, why) = failed.swap_remove(0);
@@ -138,14 +141,7 @@ async fn start(config: &Config, parts: &Parts) -> Result<Arc<LocalNode>, RunErro
             why,
         });
     }
-    Ok(Arc::new(node))
-}
-
-async fn listen(config: &Config, given: Option<TcpListener>) -> Result<TcpListener, RunError> {
-    match given {
-        Some(listener) => Ok(listener),
-        None => Ok(TcpListener::bind(config.listen).await?),
-    }
+    Ok((Arc::new(node), listener, secret))
 }
 
 /// Waits until nobody calls any more, for a while.

@@ -162,17 +162,29 @@ impl Workers {
             let result = duty.round(device).await;
             self.progress
                 .note(duty.name(), &device.name, self.clock.now(), &result);
-            let (more, failed) = match &result {
-                Ok(round) => (round.more, round.error.as_ref().filter(|_| round.done == 0)),
-                Err(error) => {
-                    tracing::debug!(worker = duty.name(), device = &*device.name, %error, "round failed");
-                    (false, None)
-                }
+            let more = result.as_ref().is_ok_and(|round| round.more);
+            let error = match &result {
+                Ok(round) => round.error.clone().filter(|_| round.done == 0),
+                Err(error) => Some(error.to_string()),
             };
-            failures = if failed.is_some() || result.is_err() {
-                failures.saturating_add(1)
-            } else {
-                0
+            failures = match error {
+                Some(error) => {
+                    if failures == 0 {
+                        tracing::warn!(
+                            worker = duty.name(),
+                            device = &*device.name,
+                            error,
+                            "cannot go on"
+                        );
+                    }
+                    failures.saturating_add(1)
+                }
+                None => {
+                    if failures > 0 {
+                        tracing::info!(worker = duty.name(), device = &*device.name, failures, "goes on");
+                    }
+                    0
+                }
             };
             if more {
                 tokio::task::yield_now().await;
