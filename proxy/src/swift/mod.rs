@@ -126,6 +126,7 @@ impl Swift {
             return self.temporary(ctx, target, upload, peer).await;
         }
         ctx.who = self.identify(&ctx.headers).await?;
+        ctx.refuse_unsupported(&target)?;
         dispatch(ctx, target, upload).await
     }
 
@@ -333,6 +334,28 @@ impl Ctx {
 
     fn config(&self) -> &Config {
         &self.swift.0.config
+    }
+
+    /// Refuses what would quietly do something else than the client asks for.
+    fn refuse_unsupported(&self, target: &Target) -> Result<(), Fault> {
+        let says = |name| headers::text(&self.headers, name).is_some_and(|value| !value.trim().is_empty());
+        let writes = self.method == Method::PUT || self.method == Method::POST;
+        let what = match target {
+            _ if writes && self.query.has("extract-archive") => "Archives are not extracted here",
+            Target::Object(_) if writes && says("x-symlink-target") => "There are no symbolic links here",
+            Target::Object(_) if self.query.has("version-id") => "There are no versions of objects here",
+            Target::Container(_) if self.query.has("versions") => "There are no versions of objects here",
+            Target::Container(_)
+                if writes
+                    && (headers::truthy(&self.headers, "x-versions-enabled")
+                        || says("x-versions-location")
+                        || says("x-history-location")) =>
+            {
+                "There are no versions of objects here"
+            }
+            _ => return Ok(()),
+        };
+        Err(Fault::plain(StatusCode::NOT_IMPLEMENTED, what))
     }
 
     /// Whether the caller may do everything in every account.
