@@ -34,6 +34,15 @@ fn add(builder: &mut Builder, region: u32, zone: u32, server: u32, weight: f64) 
     builder.add(device(region, zone, server, disk, weight)).unwrap()
 }
 
+/// A hundred random rings, or thousands in the long form.
+fn cases() -> u32 {
+    if std::env::var_os("VIRGA_SOAK").is_some() {
+        5000
+    } else {
+        100
+    }
+}
+
 /// Everything a finished, unlocked table promises.
 fn check(builder: &Builder) -> Result<(), TestCaseError> {
     builder
@@ -89,7 +98,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn a_first_ring_keeps_every_tier_of_every_partition_inside_the_plan(mut builder in trees(), seed: u64) {
