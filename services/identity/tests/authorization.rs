@@ -1,5 +1,6 @@
 //! Every route refuses a request without a token with 401, and one of the
 //! wrong role with 403; and a policy file changes who may.
+#![allow(clippy::unwrap_used, reason = "a failed test should panic")]
 mod bench;
 
 use bench::{Bench, bench, bench_with, project_scope};

@@ -1,4 +1,5 @@
 //! Users, projects, groups, roles and grants, through the router.
+#![allow(clippy::unwrap_used, reason = "a failed test should panic")]
 mod bench;
 
 use bench::{DEMO_PASSWORD, bench, by_password, project_scope};

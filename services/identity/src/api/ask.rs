@@ -158,6 +158,11 @@ impl Ask {
         value.map_err(|_| Fault::BadRequest(format!("The header {name} is not text.")))
     }
 
+    /// The path, beginning with `/v3`.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The URL of this very request.
     pub(crate) fn self_url(&self) -> String {
         match &self.raw_query {

@@ -43,67 +43,93 @@ const REVOKE: Rules = (
     "identity:revoke_system_grant_for_group",
 );
 
+/// What the path names, as far as it exists: for policy to see, and what is
+/// not there, to be told only after policy was asked.
+#[derive(Default)]
+struct Seen {
+    target: Value,
+    /// The domain of the project or domain.
+    domain: Option<String>,
+    missing: Option<Fault>,
+}
+
+impl Seen {
+    fn miss(&mut self, kind: &str, id: &str) {
+        self.missing.get_or_insert_with(|| Fault::not_found(kind, id));
+    }
+
+    async fn place(&mut self, ask: &Ask, kind: TargetKind, id: &str) -> Result<(), Fault> {
+        if kind == TargetKind::System {
+            return Ok(());
+        }
+        let found = project::get(&mut ask.app.state.reader(), id).await?;
+        match found.filter(|p| p.is_domain == (kind == TargetKind::Domain)) {
+            Some(p) => {
+                self.target[kind.word()] = json!({"id": p.id, "domain_id": p.domain_id});
+                self.domain = p.domain_id.or(Some(p.id));
+            }
+            None => self.miss(kind.word(), id),
+        }
+        Ok(())
+    }
+
+    async fn actor(&mut self, ask: &Ask, kind: ActorKind, id: &str) -> Result<(), Fault> {
+        let mut q = ask.app.state.reader();
+        let domain = match kind {
+            ActorKind::User => user::get(&mut q, id).await?.map(|u| u.domain_id),
+            ActorKind::Group => group::get(&mut q, id).await?.map(|g| g.domain_id),
+        };
+        match domain {
+            Some(domain) => self.target[kind.word()] = json!({"id": id, "domain_id": domain}),
+            None => self.miss(kind.word(), id),
+        }
+        Ok(())
+    }
+
+    async fn role(&mut self, ask: &Ask, id: &str) -> Result<Option<Role>, Fault> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let found = role::get(&mut ask.app.state.reader(), id).await?;
+        match &found {
+            Some(r) => self.target["role"] = json!({"id": r.id, "name": r.name, "domain_id": r.domain_id}),
+            None => self.miss("role", id),
+        }
+        Ok(found)
+    }
+}
+
 /// Reads the path, asks policy, then says what is missing.
 async fn parse(ask: &Ask, rules: Rules) -> Result<Grant, Fault> {
     ask.caller()?;
-    let mut q = ask.app.state.reader();
-    let mut target = json!({});
-    let mut missing = None;
-    let (project_id, domain_id) = (ask.param("project_id"), ask.param("domain_id"));
-    let (target_kind, target_id) = match (project_id, domain_id) {
+    let (target_kind, target_id) = match (ask.param("project_id"), ask.param("domain_id")) {
         ("", "") => (TargetKind::System, SYSTEM),
         (id, "") => (TargetKind::Project, id),
         (_, id) => (TargetKind::Domain, id),
     };
-    let mut target_domain = None;
-    if target_kind != TargetKind::System {
-        match project::get(&mut q, target_id)
-            .await?
-            .filter(|p| p.is_domain == (target_kind == TargetKind::Domain))
-        {
-            Some(p) => {
-                target[target_kind.word()] = json!({"id": p.id, "domain_id": p.domain_id});
-                target_domain = p.domain_id.or(Some(p.id));
-            }
-            None => missing = Some(Fault::not_found(target_kind.word(), target_id)),
-        }
-    }
-    let (user_id, group_id) = (ask.param("user_id"), ask.param("group_id"));
-    let (actor_kind, actor_id) = if group_id.is_empty() {
-        (ActorKind::User, user_id)
-    } else {
-        (ActorKind::Group, group_id)
+    let (actor_kind, actor_id) = match ask.param("group_id") {
+        "" => (ActorKind::User, ask.param("user_id")),
+        id => (ActorKind::Group, id),
     };
-    let actor_domain = match actor_kind {
-        ActorKind::User => user::get(&mut q, actor_id).await?.map(|u| u.domain_id),
-        ActorKind::Group => group::get(&mut q, actor_id).await?.map(|g| g.domain_id),
-    };
-    match actor_domain {
-        Some(domain) => target[actor_kind.word()] = json!({"id": actor_id, "domain_id": domain}),
-        None => missing = missing.or_else(|| Some(Fault::not_found(actor_kind.word(), actor_id))),
-    }
     let role_id = ask.param("role_id");
-    let role = if role_id.is_empty() {
-        None
-    } else {
-        role::get(&mut q, role_id).await?
+    let mut seen = Seen {
+        target: json!({}),
+        ..Seen::default()
     };
-    match &role {
-        Some(r) => target["role"] = json!({"id": r.id, "name": r.name, "domain_id": r.domain_id}),
-        None if !role_id.is_empty() => missing = missing.or_else(|| Some(Fault::not_found("role", role_id))),
-        None => {}
-    }
+    seen.place(ask, target_kind, target_id).await?;
+    seen.actor(ask, actor_kind, actor_id).await?;
+    let role = seen.role(ask, role_id).await?;
     let rule = match (target_kind, actor_kind) {
         (TargetKind::System, ActorKind::User) => rules.1,
         (TargetKind::System, ActorKind::Group) => rules.2,
         (TargetKind::Project | TargetKind::Domain, _) => rules.0,
     };
-    ask.enforce(rule, target)?;
-    if let Some(fault) = missing {
+    ask.enforce(rule, seen.target)?;
+    if let Some(fault) = seen.missing {
         return Err(fault);
     }
     if let Some(domain) = role.as_ref().and_then(|r| r.domain_id.as_ref())
-        && target_domain.as_ref() != Some(domain)
+        && seen.domain.as_ref() != Some(domain)
     {
         return Err(Fault::Forbidden(format!(
             "The role {role_id} belongs to another domain."
@@ -115,11 +141,7 @@ async fn parse(ask: &Ask, rules: Rules) -> Result<Grant, Fault> {
         target_kind,
         target_id: target_id.to_owned(),
         role_id: role_id.to_owned(),
-        inherited: ask
-            .self_url()
-            .split('?')
-            .next()
-            .is_some_and(|u| u.contains("/v3/OS-INHERIT/")),
+        inherited: ask.path().starts_with("/v3/OS-INHERIT/"),
     };
     Ok(Grant { assignment, role })
 }

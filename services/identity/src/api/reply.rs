@@ -51,7 +51,10 @@ fn matches(item: &Value, field: &str, wanted: &str) -> bool {
         }
         Some(Value::String(have)) => compare(how, have, wanted),
         Some(Value::Null) | None => false,
-        Some(other) => other.to_string() == wanted,
+        Some(other) => {
+            let shown = other.to_string();
+            shown == wanted
+        }
     }
 }
 
