@@ -319,7 +319,8 @@ mod tests {
 
     #[test]
     fn roles_on_the_own_project_own_its_account_and_readers_only_read() {
-        let config = Config::default();
+        let mut config = Config::default();
+        config.resellers[0].project_reader_roles = vec!["reader".into()];
         for role in ["admin", "manager", "Member"] {
             let verdict = decide(
                 &config,

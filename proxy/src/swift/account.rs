@@ -75,7 +75,9 @@ async fn get(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
     };
     entries.truncate(wanted.limit as usize);
     let body = listing::account(format, name.as_str(), &entries, ctx.config());
-    Ok(answer(ctx, &info, verdict, format, body))
+    let mut answer = answer(ctx, &info, verdict, format, body);
+    show_domain(ctx, name, verdict, answer.headers_mut()).await;
+    Ok(answer)
 }
 
 async fn head(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
@@ -88,7 +90,23 @@ async fn head(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
     };
     let mut answer = answer(ctx, &info, verdict, format, bytes::Bytes::new());
     *answer.status_mut() = StatusCode::NO_CONTENT;
+    show_domain(ctx, name, verdict, answer.headers_mut()).await;
     Ok(answer)
+}
+
+/// Tells the owner which domain the account's project is in: names in access
+/// lists count in the default one alone.
+async fn show_domain(ctx: &Ctx, name: &AccountName, verdict: Verdict, into: &mut HeaderMap) {
+    if verdict != Verdict::Owner {
+        return;
+    }
+    let project = name
+        .as_str()
+        .split_once('_')
+        .map_or(name.as_str(), |(_, project)| project);
+    if let Some(project) = ctx.swift.0.directory.project(project).await {
+        headers::put(into, "x-account-project-domain-id", &project.domain_id);
+    }
 }
 
 fn answer(ctx: &Ctx, info: &AccountInfo, verdict: Verdict, format: Format, body: bytes::Bytes) -> Answer {

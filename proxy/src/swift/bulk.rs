@@ -43,7 +43,7 @@ pub async fn delete(ctx: Ctx, name: AccountName, mut upload: Upload) -> Result<A
         };
         report.write(shown, "delete")
     };
-    let mut answer = Answer::new(heartbeat(work, shown, false));
+    let mut answer = Answer::new(heartbeat(work, shown, false).await);
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(shown.mime()));

@@ -146,7 +146,8 @@ pub struct Reseller {
     pub operator_roles: Vec<String>,
     /// Roles of which a service token must hold one too; empty: none needed.
     pub service_roles: Vec<String>,
-    /// Roles on the project that may read its account.
+    /// Roles on the project that may read its account. None by default, as in
+    /// Swift: `["reader"]` lets holders of Keystone's reader role read.
     pub project_reader_roles: Vec<String>,
 }
 
@@ -156,7 +157,7 @@ impl Default for Reseller {
             prefix: "AUTH_".into(),
             operator_roles: ["admin", "manager", "member"].map(String::from).to_vec(),
             service_roles: Vec::new(),
-            project_reader_roles: vec!["reader".into()],
+            project_reader_roles: Vec::new(),
         }
     }
 }

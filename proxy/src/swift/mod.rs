@@ -351,7 +351,8 @@ impl Ctx {
                         || says("x-versions-location")
                         || says("x-history-location")) =>
             {
-                "There are no versions of objects here"
+                // Swift's own answer where versioning is switched off.
+                return Err(Fault::precondition("Versioned Writes is disabled"));
             }
             _ => return Ok(()),
         };

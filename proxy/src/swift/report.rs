@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 
 use super::accept::Format;
 use super::body::Outgoing;
@@ -112,60 +112,37 @@ impl Report {
 /// Work that ends in a report.
 type Work = Pin<Box<dyn Future<Output = Bytes> + Send>>;
 
-/// A body that does the work while it is sent: white space now and then (at
-/// once if `at_once`), then the report. White space comes before the report,
-/// parted by empty lines.
-pub fn heartbeat(
+/// The report of `work`, if it comes within a heartbeat. Else (or always, if
+/// `at_once`) a body that goes on with the work while it is sent: white space
+/// now and then, empty lines, the report.
+pub async fn heartbeat(
     work: impl Future<Output = Bytes> + Send + 'static,
     format: Format,
     at_once: bool,
 ) -> Outgoing {
-    struct State {
-        work: Option<Work>,
-        format: Format,
-        sent: bool,
-        at_once: bool,
+    let mut work: Work = Box::pin(work);
+    if !at_once && let Ok(report) = tokio::time::timeout(HEARTBEAT, &mut work).await {
+        return super::body::full(report);
     }
-    let space = |format| match format {
-        Format::Xml | Format::TextXml => Bytes::from_static(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"),
-        Format::Json | Format::Text => Bytes::from_static(b" "),
-    };
-    let state = State {
-        work: Some(Box::pin(work)),
-        format,
-        sent: false,
-        at_once,
-    };
-    let pieces = stream::unfold(state, move |mut state| async move {
-        let mut work = state.work.take()?;
-        if !state.sent && state.at_once {
-            state.sent = true;
-            state.work = Some(work);
-            return Some((Ok(Bytes::from_static(b" ")), state));
+    let first = match format {
+        Format::Xml | Format::TextXml if !at_once => {
+            Bytes::from_static(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
         }
-        let piece = match tokio::time::timeout(HEARTBEAT, &mut work).await {
-            Ok(report) if state.sent => [b"\r\n\r\n", &report[..]].concat().into(),
-            Ok(report) => report,
-            Err(_) => {
-                let piece = if state.sent {
-                    Bytes::from_static(b" ")
-                } else {
-                    space(state.format)
-                };
-                state.sent = true;
-                state.work = Some(work);
-                piece
-            }
-        };
-        Some((Ok(piece), state))
+        Format::Xml | Format::TextXml | Format::Json | Format::Text => Bytes::from_static(b" "),
+    };
+    let rest = stream::unfold(Some(work), |work| async move {
+        let mut work = work?;
+        match tokio::time::timeout(HEARTBEAT, &mut work).await {
+            Ok(report) => Some((Ok([b"\r\n\r\n", &report[..]].concat().into()), None)),
+            Err(_) => Some((Ok(Bytes::from_static(b" ")), Some(work))),
+        }
     });
-    super::body::streamed(Box::pin(pieces), None)
+    super::body::streamed(Box::pin(stream::iter([Ok(first)]).chain(rest)), None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::StreamExt;
 
     fn report() -> Report {
         let mut report = Report::default();
@@ -201,8 +178,9 @@ mod tests {
             tokio::time::sleep(wait).await;
             Bytes::from_static(b"done")
         };
-        let Outgoing::Stream(pieces, None) = heartbeat(work, Format::Json, at_once) else {
-            unreachable!()
+        let pieces = match heartbeat(work, Format::Json, at_once).await {
+            Outgoing::Whole(bytes) => return String::from_utf8(bytes.unwrap().to_vec()).unwrap(),
+            Outgoing::Stream(pieces, _) => pieces,
         };
         let pieces: Vec<_> = pieces.map(|piece| piece.unwrap().to_vec()).collect().await;
         String::from_utf8(pieces.concat()).unwrap()

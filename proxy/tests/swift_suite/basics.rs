@@ -277,16 +277,16 @@ async fn only_the_reseller_admin_sets_the_quota_of_an_account() {
 async fn what_is_not_there_is_refused_and_not_done_in_another_way() {
     let door = Door::open().await;
     door.alice("PUT /v1/AUTH_p/c", &[], b"", 201).await;
-    for (line, header) in [
-        ("PUT /v1/AUTH_p/c/o", ("X-Symlink-Target", "c/p")),
-        ("PUT /v1/AUTH_p/d?extract-archive=tar", ("Accept", "*/*")),
-        ("PUT /v1/AUTH_p/d", ("X-Versions-Enabled", "true")),
-        ("POST /v1/AUTH_p/c", ("X-Versions-Location", "d")),
-        ("POST /v1/AUTH_p/c", ("X-History-Location", "d")),
-        ("GET /v1/AUTH_p/c?versions", ("Accept", "*/*")),
-        ("GET /v1/AUTH_p/c/o?version-id=1", ("Accept", "*/*")),
+    for (line, header, status) in [
+        ("PUT /v1/AUTH_p/c/o", ("X-Symlink-Target", "c/p"), 501),
+        ("PUT /v1/AUTH_p/d?extract-archive=tar", ("Accept", "*/*"), 501),
+        ("PUT /v1/AUTH_p/d", ("X-Versions-Enabled", "true"), 412),
+        ("POST /v1/AUTH_p/c", ("X-Versions-Location", "d"), 412),
+        ("POST /v1/AUTH_p/c", ("X-History-Location", "d"), 412),
+        ("GET /v1/AUTH_p/c?versions", ("Accept", "*/*"), 501),
+        ("GET /v1/AUTH_p/c/o?version-id=1", ("Accept", "*/*"), 501),
     ] {
-        door.alice(line, &[header], b"", 501).await;
+        door.alice(line, &[header], b"", status).await;
     }
     door.alice("GET /v1/AUTH_p/c", &[], b"", 204).await;
     door.alice("HEAD /v1/AUTH_p/d", &[], b"", 404).await;

@@ -132,6 +132,7 @@ impl Door {
     pub async fn at(address: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.swift.allow_account_management = true;
+        config.swift.resellers[0].project_reader_roles = vec!["reader".into()];
         let silver = Policy {
             index: 1,
             name: "silver".into(),

@@ -125,7 +125,7 @@ async fn put_manifest(ctx: &Ctx, name: &ObjectName, body: &[u8]) -> Result<Answe
         let outcome = assemble(&own, &own_name, entries).await;
         heartbeat_report(outcome).write(format, "upload")
     };
-    let mut answer = Answer::new(heartbeat(work, format, true));
+    let mut answer = Answer::new(heartbeat(work, format, true).await);
     *answer.status_mut() = StatusCode::ACCEPTED;
     answer
         .headers_mut()
@@ -422,7 +422,7 @@ pub async fn delete(ctx: Ctx, name: ObjectName) -> Result<Answer, Fault> {
         };
         report.write(format, "delete")
     };
-    let mut answer = Answer::new(heartbeat(work, format, false));
+    let mut answer = Answer::new(heartbeat(work, format, false).await);
     answer
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(format.mime()));
