@@ -199,7 +199,11 @@ mod tests {
                 (opened.sealed_at, opened.content.as_slice()),
                 (1_766_400_000, content)
             );
-            open(&[key()], &format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4))).unwrap();
+            open(
+                &[key()],
+                &format!("{text}{}", "=".repeat((4 - text.len() % 4) % 4)),
+            )
+            .unwrap();
         }
         assert_eq!(
             key().to_text().as_str(),

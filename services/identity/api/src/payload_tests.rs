@@ -53,6 +53,24 @@ fn reads_the_tokens_that_keystone_makes() {
     assert_eq!(open(LDAP_USER), ldap);
 }
 
+/// Our own version, put together in Python with the same key, IV and time: the
+/// array [0x56, user, methods, kind of scope, scope, microseconds, lifetime in
+/// seconds, audit ids, [bits of the usual roles, names of others]].
+const OWN_GOLDEN: &str = "gAAAAABpSSAAZGVmZ2hpamtsbW5vcHFyc18YlZMGmU4Yv3VUGVAdFocFeRO8kh3S2LQOnea1mFLmD39tC_lqcH9vfb9DKAl1STHaKJgfu5npTzyAhsMu21yci2_zKX9HroBylLaWuY9rYKCQHArfh5p-cCM2cfeuU8Ly-RcJ0Ic1j4IgpaePhZIGmH7qcD-z8xl3HpaiASVNL25m82JWzL5V1Yu8Vty2FQ";
+
+#[test]
+fn the_own_version_stays_what_it_was_when_it_was_released() {
+    let mut payload = usual(Scope::Project(PROJECT.into()));
+    payload.issued_at = Micros(1_766_400_000_123_456);
+    payload.methods = vec!["password".into(), "token".into()];
+    payload.audit_ids = AUDIT.map(str::to_owned).to_vec();
+    payload.roles = Some(["member", "reader", "ResellerAdmin"].map(str::to_owned).to_vec());
+    assert_eq!(Payload::open(&ring(), OWN_GOLDEN).unwrap(), payload);
+    let key = Key::from_text("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let iv = std::array::from_fn(|i| 100 + u8::try_from(i).unwrap());
+    assert_eq!(key.seal(&payload.encode(true), 1_766_400_000, iv), OWN_GOLDEN);
+}
+
 #[test]
 fn a_payload_that_is_not_understood_is_no_token() {
     assert_eq!(Payload::open(&ring(), APP_CREDENTIAL), Err(TokenError::Invalid));
