@@ -10,12 +10,14 @@ use uuid::Uuid;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to answer the node protocol.
-    pub listen: SocketAddr,
-    /// Address that the rings name this server by, if it is not the one
-    /// listened on (as with 0.0.0.0).
+    /// Where to answer the node protocol; `None` when nobody outside this
+    /// process calls the server.
     #[serde(default)]
-    pub advertise: Option<String>,
+    pub listen: Option<SocketAddr>,
+    /// Address that the rings name this server by, if it is not the one
+    /// listened on (as with 0.0.0.0, or when it does not listen).
+    #[serde(default)]
+    pub advertise: Option<SocketAddr>,
     /// The cluster: devices of another one are refused.
     pub cluster: Uuid,
     /// What all nodes of the cluster know and nobody else, at least 16 bytes.

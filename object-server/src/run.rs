@@ -50,6 +50,9 @@ pub enum RunError {
     /// Nothing can be stored without devices.
     #[error("an object server needs at least one device")]
     NoDevices,
+    /// It neither listens nor says what the rings call it.
+    #[error("an object server needs `listen`, or `advertise` when it is called in its own process only")]
+    Nameless,
     /// A name stands for two devices.
     #[error("two devices are called {0}")]
     SameName(String),
@@ -84,16 +87,17 @@ pub async fn run(config: Config, mut parts: Parts) -> Result<(), RunError> {
             return Err(error);
         }
     };
-    let address = listener.local_addr()?;
-    let ip = config
-        .advertise
-        .clone()
-        .unwrap_or_else(|| address.ip().to_string());
-    parts.nodes.register(&ip, address.port(), node.clone());
-    let dispatch = Arc::new(Dispatch::new(node.clone()));
+    let bound = listener.as_ref().map(TcpListener::local_addr).transpose()?;
+    let address = config.advertise.or(bound).ok_or(RunError::Nameless)?;
     parts
-        .tasks
-        .spawn(serve(listener, secret, dispatch, parts.tasks.clone()));
+        .nodes
+        .register(&address.ip().to_string(), address.port(), node.clone());
+    if let Some(listener) = listener {
+        let dispatch = Arc::new(Dispatch::new(node.clone()));
+        parts
+            .tasks
+            .spawn(serve(listener, secret, dispatch, parts.tasks.clone()));
+    }
     let workers = Workers {
         node: Arc::clone(&node),
         nodes: parts.nodes,
@@ -119,7 +123,7 @@ async fn start(
     config: &Config,
     given: Option<TcpListener>,
     clock: &Arc<dyn Clock>,
-) -> Result<(Arc<LocalNode>, TcpListener, Secret), RunError> {
+) -> Result<(Arc<LocalNode>, Option<TcpListener>, Secret), RunError> {
     if config.devices.is_empty() {
         return Err(RunError::NoDevices);
     }
@@ -128,9 +132,11 @@ async fn start(
         return Err(RunError::SameName(twice.name.clone()));
     }
     let secret = Secret::new(config.secret.clone())?;
-    let listener = match given {
-        Some(listener) => listener,
-        None => TcpListener::bind(config.listen).await?,
+    let listener = match (given, config.listen) {
+        (Some(listener), _) => Some(listener),
+        (None, Some(address)) => Some(TcpListener::bind(address).await?),
+        (None, None) if config.advertise.is_none() => return Err(RunError::Nameless),
+        (None, None) => None,
     };
     let node = LocalNode::open(config, clock).await;
     let mut failed = node.failed();

@@ -30,7 +30,7 @@ fn config(root: &Path, devices: &[&str]) -> Config {
         path: root.join(name),
     };
     Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: Some("127.0.0.1:0".parse().unwrap()),
         advertise: None,
         cluster: Uuid::from_u128(7),
         secret: "the secret of these tests".into(),

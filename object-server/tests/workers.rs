@@ -68,7 +68,7 @@ fn config(root: &Path, n: usize) -> Config {
         path: root.join(format!("d{n}")),
     };
     Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
+        listen: Some("127.0.0.1:0".parse().unwrap()),
         advertise: None,
         cluster: Uuid::from_u128(7),
         secret: SECRET.into(),

@@ -135,7 +135,9 @@ mod tests {
     #[test]
     fn ring_passes_its_arguments_through_untouched() {
         let cli = Cli::parse_from(["virga", "ring", "a.builder", "rebalance", "--seed", "7"]);
-        let Verb::Ring { args } = cli.verb else { panic!("not ring") };
+        let Verb::Ring { args } = cli.verb else {
+            panic!("not ring")
+        };
         assert_eq!(args, ["a.builder", "rebalance", "--seed", "7"]);
     }
 }

@@ -88,7 +88,10 @@ mod tests {
             front_door: "127.0.0.1:5000".parse().unwrap(),
             object_store: "127.0.0.1:8080".parse().unwrap(),
             node: "127.0.0.1:6200".parse().unwrap(),
-            devices: vec![DeviceEntry { name: "d1".into(), path: "devices/d1".into() }],
+            devices: vec![DeviceEntry {
+                name: "d1".into(),
+                path: "devices/d1".into(),
+            }],
             proxy: virga_proxy::server::Config::default(),
         };
         let file = folder.path().join("virga.toml");

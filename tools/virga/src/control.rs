@@ -90,8 +90,9 @@ pub fn serve(socket: &Path, sources: Sources, tasks: &Tasks) -> std::io::Result<
     let router = Router::new().route("/status", status);
     let stop = tasks.stopping();
     tasks.spawn(async move {
-        let served =
-            axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await;
+        let served = axum::serve(listener, router)
+            .with_graceful_shutdown(async move { stop.cancelled().await })
+            .await;
         if let Err(error) = served {
             tracing::warn!(%error, "the control socket ended");
         }
@@ -108,15 +109,22 @@ pub async fn ask(socket: &Path) -> Result<CloudStatus, String> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|e| format!("{shown}: {e}; is the cloud running? start it with: virga up"))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| format!("{shown}: {e}"))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| format!("{shown}: {e}"))?;
     let tasks = Tasks::new();
     tasks.spawn(connection);
     let request = http::Request::get("/status")
         .header("host", "virga")
         .body(Empty::<bytes::Bytes>::new())
         .map_err(|e| e.to_string())?;
-    let answer = sender.send_request(request).await.map_err(|e| format!("{shown}: {e}"))?;
-    let body = Limited::new(answer.into_body(), MAX_STATUS).collect().await.map_err(|e| format!("{shown}: {e}"))?;
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|e| format!("{shown}: {e}"))?;
+    let body = Limited::new(answer.into_body(), MAX_STATUS)
+        .collect()
+        .await
+        .map_err(|e| format!("{shown}: {e}"))?;
     serde_json::from_slice(&body.to_bytes()).map_err(|e| format!("{shown}: not a status: {e}"))
 }

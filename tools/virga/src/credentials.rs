@@ -47,7 +47,10 @@ pub fn ec2_of(file: &Path) -> Option<(String, String)> {
         let line = text.lines().find_map(|l| l.strip_prefix(name))?;
         Some(line.trim_matches('\'').to_owned())
     };
-    Some((of("export AWS_ACCESS_KEY_ID=")?, of("export AWS_SECRET_ACCESS_KEY=")?))
+    Some((
+        of("export AWS_ACCESS_KEY_ID=")?,
+        of("export AWS_SECRET_ACCESS_KEY=")?,
+    ))
 }
 
 fn openrc(c: &Credentials<'_>, who: &str, password: &str) -> String {
@@ -131,7 +134,10 @@ mod tests {
         )
         .unwrap();
         let script = format!(". '{}'; printf %s \"$OS_PASSWORD\"", files[0].display());
-        let out = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        let out = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .output()
+            .unwrap();
         assert_eq!(String::from_utf8(out.stdout).unwrap(), password);
         assert_eq!(ec2_of(&files[3]), Some(("access".into(), "secret".into())));
     }

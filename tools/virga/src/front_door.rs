@@ -24,7 +24,9 @@ pub fn router(services: Router, health: Health, metrics: Metrics) -> Router {
         let page = metrics.render();
         async move { ([("content-type", "text/plain; version=0.0.4")], page) }
     });
-    services.route("/healthcheck", healthcheck).route("/metrics", metrics)
+    services
+        .route("/healthcheck", healthcheck)
+        .route("/metrics", metrics)
 }
 
 /// Serves `router` until the daemon stops; requests in flight are finished.
@@ -33,7 +35,9 @@ pub fn router(services: Router, health: Health, metrics: Metrics) -> Router {
 /// When the listener fails for good.
 pub async fn serve(listener: TcpListener, router: Router, tasks: Tasks) -> std::io::Result<()> {
     let stop = tasks.stopping();
-    axum::serve(NoDelay(listener), router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    axum::serve(NoDelay(listener), router)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
 }
 
 /// A listener whose connections do not wait to fill packets: an answer in two

@@ -43,14 +43,22 @@ pub struct Roles {
 
 impl Roles {
     /// A whole cloud.
-    pub const ALL: Self = Self { identity: true, proxy: true, object_server: true };
+    pub const ALL: Self = Self {
+        identity: true,
+        proxy: true,
+        object_server: true,
+    };
 
     /// Reads role names.
     ///
     /// # Errors
     /// The first unknown name, with those that are known.
     pub fn parse(names: &[String]) -> Result<Self, String> {
-        let mut roles = Self { identity: false, proxy: false, object_server: false };
+        let mut roles = Self {
+            identity: false,
+            proxy: false,
+            object_server: false,
+        };
         for name in names {
             match name.as_str() {
                 "identity" | "controller" => roles.identity = true,
@@ -67,8 +75,15 @@ impl Roles {
     }
 
     fn names(self) -> Vec<&'static str> {
-        let all = [("identity", self.identity), ("proxy", self.proxy), ("object-server", self.object_server)];
-        all.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
+        let all = [
+            ("identity", self.identity),
+            ("proxy", self.proxy),
+            ("object-server", self.object_server),
+        ];
+        all.into_iter()
+            .filter(|(_, on)| *on)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 
@@ -166,7 +181,10 @@ impl Process<'_> {
 
         let nodes = Arc::new(NodeTable::new(self.node_secret()?, self.tasks.clone()));
         let (node, devices) = match self.roles.object_server {
-            true => self.object_server(&nodes).await.map(|(node, task)| (Some(node), Some(task)))?,
+            true => self
+                .object_server(&nodes)
+                .await
+                .map(|(node, task)| (Some(node), Some(task)))?,
             false => (None, None),
         };
         let keystone = self.keystone().await?;
@@ -221,7 +239,11 @@ impl Process<'_> {
 
     /// The object store's URL: on the public URL's host, at its own port.
     fn object_url(&self, at: SocketAddr) -> String {
-        let public = self.config.public_url.as_deref().and_then(|url| url.parse::<http::Uri>().ok());
+        let public = self
+            .config
+            .public_url
+            .as_deref()
+            .and_then(|url| url.parse::<http::Uri>().ok());
         match public.as_ref().and_then(http::Uri::host) {
             Some(host) => {
                 let scheme = public.as_ref().and_then(http::Uri::scheme_str).unwrap_or("http");
@@ -240,20 +262,22 @@ impl Process<'_> {
             name: d.name.clone(),
             path: d.path.clone(),
         };
+        // Nobody outside calls the node of a cloud in one process.
         let alone = self.roles == Roles::ALL;
-        let config = virga_object_server::config::Config {
-            // Nobody else calls the node of a cloud in one process.
-            listen: SocketAddr::new(self.config.node.ip(), if alone { 0 } else { self.config.node.port() }),
-            advertise: None,
-            cluster: self.secrets.cluster_id.parse().map_err(|e| format!("secrets: cluster id: {e}"))?,
+        let config = virga_object_server::Config {
+            listen: (!alone).then_some(self.config.node),
+            advertise: Some(self.config.node),
+            cluster: self
+                .secrets
+                .cluster_id
+                .parse()
+                .map_err(|e| format!("secrets: cluster id: {e}"))?,
             secret: self.secrets.node_secret.clone(),
             devices: self.config.devices.iter().map(entry).collect(),
             cache_bytes: 64 << 20,
             segment_bytes: None,
             workers: Default::default(),
         };
-        let listener = TcpListener::bind(config.listen).await.map_err(|e| format!("{}: {e}", config.listen))?;
-        let mut at = listener.local_addr().map_err(|e| e.to_string())?;
         let parts = virga_object_server::Parts {
             tasks: self.tasks.clone(),
             clock: self.clock.clone(),
@@ -265,7 +289,7 @@ impl Process<'_> {
                 container: self.ring("container")?,
                 object: vec![(0, self.ring("object")?)],
             },
-            listener: Some(listener),
+            listener: None,
             progress: Default::default(),
         };
         let task = self.tasks.spawn(async move {
@@ -274,9 +298,7 @@ impl Process<'_> {
             }
         });
         self.wait_for("object-server").await?;
-        at.set_ip(self.config.node.ip());
-        let node = nodes.node(&address_only(at));
-        nodes.register(&self.config.node.ip().to_string(), self.config.node.port(), node.clone());
+        let node = nodes.node(&address_only(self.config.node));
         Ok((node, task))
     }
 
@@ -345,7 +367,10 @@ impl Process<'_> {
             front_url: front_url.to_owned(),
             object_url: object_url.to_owned(),
         };
-        let report = service.bootstrap(&plan).await.map_err(|e| format!("identity's first records: {e}"))?;
+        let report = service
+            .bootstrap(&plan)
+            .await
+            .map_err(|e| format!("identity's first records: {e}"))?;
         let router = front_door::router(service.router(), self.health.clone(), self.metrics.clone());
         let tasks = self.tasks.clone();
         let failing = health.clone();
@@ -356,7 +381,9 @@ impl Process<'_> {
             }
         });
         health.ready();
-        Ok(report.demo_ec2.map(|(access, secret)| (access, secret.to_string())))
+        Ok(report
+            .demo_ec2
+            .map(|(access, secret)| (access, secret.to_string())))
     }
 
     async fn proxy(
@@ -401,7 +428,9 @@ impl Process<'_> {
 
     fn ring(&self, name: &str) -> Result<Arc<RingHandle>, String> {
         let path = self.config.rings().join(format!("{name}.ring.gz"));
-        RingHandle::open(&path).map(Arc::new).map_err(|e| format!("{}: {e}", path.display()))
+        RingHandle::open(&path)
+            .map(Arc::new)
+            .map_err(|e| format!("{}: {e}", path.display()))
     }
 
     fn rings(&self) -> Result<Rings, String> {
@@ -422,8 +451,11 @@ impl Process<'_> {
     }
 
     fn hash_path(&self) -> Result<HashPath, String> {
-        HashPath::new(self.secrets.hash_prefix.as_bytes(), self.secrets.hash_suffix.as_bytes())
-            .map_err(|e| format!("secrets: {e}"))
+        HashPath::new(
+            self.secrets.hash_prefix.as_bytes(),
+            self.secrets.hash_suffix.as_bytes(),
+        )
+        .map_err(|e| format!("secrets: {e}"))
     }
 
     /// What goes on as long as the process runs.
@@ -483,7 +515,13 @@ mod tests {
 
     #[test]
     fn clients_are_never_told_the_unspecified_address() {
-        assert_eq!(reachable("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
-        assert_eq!(reachable("10.1.2.3:80".parse().unwrap()).to_string(), "10.1.2.3:80");
+        assert_eq!(
+            reachable("0.0.0.0:80".parse().unwrap()).to_string(),
+            "127.0.0.1:80"
+        );
+        assert_eq!(
+            reachable("10.1.2.3:80".parse().unwrap()).to_string(),
+            "10.1.2.3:80"
+        );
     }
 }

@@ -45,19 +45,27 @@ pub fn make(
         let mut builder =
             Builder::create(PART_POWER, f64::from(replicas), 1).map_err(|e| failed(name, e.to_string()))?;
         for device in devices {
-            builder.add(new_device(device, address)).map_err(|e| failed(&device.name, e.to_string()))?;
+            builder
+                .add(new_device(device, address))
+                .map_err(|e| failed(&device.name, e.to_string()))?;
         }
-        builder.rebalance(seed as u64, now).map_err(|e| failed(name, e.to_string()))?;
+        builder
+            .rebalance(seed as u64, now)
+            .map_err(|e| failed(name, e.to_string()))?;
         let ring = match builder.to_ring() {
             Some(ring) => ring.map_err(|e| failed(name, e.to_string()))?,
             None => return Err(failed(name, "nothing was placed".into())),
         };
         let file_name = format!("{name}.ring.gz");
-        let bytes = file::encode(&ring, Format::V1, &file_name, None).map_err(|e| failed(name, e.to_string()))?;
+        let bytes =
+            file::encode(&ring, Format::V1, &file_name, None).map_err(|e| failed(name, e.to_string()))?;
         let builder_file = folder.join(format!("{name}.builder"));
-        builder.save(&builder_file, now).map_err(|e| failed(name, e.to_string()))?;
+        builder
+            .save(&builder_file, now)
+            .map_err(|e| failed(name, e.to_string()))?;
         // The ring last: a first start that was cut off before it makes everything anew.
-        virga_ring::file::replace(&folder.join(&file_name), &bytes).map_err(|e| failed(name, e.to_string()))?;
+        virga_ring::file::replace(&folder.join(&file_name), &bytes)
+            .map_err(|e| failed(name, e.to_string()))?;
     }
     Ok(())
 }
@@ -78,5 +86,7 @@ fn new_device(device: &LocalDevice, (ip, port): (&str, u16)) -> NewDevice {
 
 /// Whether every ring file is there.
 pub fn exist(folder: &Path) -> bool {
-    RINGS.iter().all(|name| folder.join(format!("{name}.ring.gz")).exists())
+    RINGS
+        .iter()
+        .all(|name| folder.join(format!("{name}.ring.gz")).exists())
 }

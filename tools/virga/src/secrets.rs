@@ -66,7 +66,9 @@ pub fn load_or_make(folder: &Path) -> Result<Secrets, SecretsError> {
 fn make() -> Result<Secrets, SecretsError> {
     let given = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     Ok(Secrets {
-        cluster_id: uuid::Builder::from_random_bytes(chance()?).into_uuid().to_string(),
+        cluster_id: uuid::Builder::from_random_bytes(chance()?)
+            .into_uuid()
+            .to_string(),
         hash_prefix: hex::encode(chance::<16>()?),
         hash_suffix: hex::encode(chance::<16>()?),
         node_secret: hex::encode(chance::<32>()?),
@@ -78,7 +80,10 @@ fn make() -> Result<Secrets, SecretsError> {
 /// 120 bits as 24 hex-free letters and digits that survive any shell.
 fn password() -> Result<String, SecretsError> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    Ok(chance::<24>()?.iter().map(|b| char::from(LETTERS[usize::from(b % 32)])).collect())
+    Ok(chance::<24>()?
+        .iter()
+        .map(|b| char::from(LETTERS[usize::from(b % 32)]))
+        .collect())
 }
 
 fn chance<const N: usize>() -> Result<[u8; N], SecretsError> {
@@ -96,8 +101,12 @@ pub fn private_folder(folder: &Path) -> std::io::Result<()> {
 /// the old or the new one.
 pub fn write_private(file: &Path, text: &str) -> std::io::Result<()> {
     let temporary = file.with_extension("new");
-    let mut out =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
     out.write_all(text.as_bytes())?;
     out.sync_all()?;
     fs::rename(&temporary, file)?;
@@ -120,7 +129,10 @@ mod tests {
         assert_eq!(first.hash_prefix, again.hash_prefix);
         assert_eq!(first.admin_password.len(), 24);
         assert_ne!(first.admin_password, first.demo_password);
-        let mode = fs::metadata(folder.path().join("secrets/cluster.json")).unwrap().permissions().mode();
+        let mode = fs::metadata(folder.path().join("secrets/cluster.json"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -128,7 +140,13 @@ mod tests {
     fn a_damaged_file_is_an_error_and_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("cluster.json"), "{").unwrap();
-        assert!(matches!(load_or_make(folder.path()), Err(SecretsError::Damaged(..))));
-        assert_eq!(fs::read_to_string(folder.path().join("cluster.json")).unwrap(), "{");
+        assert!(matches!(
+            load_or_make(folder.path()),
+            Err(SecretsError::Damaged(..))
+        ));
+        assert_eq!(
+            fs::read_to_string(folder.path().join("cluster.json")).unwrap(),
+            "{"
+        );
     }
 }

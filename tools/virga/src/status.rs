@@ -10,11 +10,16 @@ use crate::control::{self, CloudStatus};
 /// # Errors
 /// A sentence for the person who asked.
 pub fn run(flags: &cli::Status) -> Result<(), String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
     let status = runtime.block_on(control::ask(&flags.data.join("control.sock")))?;
     if flags.json {
-        println!("{}", serde_json::to_string_pretty(&status).map_err(|e| e.to_string())?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&status).map_err(|e| e.to_string())?
+        );
     } else {
         println!("{}", render(&status));
     }
@@ -43,7 +48,10 @@ fn render(status: &CloudStatus) -> String {
             d.quarantined.to_string(),
         ]);
     }
-    let trouble = status.devices_error.as_ref().map(|e| format!("\ndevices cannot be asked: {e}"));
+    let trouble = status
+        .devices_error
+        .as_ref()
+        .map(|e| format!("\ndevices cannot be asked: {e}"));
     format!(
         "virga {} (process {})\n  front door    {}\n  object store  {}\n\n{parts}\n\n{devices}{}",
         status.version,
@@ -68,7 +76,11 @@ fn bytes(n: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{n} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +89,9 @@ mod tests {
 
     #[test]
     fn bytes_are_shown_in_binary_units() {
-        assert_eq!((bytes(5), bytes(1536), bytes(1 << 40)), ("5 B".into(), "1.5 KiB".into(), "1.0 TiB".into()));
+        assert_eq!(
+            (bytes(5), bytes(1536), bytes(1 << 40)),
+            ("5 B".into(), "1.5 KiB".into(), "1.0 TiB".into())
+        );
     }
 }

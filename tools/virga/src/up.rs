@@ -28,7 +28,10 @@ pub fn run(flags: &cli::Up) -> Result<(), Failure> {
     let metrics = virga_node::telemetry::install(flags.logging.log_format, &flags.logging.log)
         .map_err(|e| Failure::Usage(e.to_string()))?;
     secrets::private_folder(&flags.data).map_err(|e| format!("{}: {e}", flags.data.display()))?;
-    let data = flags.data.canonicalize().map_err(|e| format!("{}: {e}", flags.data.display()))?;
+    let data = flags
+        .data
+        .canonicalize()
+        .map_err(|e| format!("{}: {e}", flags.data.display()))?;
     let _lock = FolderLock::take(&data)?;
     let secrets = secrets::load_or_make(&data.join("secrets")).map_err(|e| e.to_string())?;
     let config = settle(flags, &data)?;
@@ -71,7 +74,9 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
 fn first_devices(flags: &cli::Up, data: &Path) -> Result<Vec<DeviceEntry>, Failure> {
     let count = flags.devices.unwrap_or(1);
     if count == 0 || count > MAX_DEVICES {
-        return Err(Failure::Usage(format!("--devices {count}: from 1 to {MAX_DEVICES}")));
+        return Err(Failure::Usage(format!(
+            "--devices {count}: from 1 to {MAX_DEVICES}"
+        )));
     }
     let paths: Vec<PathBuf> = match flags.device.is_empty() {
         true => (1..=count).map(|n| data.join(format!("devices/d{n}"))).collect(),
@@ -82,8 +87,13 @@ fn first_devices(flags: &cli::Up, data: &Path) -> Result<Vec<DeviceEntry>, Failu
         .enumerate()
         .map(|(n, path)| {
             std::fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-            let path = path.canonicalize().map_err(|e| format!("{}: {e}", path.display()))?;
-            Ok(DeviceEntry { name: format!("d{}", n + 1), path })
+            let path = path
+                .canonicalize()
+                .map_err(|e| format!("{}: {e}", path.display()))?;
+            Ok(DeviceEntry {
+                name: format!("d{}", n + 1),
+                path,
+            })
         })
         .collect()
 }
@@ -92,7 +102,11 @@ fn first_devices(flags: &cli::Up, data: &Path) -> Result<Vec<DeviceEntry>, Failu
 /// command does not move any.
 fn kept_devices(flags: &cli::Up, before: &CloudConfig) -> Result<Vec<DeviceEntry>, Failure> {
     let had = before.devices.len();
-    let asked = if flags.device.is_empty() { flags.devices.map(usize::from) } else { Some(flags.device.len()) };
+    let asked = if flags.device.is_empty() {
+        flags.devices.map(usize::from)
+    } else {
+        Some(flags.device.len())
+    };
     if let Some(asked) = asked.filter(|asked| *asked != had) {
         return Err(Failure::Usage(format!(
             "this cloud was made with {had} device(s), not {asked}; leave the flag out, or start a new cloud with --data"
@@ -101,7 +115,12 @@ fn kept_devices(flags: &cli::Up, before: &CloudConfig) -> Result<Vec<DeviceEntry
     Ok(before.devices.clone())
 }
 
-fn make_rings(flags: &cli::Up, folder: &Path, devices: &[DeviceEntry], node: SocketAddr) -> Result<(), Failure> {
+fn make_rings(
+    flags: &cli::Up,
+    folder: &Path,
+    devices: &[DeviceEntry],
+    node: SocketAddr,
+) -> Result<(), Failure> {
     let most = u16::try_from(devices.len()).unwrap_or(u16::MAX);
     let replicas = flags.replicas.map_or(REPLICAS.min(most), u16::from);
     if replicas == 0 || replicas > most {
@@ -109,11 +128,17 @@ fn make_rings(flags: &cli::Up, folder: &Path, devices: &[DeviceEntry], node: Soc
             "--replicas {replicas}: every copy needs a device of its own, and there are {most}"
         )));
     }
-    let local: Vec<LocalDevice> =
-        devices.iter().map(|d| LocalDevice { name: d.name.clone(), path: d.path.clone() }).collect();
+    let local: Vec<LocalDevice> = devices
+        .iter()
+        .map(|d| LocalDevice {
+            name: d.name.clone(),
+            path: d.path.clone(),
+        })
+        .collect();
     let ip = node.ip().to_string();
     let copies = u8::try_from(replicas).unwrap_or(u8::MAX);
-    rings::make(folder, &local, copies, (&ip, node.port()), &SystemClock).map_err(|e| Failure::Failed(e.to_string()))
+    rings::make(folder, &local, copies, (&ip, node.port()), &SystemClock)
+        .map_err(|e| Failure::Failed(e.to_string()))
 }
 
 /// Writes the configuration and the credentials with the URLs now in effect.
@@ -152,6 +177,9 @@ fn announce(ready: &Ready, files: &[PathBuf], begun: Instant) {
         println!("  credentials   {}", shown(file));
     }
     if let Some(demo) = files.first() {
-        println!("Try: source {} && openstack token issue    (Ctrl-C here stops the cloud)", shown(demo));
+        println!(
+            "Try: source {} && openstack token issue    (Ctrl-C here stops the cloud)",
+            shown(demo)
+        );
     }
 }
