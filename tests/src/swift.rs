@@ -46,6 +46,7 @@ impl Answer {
 pub fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
+        .max_redirects(0)
         .allow_non_standard_methods(true)
         .timeout_global(Some(Duration::from_secs(60)))
         .build()
