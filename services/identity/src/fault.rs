@@ -91,6 +91,17 @@ impl Fault {
         ))
     }
 
+    /// 409 if a record is no longer what the request was checked against:
+    /// somebody else changed it in between, and neither change may be lost.
+    pub fn unless_same<T: PartialEq>(now: Option<&T>, before: &T) -> Result<(), Self> {
+        if now == Some(before) {
+            return Ok(());
+        }
+        Err(Self::Conflict(
+            "The resource was changed by another request at the same time.".into(),
+        ))
+    }
+
     /// The status that goes with it.
     pub fn status(&self) -> StatusCode {
         match self {

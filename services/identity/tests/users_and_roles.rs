@@ -394,3 +394,32 @@ async fn ec2_keys_belong_to_their_user_and_are_sealed() {
     b.call("POST", "/v3/credentials", &admin, body).await.expect(409);
     assert_eq!(*b.identity.ec2_secret("exam").await.unwrap().unwrap().secret, "s");
 }
+
+#[tokio::test]
+async fn changes_at_the_same_time_are_kept_or_refused_but_never_lost() {
+    let b = bench().await;
+    let admin = b.admin().await;
+    let service = b
+        .call("POST", "/v3/services", &admin, json!({"service": {"type": "x"}}))
+        .await
+        .expect(201);
+    let path = format!("/v3/services/{}", service.id("service"));
+    let change = async |n: u32| {
+        let body = json!({"service": {format!("key-{n}"): n}});
+        b.call("PATCH", &path, &admin, body).await.status.as_u16()
+    };
+    let done = tokio::join!(change(0), change(1), change(2), change(3));
+    let statuses = [done.0, done.1, done.2, done.3];
+    assert!(
+        statuses.contains(&200) && statuses.iter().all(|s| [200, 409].contains(s)),
+        "{statuses:?}"
+    );
+    let kept = b.get(&path, &admin).await.expect(200).json();
+    for (n, status) in statuses.iter().enumerate() {
+        assert_eq!(
+            kept["service"].get(format!("key-{n}")).is_some(),
+            *status == 200,
+            "{statuses:?} {kept}"
+        );
+    }
+}

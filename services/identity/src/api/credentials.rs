@@ -122,7 +122,8 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 
 /// `PATCH /v3/credentials/{id}`.
 pub(crate) async fn update(ask: Ask) -> Reply {
-    let mut c = found(&ask, "identity:update_credential").await?;
+    let before = found(&ask, "identity:update_credential").await?;
+    let mut c = before.clone();
     let mut fields = ask.fields("credential")?;
     fields.same_id(&c.id)?;
     if let Some(Some(user_id)) = fields.text("user_id")? {
@@ -150,6 +151,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     }
     c.extra.extend(fields.rest());
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        Fault::unless_same(credential::get(tx, &c.id).await?.as_ref(), &before)?;
         credential::update(tx, &c).await?;
         Ok(ask.note(tx, "credential", &c.id, "updated").await?)
     })?;

@@ -86,7 +86,9 @@ fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn store(ask: &Ask, endpoint: &Endpoint, action: &str) -> Result<(), Fault> {
+/// Stores one, new or changed from `before`.
+async fn store(ask: &Ask, endpoint: &Endpoint, before: Option<&Endpoint>) -> Result<(), Fault> {
+    let action = if before.is_some() { "updated" } else { "created" };
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
         if catalog::get_service(tx, &endpoint.service_id).await?.is_none() {
             return Err(Fault::BadRequest(format!(
@@ -98,6 +100,9 @@ async fn store(ask: &Ask, endpoint: &Endpoint, action: &str) -> Result<(), Fault
             && catalog::get_region(tx, region).await?.is_none()
         {
             return Err(Fault::BadRequest(format!("Could not find region: {region}.")));
+        }
+        if let Some(before) = before {
+            Fault::unless_same(catalog::get_endpoint(tx, &endpoint.id).await?.as_ref(), before)?;
         }
         catalog::put_endpoint(tx, endpoint).await?;
         Ok(ask.note(tx, "endpoint", &endpoint.id, action).await?)
@@ -141,15 +146,16 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     let mut fields = ask.fields("endpoint")?;
     fields.drop("id");
     apply(&mut new, fields)?;
-    store(&ask, &new, "created").await?;
+    store(&ask, &new, None).await?;
     reply::created("endpoint", show_endpoint(&ask, &new))
 }
 
 /// `PATCH /v3/endpoints/{id}`.
 pub(crate) async fn update(ask: Ask) -> Reply {
-    let mut endpoint = found(&ask, "identity:update_endpoint").await?;
+    let before = found(&ask, "identity:update_endpoint").await?;
+    let mut endpoint = before.clone();
     apply(&mut endpoint, ask.fields("endpoint")?)?;
-    store(&ask, &endpoint, "updated").await?;
+    store(&ask, &endpoint, Some(&before)).await?;
     reply::one("endpoint", show_endpoint(&ask, &endpoint))
 }
 

@@ -93,7 +93,8 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 
 /// `PATCH /v3/groups/{id}`.
 pub(crate) async fn update(ask: Ask) -> Reply {
-    let mut group = found(&ask, "identity:update_group").await?;
+    let before = found(&ask, "identity:update_group").await?;
+    let mut group = before.clone();
     let mut fields = ask.fields("group")?;
     fields.same_id(&group.id)?;
     if fields
@@ -110,6 +111,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     }
     group.extra.extend(fields.rest());
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        Fault::unless_same(group::get(tx, &group.id).await?.as_ref(), &before)?;
         group::update(tx, &group).await?;
         Ok(ask.note(tx, "group", &group.id, "updated").await?)
     });

@@ -27,9 +27,13 @@ async fn found(ask: &Ask, action: &str) -> Result<Region, Fault> {
     found.ok_or_else(|| Fault::not_found("region", id))
 }
 
-async fn store(ask: &Ask, region: &Region, new: bool) -> Result<(), Fault> {
+/// Stores one, new or changed from `before`.
+async fn store(ask: &Ask, region: &Region, before: Option<&Region>) -> Result<(), Fault> {
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
-        if new && catalog::get_region(tx, &region.id).await?.is_some() {
+        let now = catalog::get_region(tx, &region.id).await?;
+        if let Some(before) = before {
+            Fault::unless_same(now.as_ref(), before)?;
+        } else if now.is_some() {
             return Err(Fault::Conflict(format!(
                 "Conflict occurred attempting to store region - Duplicate ID, {}.",
                 region.id
@@ -47,7 +51,12 @@ async fn store(ask: &Ask, region: &Region, new: bool) -> Result<(), Fault> {
         }
         catalog::put_region(tx, region).await?;
         Ok(ask
-            .note(tx, "region", &region.id, if new { "created" } else { "updated" })
+            .note(
+                tx,
+                "region",
+                &region.id,
+                if before.is_some() { "updated" } else { "created" },
+            )
             .await?)
     })?;
     ask.app.catalog.forget();
@@ -93,13 +102,14 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         description: fields.text("description")?.flatten().unwrap_or_default(),
         extra: fields.rest(),
     };
-    store(&ask, &new, true).await?;
+    store(&ask, &new, None).await?;
     reply::created("region", show_region(&ask, &new))
 }
 
 /// `PATCH /v3/regions/{id}`.
 pub(crate) async fn update(ask: Ask) -> Reply {
-    let mut region = found(&ask, "identity:update_region").await?;
+    let before = found(&ask, "identity:update_region").await?;
+    let mut region = before.clone();
     let mut fields = ask.fields("region")?;
     fields.same_id(&region.id)?;
     if let Some(parent) = fields.text("parent_region_id")? {
@@ -109,7 +119,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         region.description = description.unwrap_or_default();
     }
     region.extra.extend(fields.rest());
-    store(&ask, &region, false).await?;
+    store(&ask, &region, Some(&before)).await?;
     reply::one("region", show_region(&ask, &region))
 }
 

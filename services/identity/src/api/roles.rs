@@ -114,13 +114,14 @@ fn tokens_with(ask: &Ask, role: &Role) -> Vec<Revocation> {
 
 /// `PATCH /v3/roles/{id}`.
 pub(crate) async fn update(ask: Ask) -> Reply {
-    let mut role = found(
+    let before = found(
         &ask,
         "role_id",
         "identity:update_role",
         "identity:update_domain_role",
     )
     .await?;
+    let mut role = before.clone();
     let events = tokens_with(&ask, &role);
     let mut fields = ask.fields("role")?;
     fields.same_id(&role.id)?;
@@ -144,6 +145,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     role.extra.extend(fields.rest());
     let app = &ask.app;
     let stored = transact!(app.state, |tx| -> Result<(), Fault> {
+        Fault::unless_same(role::get(tx, &role.id).await?.as_ref(), &before)?;
         role::update(tx, &role).await?;
         // Tokens carry names: those with the old one must go.
         if renamed.is_some() {

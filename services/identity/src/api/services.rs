@@ -31,8 +31,13 @@ async fn found(ask: &Ask, action: &str) -> Result<Service, Fault> {
     found.ok_or_else(|| Fault::not_found("service", id))
 }
 
-async fn store(ask: &Ask, service: &Service, action: &str) -> Result<(), Fault> {
+/// Stores one, new or changed from `before`.
+async fn store(ask: &Ask, service: &Service, before: Option<&Service>) -> Result<(), Fault> {
+    let action = if before.is_some() { "updated" } else { "created" };
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        if let Some(before) = before {
+            Fault::unless_same(catalog::get_service(tx, &service.id).await?.as_ref(), before)?;
+        }
         catalog::put_service(tx, service).await?;
         Ok(ask.note(tx, "service", &service.id, action).await?)
     })?;
@@ -79,13 +84,14 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         enabled: fields.bool("enabled")?.unwrap_or(true),
         extra: fields.rest(),
     };
-    store(&ask, &new, "created").await?;
+    store(&ask, &new, None).await?;
     reply::created("service", show_service(&ask, &new))
 }
 
 /// `PATCH /v3/services/{id}`.
 pub(crate) async fn update(ask: Ask) -> Reply {
-    let mut service = found(&ask, "identity:update_service").await?;
+    let before = found(&ask, "identity:update_service").await?;
+    let mut service = before.clone();
     let mut fields = ask.fields("service")?;
     fields.same_id(&service.id)?;
     if let Some(kind) = kind(&mut fields)? {
@@ -99,7 +105,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     }
     service.enabled = fields.bool("enabled")?.unwrap_or(service.enabled);
     service.extra.extend(fields.rest());
-    store(&ask, &service, "updated").await?;
+    store(&ask, &service, Some(&before)).await?;
     reply::one("service", show_service(&ask, &service))
 }
 
