@@ -1,4 +1,5 @@
 //! The engine by its behaviour, on SQLite.
+#![allow(clippy::unwrap_used, reason = "a failed test should panic")]
 use std::sync::Arc;
 
 use virga_node::clock::{ManualClock, Micros};
