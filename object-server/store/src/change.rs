@@ -13,49 +13,10 @@ use virga_node::clock::Version;
 
 use crate::digest::{Sum, bucket};
 use crate::entry::Entry;
-use crate::index::{Index, encode_position};
+use crate::index::Index;
 use crate::keys::{self, NameKey, Owed};
 use crate::live::{Live, LiveDelta};
-
-/// Objects and their bytes on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Totals {
-    /// Objects that are not deleted (expired ones count until reclaimed).
-    pub objects: i64,
-    /// Sum of their sizes.
-    pub bytes: i64,
-}
-
-impl Totals {
-    /// Key in `sys`.
-    pub const KEY: &'static [u8] = b"totals";
-
-    fn of(entry: Option<&Entry>) -> Self {
-        entry
-            .and_then(Entry::object)
-            .map_or(Self::default(), |winner| Self {
-                objects: 1,
-                bytes: winner.size as i64,
-            })
-    }
-
-    /// Bytes as stored.
-    pub fn encode(self) -> [u8; Live::LEN] {
-        Live {
-            bytes: self.bytes,
-            refs: self.objects,
-        }
-        .encode()
-    }
-
-    /// Reads stored bytes; `None` if they have another length.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        Live::decode(bytes).map(|live| Self {
-            objects: live.refs,
-            bytes: live.bytes,
-        })
-    }
-}
+use crate::sys::{self, Totals};
 
 /// Name hashes are uniform already: eight of their bytes are the hash.
 #[derive(Default)]
@@ -179,8 +140,7 @@ impl<'a> Change<'a> {
     /// Notes that the record of `version` belongs on another device.
     pub fn owe_push(&mut self, name: &NameKey, version: Version, device: u32) {
         let key = keys::work(Owed::Push, device, version, name.hash());
-        self.batch
-            .put(keys::WORK, &key, &name.partition().0.to_le_bytes());
+        self.batch.put(keys::WORK, &key, &keys::kept(name.partition()));
     }
 
     /// Forgets a debt.
@@ -191,7 +151,7 @@ impl<'a> Change<'a> {
     /// Notes how far a stream is applied.
     pub fn applied(&mut self, stream: Stream, position: Position) {
         self.batch
-            .put(keys::SYS, &keys::applied(stream), &encode_position(position));
+            .put(keys::SYS, &sys::applied(stream), &sys::encode_position(position));
         self.applied = Some((stream, position));
     }
 

@@ -26,7 +26,7 @@ use crate::bad::BadRecords;
 use crate::compact::Compaction;
 use crate::digest::Sum;
 use crate::entry::Entry;
-use crate::index::Index;
+use crate::index::{Index, OpenIndexError};
 use crate::keys::{NameKey, WORK_LEN};
 use crate::pins::Pins;
 use crate::space::{Condition, Health, Room};
@@ -118,7 +118,10 @@ pub enum OpenError {
     Log(#[from] OpenLogError),
     /// The index cannot be opened.
     #[error("the index cannot be opened: {0}")]
-    Index(#[from] KvError),
+    Index(#[from] OpenIndexError),
+    /// The index cannot be finished.
+    #[error("the index cannot be built: {0}")]
+    Build(#[from] KvError),
     /// The device failed.
     #[error("the device cannot be read: {0}")]
     Io(#[from] std::io::Error),

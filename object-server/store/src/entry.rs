@@ -4,6 +4,9 @@
 //! the newest metadata update (POST) that is newer than the winner. Each slot
 //! only ever grows, so records may come in any order and any number of times
 //! (invariant I6). Pure: no I/O, no clock.
+//!
+//! Changed by applying records and by compaction; the stored form is in
+//! `docs/formats/object.md`, and public for the tests that hold it in place.
 use virga_disk::segment::Locator;
 use virga_node::clock::Version;
 
@@ -142,10 +145,23 @@ impl Entry {
 
 /// First byte of a stored entry: the layout below.
 const FORMAT: u8 = 1;
+/// Every flag of that layout.
+const FLAGS: u8 = HAS_WINNER | HAS_POST | HAS_EXPIRY | HAS_EXTENTS;
 const HAS_WINNER: u8 = 1;
 const HAS_POST: u8 = 2;
 const HAS_EXPIRY: u8 = 4;
 const HAS_EXTENTS: u8 = 8;
+
+/// Why stored bytes are no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadEntry {
+    /// Another version of the software wrote them.
+    #[error("an entry of the index is of format {0}, and {FORMAT} is what can be read")]
+    Format(u8),
+    /// They are cut short, too long, or contradict themselves.
+    #[error("an entry of the index cannot be read")]
+    Malformed,
+}
 
 impl Entry {
     /// Appends the stored form: format, flags, then only what is there.
@@ -191,11 +207,24 @@ impl Entry {
         }
     }
 
-    /// Reads a stored entry; `None` if the bytes are not one.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads a stored entry.
+    ///
+    /// # Errors
+    /// [`BadEntry`] unless these are exactly the bytes of one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadEntry> {
+        match bytes.split_first() {
+            Some((&FORMAT, rest)) => Self::decode_rest(rest).ok_or(BadEntry::Malformed),
+            Some((&other, _)) => Err(BadEntry::Format(other)),
+            None => Err(BadEntry::Malformed),
+        }
+    }
+
+    /// Reads what follows the format.
+    fn decode_rest(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(bytes);
-        let [format, flags] = cursor.take()?;
-        if format != FORMAT {
+        let [flags] = cursor.take()?;
+        let extents_alone = flags & (HAS_EXTENTS | HAS_WINNER) == HAS_EXTENTS;
+        if flags & !FLAGS != 0 || extents_alone {
             return None;
         }
         let mut entry = Self::default();
@@ -256,6 +285,9 @@ impl Cursor<'_> {
             4 => Kind::Tombstone,
             _ => return None,
         };
+        if (kind == Kind::Commit) != (flags & HAS_EXTENTS != 0) {
+            return None;
+        }
         let (version, place) = (Version(self.u64()?), self.place()?);
         let mut winner = Winner {
             kind,
@@ -378,15 +410,21 @@ mod tests {
             let entry = changes.iter().fold(None, apply).unwrap();
             let mut bytes = Vec::new();
             entry.encode(&mut bytes);
-            prop_assert_eq!(Entry::decode(&bytes), Some(entry));
+            prop_assert_eq!(Entry::decode(&bytes), Ok(entry));
             for cut in 0..bytes.len() {
-                prop_assert_eq!(Entry::decode(&bytes[..cut]), None);
+                prop_assert_eq!(Entry::decode(&bytes[..cut]), Err(BadEntry::Malformed));
             }
+            bytes.push(0);
+            prop_assert_eq!(Entry::decode(&bytes), Err(BadEntry::Malformed));
         }
+    }
 
-        #[test]
-        fn any_bytes_decode_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Entry::decode(&bytes);
+    #[test]
+    fn an_entry_of_another_format_is_named_and_unknown_flags_are_refused() {
+        assert_eq!(Entry::decode(&[FORMAT, 0]), Ok(Entry::default()));
+        assert_eq!(Entry::decode(&[2, 0]), Err(BadEntry::Format(2)));
+        for flags in [0x10, 0x80, HAS_EXTENTS] {
+            assert_eq!(Entry::decode(&[FORMAT, flags]), Err(BadEntry::Malformed));
         }
     }
 }

@@ -13,17 +13,16 @@ use virga_disk::kv::cursor::{Bounds, Cursor};
 use virga_disk::kv::{Durability, FamilyOptions, Kv, KvBatch, KvCache, KvError, KvOptions, Wal};
 use virga_disk::segment::{Position, Stream};
 
-use crate::change::{Change, Totals, Written};
+use crate::change::{Change, Written};
 use crate::digest::Sum;
 use crate::entry::Entry;
 use crate::keys::{self, NameKey, WORK_LEN};
 use crate::live::{Live, LiveMap};
+use crate::sys::{self, Totals};
 
 /// Settled debts that wait for the next write of a committer; with more, the
 /// one who settles writes them.
 const SETTLED_WAITING: usize = 1024;
-/// Key in `sys` that says: everything there was in the log has been applied.
-const WHOLE: &[u8] = b"whole";
 /// Memtable of one family in bytes; idle families take next to nothing.
 const WRITE_BUFFER: usize = 16 << 20;
 
@@ -44,6 +43,21 @@ pub struct Index {
     unflushed: AtomicU64,
     /// Whether lookups are likely to need the device.
     cold: AtomicBool,
+}
+
+/// Why an index cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenIndexError {
+    /// A newer version of the software wrote it.
+    #[error(
+        "it is of format {0}, and {newest} is the newest that can be read; \
+         with its folder deleted it is built anew",
+        newest = sys::FORMAT
+    )]
+    Newer(u32),
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] KvError),
 }
 
 /// The right to change entries.
@@ -68,54 +82,75 @@ fn add_sum(value: Option<&[u8]>, operands: &mut dyn Iterator<Item = &[u8]>) -> O
     Some(sum.encode().to_vec())
 }
 
-/// Bytes of a position as stored.
-pub fn encode_position(position: Position) -> [u8; 20] {
-    let mut out = [0; 20];
-    out[..8].copy_from_slice(&position.sequence.to_le_bytes());
-    out[8..16].copy_from_slice(&position.segment.to_le_bytes());
-    out[16..].copy_from_slice(&position.offset.to_le_bytes());
-    out
-}
-
-fn decode_position(bytes: &[u8]) -> Option<Position> {
-    let (sequence, rest) = bytes.split_first_chunk()?;
-    let (segment, offset) = rest.split_first_chunk()?;
-    Some(Position {
-        sequence: u64::from_le_bytes(*sequence),
-        segment: u64::from_le_bytes(*segment),
-        offset: u32::from_le_bytes(offset.try_into().ok()?),
-    })
-}
-
 fn damaged(what: &str) -> KvError {
     KvError::Damaged(format!("{what} cannot be read"))
 }
 
+/// Whether an index is whole and of this format, or has nothing in it yet.
+fn is_readable(kv: &Kv) -> Result<bool, OpenIndexError> {
+    let Some(format) = kv.get(keys::SYS, sys::WHOLE)? else {
+        let mut cursor = kv.cursor(keys::SYS, Bounds::all())?;
+        cursor.first();
+        return Ok(cursor.current()?.is_none());
+    };
+    match sys::decode_format(&format) {
+        Some(newer) if newer > sys::FORMAT => Err(OpenIndexError::Newer(newer)),
+        format => Ok(format == Some(sys::FORMAT)),
+    }
+}
+
+impl Memory {
+    /// What the index says.
+    fn load(kv: &Kv) -> Result<Self, KvError> {
+        let mut memory = Self::default();
+        let mut rows = Vec::new();
+        let mut cursor = kv.cursor(keys::SEG, Bounds::all())?;
+        cursor.first();
+        while let Some((key, value)) = cursor.current()? {
+            rows.push((
+                keys::be64(key),
+                Live::decode(value).ok_or_else(|| damaged("live bytes"))?,
+            ));
+            cursor.step();
+        }
+        memory.live = LiveMap::load(rows.into_iter().filter(|(_, live)| *live != Live::default()));
+        if let Some(bytes) = kv.get(keys::SYS, Totals::KEY)? {
+            memory.totals = Totals::decode(&bytes).ok_or_else(|| damaged("totals"))?;
+        }
+        for stream in Stream::ALL {
+            if let Some(bytes) = kv.get(keys::SYS, &sys::applied(stream))? {
+                let position = sys::decode_position(&bytes).ok_or_else(|| damaged("a position"))?;
+                memory.applied.insert(stream, position);
+            }
+        }
+        Ok(memory)
+    }
+}
+
 impl Index {
-    /// Opens the index at `path`. One that was never finished is started anew,
-    /// and so is one whose files are damaged: the log brings everything back.
+    /// Opens the index at `path`. One that was never finished or is of an older
+    /// format is started anew, and so is one whose files are damaged: the log
+    /// brings everything back.
     ///
     /// # Errors
-    /// What the database says, damage excepted.
-    pub fn open(path: &Path, cache: &KvCache) -> Result<Self, KvError> {
+    /// A newer format, and what the database says, damage excepted.
+    pub fn open(path: &Path, cache: &KvCache) -> Result<Self, OpenIndexError> {
         match Self::open_as_is(path, cache) {
-            Ok(index) if index.is_whole()? || index.is_empty()? => Ok(index),
-            Ok(unfinished) => {
-                drop(unfinished);
-                tracing::warn!(path = %path.display(), "the index was never finished, building it anew");
-                Kv::destroy(path)?;
-                Self::open_as_is(path, cache)
+            Ok(Some(index)) => return Ok(index),
+            Ok(None) => {
+                tracing::warn!(path = %path.display(), "the index is unfinished or of an older format, building it anew");
             }
-            Err(KvError::Damaged(why)) => {
+            Err(OpenIndexError::Database(KvError::Damaged(why))) => {
                 tracing::error!(path = %path.display(), why, "the index is damaged, building it anew");
-                Kv::destroy(path)?;
-                Self::open_as_is(path, cache)
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        Kv::destroy(path)?;
+        Ok(Self::open_as_is(path, cache)?.ok_or_else(|| damaged("a new index"))?)
     }
 
-    fn open_as_is(path: &Path, cache: &KvCache) -> Result<Self, KvError> {
+    /// `None` if what is there is to be built anew.
+    fn open_as_is(path: &Path, cache: &KvCache) -> Result<Option<Self>, OpenIndexError> {
         let families = [
             FamilyOptions::plain(keys::OBJ.0),
             FamilyOptions::plain(keys::DUE.0),
@@ -129,35 +164,17 @@ impl Index {
             ..KvOptions::new(Wal::Off, cache.clone())
         };
         let kv = Kv::open(path, &options, &families)?;
-        let mut memory = Memory::default();
-        let mut rows = Vec::new();
-        let mut cursor = kv.cursor(keys::SEG, Bounds::all())?;
-        cursor.first();
-        while let Some((key, value)) = cursor.current()? {
-            rows.push((
-                keys::be64(key),
-                Live::decode(value).ok_or_else(|| damaged("live bytes"))?,
-            ));
-            cursor.step();
+        // Before anything else is read: it may mean something else.
+        if !is_readable(&kv)? {
+            return Ok(None);
         }
-        drop(cursor);
-        memory.live = LiveMap::load(rows.into_iter().filter(|(_, live)| *live != Live::default()));
-        if let Some(bytes) = kv.get(keys::SYS, Totals::KEY)? {
-            memory.totals = Totals::decode(&bytes).ok_or_else(|| damaged("totals"))?;
-        }
-        for stream in Stream::ALL {
-            if let Some(bytes) = kv.get(keys::SYS, &keys::applied(stream))? {
-                let position = decode_position(&bytes).ok_or_else(|| damaged("a position"))?;
-                memory.applied.insert(stream, position);
-            }
-        }
-        Ok(Self {
+        Ok(Some(Self {
+            memory: Mutex::new(Memory::load(&kv)?),
             kv,
-            memory: Mutex::new(memory),
             settled: Mutex::default(),
             unflushed: AtomicU64::new(0),
             cold: AtomicBool::new(false),
-        })
+        }))
     }
 
     /// Whether everything that was in the log when the index was made has been
@@ -166,13 +183,7 @@ impl Index {
     /// # Errors
     /// What the database says.
     pub fn is_whole(&self) -> Result<bool, KvError> {
-        Ok(self.kv.get(keys::SYS, WHOLE)?.is_some())
-    }
-
-    fn is_empty(&self) -> Result<bool, KvError> {
-        let mut cursor = self.kv.cursor(keys::SYS, Bounds::all())?;
-        cursor.first();
-        Ok(cursor.current()?.is_none())
+        Ok(self.kv.get(keys::SYS, sys::WHOLE)?.is_some())
     }
 
     /// Notes, durably, that the index is whole.
@@ -181,7 +192,7 @@ impl Index {
     /// What the database says.
     pub fn set_whole(&self) -> Result<(), KvError> {
         let mut batch = self.kv.batch();
-        batch.put(keys::SYS, WHOLE, &Live::default().encode());
+        batch.put(keys::SYS, sys::WHOLE, &sys::encode_format(sys::FORMAT));
         self.kv.write(batch, Durability::Buffered)?;
         self.flush()
     }
@@ -198,8 +209,8 @@ impl Index {
     pub fn entry(&self, name: &NameKey) -> Result<Option<Entry>, KvError> {
         match self.kv.get_with(keys::OBJ, &name.0, Entry::decode)? {
             None => Ok(None),
-            Some(Some(entry)) => Ok(Some(entry)),
-            Some(None) => Err(damaged("an entry")),
+            Some(Ok(entry)) => Ok(Some(entry)),
+            Some(Err(bad)) => Err(KvError::Damaged(bad.to_string())),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Keys of the index: every one starts with what it is iterated by, big-endian.
 //!
 //! Built and taken apart here only; called by whoever touches the index. Values
-//! are described where they are made ([`crate::entry`], [`crate::digest`]).
+//! are described where they are made ([`crate::entry`], [`crate::digest`]), and
+//! all of them in `docs/formats/object.md`.
 use virga_disk::kv::Family;
-use virga_disk::segment::Stream;
 use virga_node::clock::Version;
 use virga_object_wire::object::At;
 use virga_ring::Partition;
@@ -19,7 +19,7 @@ pub const WORK: Family = Family("work");
 pub const DIG: Family = Family("dig");
 /// Live bytes of each segment: segment id -> [`crate::live::Live`].
 pub const SEG: Family = Family("seg");
-/// Positions and totals: name -> per name.
+/// Format, positions and totals: see [`crate::sys`].
 pub const SYS: Family = Family("sys");
 
 /// Partition and name hash: the key of `obj`.
@@ -83,12 +83,26 @@ pub fn work(kind: Owed, target: u32, version: Version, hash: NameHash) -> [u8; W
     key
 }
 
-/// Takes a `work` key apart into target, version and hash.
+/// Takes a `work` key apart into target, version and hash; `None` if it has
+/// another length or kind.
 pub fn parse_work(key: &[u8]) -> Option<(u32, Version, NameHash)> {
     let key: &[u8; WORK_LEN] = key.try_into().ok()?;
+    if key[0] != Owed::Row as u8 && key[0] != Owed::Push as u8 {
+        return None;
+    }
     let mut hash = [0; 16];
     hash.copy_from_slice(&key[13..]);
     Some((be32(&key[1..]), Version(be64(&key[5..])), NameHash(hash)))
+}
+
+/// Value of a [`Owed::Push`]: the partition of the object.
+pub fn kept(partition: Partition) -> [u8; 4] {
+    partition.0.to_le_bytes()
+}
+
+/// Reads the value of a [`Owed::Push`]; `None` if it has another length.
+pub fn parse_kept(value: &[u8]) -> Option<Partition> {
+    Some(Partition(u32::from_le_bytes(value.try_into().ok()?)))
 }
 
 /// Key of `due`: the second of expiry, then the name.
@@ -111,11 +125,6 @@ pub fn digest(partition: Partition, bucket: u8) -> [u8; 5] {
     key[..4].copy_from_slice(&partition.0.to_be_bytes());
     key[4] = bucket;
     key
-}
-
-/// Key in `sys` of how far a stream is applied: "applied/hot".
-pub fn applied(stream: Stream) -> Vec<u8> {
-    [b"applied/", stream.name().as_bytes()].concat()
 }
 
 /// First four bytes as a big-endian number; zero where bytes are missing.
@@ -147,6 +156,10 @@ mod tests {
         assert_eq!(parse_work(&key), Some((9, Version(77), hash)));
         assert_eq!(parse_due(&due(12, &name)), Some((12, name)));
         assert_eq!(parse_due(&[1, 2]), None);
+        let unknown = [&[3], &key[1..]].concat();
+        assert_eq!(parse_work(&unknown), None);
+        assert_eq!(parse_kept(&kept(Partition(5))), Some(Partition(5)));
+        assert_eq!(parse_kept(&[0; 5]), None);
     }
 
     #[test]

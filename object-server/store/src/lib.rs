@@ -5,29 +5,32 @@
 //! derived from the logs and can be lost. From the outside in:
 //! `mutate` and `put_stream` write, `read` reads, `owed` is what workers ask
 //! for, `compact` frees space; `apply` turns durable records into index
-//! changes by the rule in `entry`. [`listing`] holds the accounts and containers
-//! of the device.
+//! changes by the rule in [`entry`]. What is at rest is made in [`record`] (in the
+//! log), [`keys`], [`entry`], [`digest`], [`live`] and [`sys`] (in the index).
+//! [`listing`] holds the accounts and containers of the device.
 mod apply;
 mod bad;
 mod change;
 mod compact;
 pub mod device;
 pub mod digest;
-mod entry;
+pub mod entry;
 mod index;
-mod keys;
+pub mod keys;
 pub mod listing;
-mod live;
+pub mod live;
 mod mutate;
 pub mod owed;
 mod pins;
 mod put_stream;
 mod quarantine;
 mod read;
-mod record;
+pub mod record;
 mod scan;
 mod space;
+pub mod sys;
 mod tree;
 mod upkeep;
 
 pub use compact::Compacted;
+pub use index::OpenIndexError;

@@ -19,11 +19,13 @@ impl Live {
     /// Stored length in bytes.
     pub const LEN: usize = 16;
 
-    /// Both together.
+    /// Both together. Wraps around, as the merge of the database must neither
+    /// panic nor depend on the order.
+    #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
-            bytes: self.bytes + other.bytes,
-            refs: self.refs + other.refs,
+            bytes: self.bytes.wrapping_add(other.bytes),
+            refs: self.refs.wrapping_add(other.refs),
         }
     }
 
@@ -54,7 +56,7 @@ impl LiveDelta {
     pub fn count(&mut self, keeps: impl Iterator<Item = (u64, u64)>, sign: i64) {
         for (segment, bytes) in keeps {
             let change = Live {
-                bytes: sign * bytes as i64,
+                bytes: sign.wrapping_mul(bytes as i64),
                 refs: sign,
             };
             // A batch touches few segments, mostly the one being written.

@@ -221,10 +221,10 @@ impl Device {
             if pushes.len() >= limit {
                 break;
             }
-            if let (Some((device, version, hash)), Ok(partition)) =
-                (keys::parse_work(key), <[u8; 4]>::try_from(value))
+            if let (Some((device, version, hash)), Some(partition)) =
+                (keys::parse_work(key), keys::parse_kept(value))
             {
-                let name = NameKey::new(Partition(u32::from_le_bytes(partition)), hash);
+                let name = NameKey::new(partition, hash);
                 pushes.push(OwedPush {
                     at: self.at(&name),
                     device,

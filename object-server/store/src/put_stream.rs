@@ -24,15 +24,12 @@ use crate::device::Device;
 use crate::keys::NameKey;
 use crate::mutate::{encode, head, invalid, judge};
 use crate::pins::{Pinned, Writing};
-use crate::record::{CommitHead, Facts, pack};
+use crate::record::{CommitHead, Facts, MAX_EXTENTS, pack};
 use crate::tree;
 
 /// Extents that one stream may have queued and not yet durable (invariant I10).
 /// Twice what the log syncs at once, so that one stream alone keeps it busy.
 const IN_FLIGHT: usize = 8;
-/// Most extents of an object: its list still fits a COMMIT record when no two
-/// of them lie side by side. 64 GiB.
-const MAX_EXTENTS: usize = 64 * 1024;
 
 /// An extent on its way to the device.
 struct Sent {

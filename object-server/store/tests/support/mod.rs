@@ -136,6 +136,16 @@ impl Bench {
         self.open().unwrap();
     }
 
+    /// As [`Bench::restart`], with something done to the folder of the index while
+    /// the device is closed.
+    pub async fn restart_after(&mut self, meddle: impl FnOnce(&Path)) -> Result<(), OpenError> {
+        if let Some(device) = self.device.take() {
+            device.close().await.unwrap();
+        }
+        meddle(&self.index_path());
+        self.open()
+    }
+
     /// A version newer than all before.
     pub fn next_version(&self) -> Version {
         let stamp = self.stamps.fetch_add(1, Ordering::Relaxed) + 1;

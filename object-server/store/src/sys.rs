@@ -1,0 +1,96 @@
+//! What stands in `sys`: the format of the index, how far each stream of the log
+//! is applied to it, and the totals.
+//!
+//! Written by [`crate::change`] and the index itself, read when a device is opened.
+//! Byte by byte in `docs/formats/object.md`.
+use virga_disk::segment::{Position, Stream};
+
+use crate::entry::Entry;
+use crate::live::Live;
+
+/// Format of the index, of all families together. The index is derived: one of
+/// an older format is not read but built anew.
+pub const FORMAT: u32 = 1;
+
+/// Key of [`FORMAT`]. It is written once everything there was in the log has been
+/// applied: an index without it was never finished.
+pub const WHOLE: &[u8] = b"whole";
+
+/// Value of [`WHOLE`].
+pub fn encode_format(format: u32) -> [u8; 4] {
+    format.to_le_bytes()
+}
+
+/// Reads the value of [`WHOLE`]; `None` if it has another length.
+pub fn decode_format(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// Key of how far a stream is applied: "applied/hot".
+pub fn applied(stream: Stream) -> Vec<u8> {
+    [b"applied/", stream.name().as_bytes()].concat()
+}
+
+/// Length of a stored position in bytes.
+pub const POSITION_LEN: usize = 20;
+
+/// Bytes of a position as stored.
+pub fn encode_position(position: Position) -> [u8; POSITION_LEN] {
+    let mut out = [0; POSITION_LEN];
+    out[..8].copy_from_slice(&position.sequence.to_le_bytes());
+    out[8..16].copy_from_slice(&position.segment.to_le_bytes());
+    out[16..].copy_from_slice(&position.offset.to_le_bytes());
+    out
+}
+
+/// Reads a stored position; `None` if it has another length.
+pub fn decode_position(bytes: &[u8]) -> Option<Position> {
+    let (sequence, rest) = bytes.split_first_chunk()?;
+    let (segment, offset) = rest.split_first_chunk()?;
+    Some(Position {
+        sequence: u64::from_le_bytes(*sequence),
+        segment: u64::from_le_bytes(*segment),
+        offset: u32::from_le_bytes(offset.try_into().ok()?),
+    })
+}
+
+/// Objects and their bytes on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Objects that are not deleted (expired ones count until reclaimed).
+    pub objects: i64,
+    /// Sum of their sizes.
+    pub bytes: i64,
+}
+
+impl Totals {
+    /// Key in `sys`.
+    pub const KEY: &'static [u8] = b"totals";
+
+    /// What one entry adds.
+    pub fn of(entry: Option<&Entry>) -> Self {
+        entry
+            .and_then(Entry::object)
+            .map_or(Self::default(), |winner| Self {
+                objects: 1,
+                bytes: winner.size as i64,
+            })
+    }
+
+    /// Bytes as stored.
+    pub fn encode(self) -> [u8; Live::LEN] {
+        Live {
+            bytes: self.bytes,
+            refs: self.objects,
+        }
+        .encode()
+    }
+
+    /// Reads stored bytes; `None` if they have another length.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        Live::decode(bytes).map(|live| Self {
+            objects: live.refs,
+            bytes: live.bytes,
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! The index of a device on its disk: nothing in it but what the format says, and
+//! what becomes of one that another version of the software wrote.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use support::{Bench, at, body, get, put, request};
+use virga_disk::kv::cursor::Bounds;
+use virga_disk::kv::{Durability, Family, FamilyOptions, Kv, KvCache, KvOptions, Wal};
+use virga_object_store::OpenIndexError;
+use virga_object_store::device::OpenError;
+use virga_object_store::digest::{Sum, bucket};
+use virga_object_store::entry::Entry;
+use virga_object_store::keys::{self, NameKey, Owed};
+use virga_object_store::live::Live;
+use virga_object_store::sys::{self, Totals};
+use virga_object_wire::object::PostMeta;
+
+const FAMILIES: [Family; 6] = [keys::OBJ, keys::DUE, keys::WORK, keys::DIG, keys::SEG, keys::SYS];
+
+type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn add_live(value: Option<&[u8]>, operands: &mut dyn Iterator<Item = &[u8]>) -> Option<Vec<u8>> {
+    let mut sum = value.map_or(Some(Live::default()), Live::decode)?;
+    for operand in operands {
+        sum = sum.plus(Live::decode(operand)?);
+    }
+    Some(sum.encode().to_vec())
+}
+
+fn add_sum(value: Option<&[u8]>, operands: &mut dyn Iterator<Item = &[u8]>) -> Option<Vec<u8>> {
+    let mut sum = value.map_or(Some(Sum::default()), Sum::decode)?;
+    for operand in operands {
+        sum = sum.plus(Sum::decode(operand)?);
+    }
+    Some(sum.encode().to_vec())
+}
+
+fn database(path: &Path) -> Kv {
+    let families = [
+        FamilyOptions::plain("obj"),
+        FamilyOptions::plain("due"),
+        FamilyOptions::plain("work"),
+        FamilyOptions::merging("dig", "virga.sum.1", add_sum),
+        FamilyOptions::merging("seg", "virga.live.1", add_live),
+        FamilyOptions::merging("sys", "virga.live.1", add_live),
+    ];
+    Kv::open(path, &KvOptions::new(Wal::Off, KvCache::new(1 << 20)), &families).unwrap()
+}
+
+fn rows(kv: &Kv, family: Family) -> Rows {
+    let mut rows = Rows::new();
+    let mut cursor = kv.cursor(family, Bounds::all()).unwrap();
+    cursor.first();
+    while let Some((key, value)) = cursor.current().unwrap() {
+        rows.insert(key.to_vec(), value.to_vec());
+        cursor.step();
+    }
+    rows
+}
+
+/// Lets a device write something of everything.
+async fn live(bench: &Bench) {
+    let device = bench.device();
+    let small = body(100, 1);
+    for name in ["kept", "deleted", "posted", "expiring", "elsewhere"] {
+        let mut request = request(name, bench.next_version(), &small);
+        if name == "expiring" {
+            request.meta.delete_at = Some(support::START + 1000);
+        }
+        request.handoff_for = (name == "elsewhere").then_some(5);
+        put(device, request, &small).await.unwrap();
+    }
+    let large = body(3 << 20, 2);
+    put(device, request("large", bench.next_version(), &large), &large)
+        .await
+        .unwrap();
+    let update = PostMeta::default();
+    device
+        .post(&at("posted"), bench.next_version(), update)
+        .await
+        .unwrap();
+    device
+        .delete(&at("deleted"), bench.next_version(), "a/c/deleted")
+        .await
+        .unwrap();
+}
+
+fn check_sys(rows: &Rows) {
+    for (key, value) in rows {
+        match key.as_slice() {
+            b"whole" => assert_eq!(value[..], [1, 0, 0, 0]),
+            b"totals" => assert_eq!(Totals::decode(value).unwrap().objects, 5),
+            b"applied/hot" | b"applied/bulk" | b"applied/gc" => {
+                let position = sys::decode_position(value).unwrap();
+                assert_eq!(sys::encode_position(position)[..], value[..]);
+            }
+            other => panic!("unknown key {}", String::from_utf8_lossy(other)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_row_of_the_index_is_what_the_format_says() {
+    let mut bench = Bench::small();
+    live(&bench).await;
+    let mut found: BTreeMap<&str, Rows> = BTreeMap::new();
+    let reopened = bench
+        .restart_after(|path| {
+            let kv = database(path);
+            found.extend(FAMILIES.map(|family| (family.0, rows(&kv, family))));
+        })
+        .await;
+    reopened.unwrap();
+    let mut entries = BTreeMap::new();
+    for (key, value) in &found["obj"] {
+        let (name, entry) = (NameKey::parse(key).unwrap(), Entry::decode(value).unwrap());
+        let mut bytes = Vec::new();
+        entry.encode(&mut bytes);
+        assert_eq!(&bytes, value);
+        entries.insert(name, entry);
+    }
+    assert_eq!(entries.len(), 6);
+    let expiring = NameKey::of(&at("expiring"));
+    let due: Vec<_> = found["due"]
+        .iter()
+        .map(|(key, value)| (keys::parse_due(key).unwrap(), value.len()))
+        .collect();
+    assert_eq!(due, [((support::START + 1000, expiring), 0)]);
+    let mut pushes = Vec::new();
+    for (key, value) in &found["work"] {
+        let (target, _, hash) = keys::parse_work(key).unwrap();
+        if key[0] == Owed::Row as u8 {
+            assert_eq!((target, value.len()), (u32::from(hash.0[0] >> 6), 0));
+        } else {
+            pushes.push((target, NameKey::new(keys::parse_kept(value).unwrap(), hash)));
+        }
+    }
+    assert_eq!(pushes, [(5, NameKey::of(&at("elsewhere")))]);
+    let mut sums = Rows::new();
+    for (name, entry) in &entries {
+        let key = keys::digest(name.partition(), bucket(name)).to_vec();
+        let before = sums
+            .get(&key)
+            .and_then(|sum| Sum::decode(sum))
+            .unwrap_or_default();
+        sums.insert(key, before.plus(Sum::of(name, entry)).encode().to_vec());
+    }
+    assert_eq!(found["dig"], sums);
+    let named: u64 = entries
+        .values()
+        .flat_map(Entry::keeps)
+        .map(|(_, bytes)| bytes)
+        .sum();
+    let lives = found["seg"].iter().map(|(key, value)| {
+        assert_eq!(key.len(), 8);
+        Live::decode(value).unwrap().bytes
+    });
+    assert_eq!(lives.sum::<i64>(), i64::try_from(named).unwrap());
+    check_sys(&found["sys"]);
+    // Nothing was moved, so that `gc` has no position.
+    assert_eq!(found["sys"].len(), 2 + 2);
+}
+
+/// Writes another format into a closed index, and a row that could not be read.
+fn foreign(path: &Path, format: &[u8]) {
+    let kv = database(path);
+    let mut batch = kv.batch();
+    batch.put(keys::SYS, sys::WHOLE, format);
+    batch.put(keys::SEG, &[0; 8], b"unreadable");
+    kv.write(batch, Durability::Buffered).unwrap();
+    kv.flush().unwrap();
+}
+
+#[tokio::test]
+async fn an_index_of_a_newer_format_is_refused_and_left_alone() {
+    let mut bench = Bench::small();
+    live(&bench).await;
+    let opened = bench.restart_after(|path| foreign(path, &[2, 0, 0, 0])).await;
+    let error = opened.unwrap_err();
+    assert!(
+        matches!(error, OpenError::Index(OpenIndexError::Newer(2))),
+        "{error}"
+    );
+    assert!(error.to_string().contains("format 2"), "{error}");
+    // Deleted by hand it is built anew.
+    let opened = bench.restart_after(|path| {
+        assert_eq!(rows(&database(path), keys::OBJ).len(), 6);
+        std::fs::remove_dir_all(path).unwrap();
+    });
+    opened.await.unwrap();
+    assert_eq!(get(bench.device(), "kept").await, Ok(Some(body(100, 1))));
+}
+
+#[tokio::test]
+async fn an_index_of_an_older_format_is_built_anew_from_the_log() {
+    for older in [&[0; 4][..], &[0; 16], &[]] {
+        let mut bench = Bench::small();
+        live(&bench).await;
+        let before = bench.device().stats();
+        bench.restart_after(|path| foreign(path, older)).await.unwrap();
+        assert_eq!(bench.device().stats(), before);
+        assert_eq!(get(bench.device(), "large").await, Ok(Some(body(3 << 20, 2))));
+        assert_eq!(get(bench.device(), "deleted").await, Ok(None));
+    }
+}
