@@ -22,7 +22,10 @@ impl Micros {
 
     /// The point `later` after this one (saturating).
     pub fn plus(self, later: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(later.as_micros()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(later.as_micros()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// Time passed since `earlier`; zero if `earlier` lies ahead.
@@ -44,7 +47,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "the one place where wall time enters")]
     fn now(&self) -> Micros {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 }
@@ -61,7 +66,10 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.0.fetch_add(
+            u64::try_from(by.as_micros()).unwrap_or(u64::MAX),
+            Ordering::SeqCst,
+        );
     }
 
     /// Sets the clock, backwards too.
@@ -118,7 +126,11 @@ impl Version {
         while frac.len() < 5 {
             frac.push('0');
         }
-        let ticks = secs.parse::<u64>().ok()?.checked_mul(100_000)?.checked_add(frac.parse().ok()?)?;
+        let ticks = secs
+            .parse::<u64>()
+            .ok()?
+            .checked_mul(100_000)?
+            .checked_add(frac.parse().ok()?)?;
         (ticks < 1 << (64 - COUNTER_BITS)).then_some(Self(ticks << COUNTER_BITS))
     }
 }
@@ -133,7 +145,10 @@ pub struct Hlc {
 impl Hlc {
     /// A clock over `clock` that has given nothing out yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, last: AtomicU64::new(0) }
+        Self {
+            clock,
+            last: AtomicU64::new(0),
+        }
     }
 
     /// A version larger than every one given out or observed before.
@@ -142,7 +157,10 @@ impl Hlc {
         let mut seen = self.last.load(Ordering::Relaxed);
         loop {
             let new = wall.max(seen + 1);
-            match self.last.compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .last
+                .compare_exchange_weak(seen, new, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return Version(new),
                 Err(now) => seen = now,
             }
@@ -169,7 +187,10 @@ mod tests {
     fn a_swift_timestamp_survives_the_round_trip() {
         let v = Version::from_timestamp("1766400000.12345").unwrap();
         assert_eq!(v.to_timestamp(), "1766400000.12345");
-        assert_eq!(Version::from_timestamp("17.5").unwrap().to_timestamp(), "0000000017.50000");
+        assert_eq!(
+            Version::from_timestamp("17.5").unwrap().to_timestamp(),
+            "0000000017.50000"
+        );
         for bad in ["", ".5", "1.2.3", "-1", "1e5", "99999999999999999999"] {
             assert_eq!(Version::from_timestamp(bad), None, "{bad}");
         }

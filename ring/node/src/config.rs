@@ -29,7 +29,10 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// A key that nobody knows.
-    #[error("{path}:{line}: unknown key `{key}`{}; allowed here: {allowed}", hint(nearest))]
+    #[error(
+        "{path}:{line}: unknown key `{key}`{}; allowed here: {allowed}",
+        hint(nearest)
+    )]
     UnknownKey {
         /// The file.
         path: PathBuf,
@@ -55,7 +58,10 @@ pub enum ConfigError {
 }
 
 fn hint(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|n| format!(", did you mean `{n}`?")).unwrap_or_default()
+    nearest
+        .as_ref()
+        .map(|n| format!(", did you mean `{n}`?"))
+        .unwrap_or_default()
 }
 
 /// Reads and parses the file at `path`.
@@ -63,7 +69,10 @@ fn hint(nearest: &Option<String>) -> String {
 /// # Errors
 /// See [`ConfigError`]; each names the file, and the line where there is one.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
+    let unreadable = |source| ConfigError::Unreadable {
+        path: path.into(),
+        source,
+    };
     if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_FILE {
         return Err(ConfigError::TooLarge { path: path.into() });
     }
@@ -83,7 +92,11 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
     let line = text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1;
     let message = error.message().trim().to_owned();
     let Some((key, allowed)) = unknown_field(&message) else {
-        return ConfigError::Malformed { path: path.into(), line, message };
+        return ConfigError::Malformed {
+            path: path.into(),
+            line,
+            message,
+        };
     };
     let nearest = allowed
         .iter()
@@ -91,8 +104,18 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> ConfigError {
         .min()
         .filter(|(far, known)| *far <= 1 + known.len() / 3)
         .map(|(_, known)| known.to_owned());
-    let allowed = if allowed.is_empty() { "no keys".to_owned() } else { allowed.join(", ") };
-    ConfigError::UnknownKey { path: path.into(), line, key, nearest, allowed }
+    let allowed = if allowed.is_empty() {
+        "no keys".to_owned()
+    } else {
+        allowed.join(", ")
+    };
+    ConfigError::UnknownKey {
+        path: path.into(),
+        line,
+        key,
+        nearest,
+        allowed,
+    }
 }
 
 /// Takes serde's "unknown field `x`, expected one of `a`, `b`" apart.
@@ -135,7 +158,9 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        parse::<Sample>(text, Path::new("virga.toml")).unwrap_err().to_string()
+        parse::<Sample>(text, Path::new("virga.toml"))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -156,7 +181,12 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = load::<Sample>(Path::new("/nonexistent/virga.toml")).unwrap_err().to_string();
-        assert!(error.starts_with("/nonexistent/virga.toml: cannot be read"), "{error}");
+        let error = load::<Sample>(Path::new("/nonexistent/virga.toml"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("/nonexistent/virga.toml: cannot be read"),
+            "{error}"
+        );
     }
 }

@@ -43,7 +43,10 @@ impl Health {
 
     /// Adds a part, as [`State::Starting`].
     pub fn register(&self, name: &str) -> Reporter {
-        let reporter = Reporter { name: name.to_owned(), board: self.clone() };
+        let reporter = Reporter {
+            name: name.to_owned(),
+            board: self.clone(),
+        };
         reporter.report(State::Starting);
         reporter
     }
@@ -55,7 +58,9 @@ impl Health {
 
     /// Whether every part serves (degraded ones do).
     pub fn serving(&self) -> bool {
-        self.snapshot().values().all(|state| matches!(state, State::Ready | State::Degraded(_)))
+        self.snapshot()
+            .values()
+            .all(|state| matches!(state, State::Ready | State::Degraded(_)))
     }
 }
 

@@ -62,17 +62,22 @@ impl Metrics {
 /// # Errors
 /// A filter that cannot be read, or a second installation.
 pub fn install(format: LogFormat, filter: &str) -> Result<Metrics, TelemetryError> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|e| TelemetryError::Filter { filter: filter.to_owned(), reason: e.to_string() })?;
+    let filter = EnvFilter::try_new(filter).map_err(|e| TelemetryError::Filter {
+        filter: filter.to_owned(),
+        reason: e.to_string(),
+    })?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
     let installed = match format {
         LogFormat::Text => builder.with_target(true).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     installed.map_err(|e| TelemetryError::Twice(e.to_string()))?;
-    let handle =
-        PrometheusBuilder::new().install_recorder().map_err(|e| TelemetryError::Twice(e.to_string()))?;
+    let handle = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|e| TelemetryError::Twice(e.to_string()))?;
     Ok(Metrics(handle))
 }

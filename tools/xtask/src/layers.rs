@@ -24,7 +24,9 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 /// Checks every edge between crates of the workspace.
 pub fn check(root: &Path) -> Result<Findings, String> {
     let metadata = crate::metadata(root, false)?;
-    let packages = metadata["packages"].as_array().ok_or("no packages in the metadata")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .ok_or("no packages in the metadata")?;
     let mut findings = Findings::new();
     let mut ranks = BTreeMap::new();
     for package in packages {
@@ -33,7 +35,9 @@ pub fn check(root: &Path) -> Result<Findings, String> {
             Some(rank) => {
                 ranks.insert(name, rank);
             }
-            None => findings.push(format!("{name}: no rank under [package.metadata.layer] in its Cargo.toml")),
+            None => findings.push(format!(
+                "{name}: no rank under [package.metadata.layer] in its Cargo.toml"
+            )),
         }
     }
     for package in packages {
@@ -50,7 +54,10 @@ pub fn check(root: &Path) -> Result<Findings, String> {
 }
 
 fn edge(ranks: &BTreeMap<&str, u64>, from: &str, to: &str, test_only: bool) -> Option<String> {
-    if let Some((_, _, why)) = FORBIDDEN.iter().find(|(f, t, _)| *f == from && *t == to && !test_only) {
+    if let Some((_, _, why)) = FORBIDDEN
+        .iter()
+        .find(|(f, t, _)| *f == from && *t == to && !test_only)
+    {
         return Some(format!("{from} imports {to}: {why}"));
     }
     let (above, below) = (*ranks.get(from)?, *ranks.get(to)?);
@@ -64,7 +71,13 @@ mod tests {
 
     #[test]
     fn an_import_that_points_up_or_sideways_is_found() {
-        let ranks = BTreeMap::from([("ring", 0), ("proxy", 5), ("server", 5), ("wire", 3), ("other-wire", 3)]);
+        let ranks = BTreeMap::from([
+            ("ring", 0),
+            ("proxy", 5),
+            ("server", 5),
+            ("wire", 3),
+            ("other-wire", 3),
+        ]);
         assert!(edge(&ranks, "ring", "proxy", false).is_some());
         assert!(edge(&ranks, "proxy", "server", false).is_some());
         assert!(edge(&ranks, "proxy", "ring", false).is_none());
@@ -76,6 +89,9 @@ mod tests {
     fn a_forbidden_edge_is_found_though_it_points_down() {
         let ranks = BTreeMap::from([("virga-object-store", 4), ("virga-rpc", 2)]);
         let line = edge(&ranks, "virga-object-store", "virga-rpc", false);
-        assert_eq!(line.as_deref(), Some("virga-object-store imports virga-rpc: the engine knows no network"));
+        assert_eq!(
+            line.as_deref(),
+            Some("virga-object-store imports virga-rpc: the engine knows no network")
+        );
     }
 }

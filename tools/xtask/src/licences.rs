@@ -24,13 +24,17 @@ const ALLOWED: [&str; 14] = [
 /// Checks the licence expression of every package in the lock file.
 pub fn check(root: &Path) -> Result<Findings, String> {
     let metadata = crate::metadata(root, true)?;
-    let packages = metadata["packages"].as_array().ok_or("no packages in the metadata")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .ok_or("no packages in the metadata")?;
     let mut findings = Findings::new();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
         match package["license"].as_str() {
             Some(expression) if allowed(expression) => {}
-            Some(expression) => findings.push(format!("{name}: licence {expression} is not on the allowed list")),
+            Some(expression) => {
+                findings.push(format!("{name}: licence {expression} is not on the allowed list"))
+            }
             None => findings.push(format!("{name}: states no licence")),
         }
     }
@@ -80,10 +84,20 @@ mod tests {
 
     #[test]
     fn a_choice_with_one_allowed_licence_passes_and_copyleft_alone_does_not() {
-        for good in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "(MIT OR GPL-2.0) AND Unicode-3.0"] {
+        for good in [
+            "MIT",
+            "MIT/Apache-2.0",
+            "GPL-3.0 OR MIT",
+            "(MIT OR GPL-2.0) AND Unicode-3.0",
+        ] {
             assert!(allowed(good), "{good}");
         }
-        for bad in ["GPL-3.0-only", "MIT AND AGPL-3.0", "(GPL-2.0 OR LGPL-3.0) AND MIT", ""] {
+        for bad in [
+            "GPL-3.0-only",
+            "MIT AND AGPL-3.0",
+            "(GPL-2.0 OR LGPL-3.0) AND MIT",
+            "",
+        ] {
             assert!(!allowed(bad), "{bad}");
         }
     }

@@ -15,9 +15,15 @@ type Findings = Vec<String>;
 fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
     let root = workspace_root();
-    let checks: &[(&str, fn(&Path) -> Result<Findings, String>)] =
-        &[("layers", layers::check), ("tidy", tidy::check), ("licences", licences::check)];
-    let chosen: Vec<_> = checks.iter().filter(|(name, _)| verb == "check" || verb == *name).collect();
+    let checks: &[(&str, fn(&Path) -> Result<Findings, String>)] = &[
+        ("layers", layers::check),
+        ("tidy", tidy::check),
+        ("licences", licences::check),
+    ];
+    let chosen: Vec<_> = checks
+        .iter()
+        .filter(|(name, _)| verb == "check" || verb == *name)
+        .collect();
     if chosen.is_empty() {
         eprintln!("usage: cargo xtask layers | tidy | licences | check (all of them)");
         return ExitCode::from(2);
@@ -48,7 +54,9 @@ fn workspace_root() -> PathBuf {
 /// `cargo metadata` of the workspace as JSON.
 fn metadata(root: &Path, deps: bool) -> Result<serde_json::Value, String> {
     let mut cargo = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
-    cargo.args(["metadata", "--format-version", "1", "--locked"]).current_dir(root);
+    cargo
+        .args(["metadata", "--format-version", "1", "--locked"])
+        .current_dir(root);
     if !deps {
         cargo.arg("--no-deps");
     }

@@ -9,7 +9,12 @@ const MAX_LINES: usize = 600;
 /// Module and folder names that say nothing.
 const EMPTY_NAMES: [&str; 5] = ["common", "utils", "util", "helpers", "misc"];
 /// Marks of unfinished work. Written apart so that this file passes.
-const MARKS: [&str; 4] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX:"), concat!("HA", "CK")];
+const MARKS: [&str; 4] = [
+    concat!("TO", "DO"),
+    concat!("FIX", "ME"),
+    concat!("X", "XX:"),
+    concat!("HA", "CK"),
+];
 /// Folders that are not ours to tidy.
 const SKIP: [&str; 6] = ["target", ".git", ".native", ".venv", "node_modules", "virga-data"];
 
@@ -26,7 +31,10 @@ pub fn check(root: &Path) -> Result<Findings, String> {
                 if !SKIP.contains(&name) && !path.is_symlink() {
                     folders.push(path);
                 }
-            } else if matches!(path.extension().and_then(|e| e.to_str()), Some("rs" | "py" | "sh")) {
+            } else if matches!(
+                path.extension().and_then(|e| e.to_str()),
+                Some("rs" | "py" | "sh")
+            ) {
                 let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
                 findings.extend(judge(path.strip_prefix(root).unwrap_or(&path), &text));
             }
@@ -41,19 +49,28 @@ fn judge(path: &Path, text: &str) -> Findings {
     let shown = path.display();
     let lines = text.lines().count();
     if lines > MAX_LINES {
-        findings.push(format!("{shown}: {lines} lines, at most {MAX_LINES}: split it by what it holds"));
+        findings.push(format!(
+            "{shown}: {lines} lines, at most {MAX_LINES}: split it by what it holds"
+        ));
     }
-    let mut parts = path.iter().filter_map(|part| Path::new(part).file_stem()?.to_str());
+    let mut parts = path
+        .iter()
+        .filter_map(|part| Path::new(part).file_stem()?.to_str());
     if let Some(bad) = parts.find(|part| EMPTY_NAMES.contains(part)) {
         findings.push(format!("{shown}: `{bad}` says nothing: name the thing"));
     }
     for (at, line) in text.lines().enumerate() {
         if let Some(mark) = MARKS.iter().find(|mark| line.contains(**mark)) {
-            findings.push(format!("{shown}:{}: {mark} left behind: do it, or file an issue", at + 1));
+            findings.push(format!(
+                "{shown}:{}: {mark} left behind: do it, or file an issue",
+                at + 1
+            ));
         }
     }
     if needs_module_doc(path) && !text.trim_start().starts_with("//!") {
-        findings.push(format!("{shown}: no module doc: say what it is, who calls it, what it leaves out"));
+        findings.push(format!(
+            "{shown}: no module doc: say what it is, who calls it, what it leaves out"
+        ));
     }
     findings
 }
@@ -74,7 +91,14 @@ mod tests {
         assert_eq!(judge(Path::new("ring/src/builder.rs"), &long).len(), 1);
         assert_eq!(judge(Path::new("ring/src/builder.rs"), "fn main() {}\n").len(), 1);
         assert_eq!(judge(Path::new("ring/src/utils/mod.rs"), "//! Doc.\n").len(), 1);
-        assert_eq!(judge(Path::new("ring/src/a.rs"), &format!("//! Doc.\n// {} later\n", MARKS[0])).len(), 1);
+        assert_eq!(
+            judge(
+                Path::new("ring/src/a.rs"),
+                &format!("//! Doc.\n// {} later\n", MARKS[0])
+            )
+            .len(),
+            1
+        );
         assert_eq!(judge(Path::new("ring/tests/a.rs"), "fn a() {}\n").len(), 0);
     }
 }
