@@ -38,7 +38,9 @@ pub enum LoadBuilderError {
         source: io::Error,
     },
     /// It is a Swift builder file.
-    #[error("this is a builder file of Swift (a pickle): write the ring with Swift's tool and take it over with: virga ring NAME.ring.gz write_builder")]
+    #[error(
+        "this is a builder file of Swift (a pickle): write the ring with Swift's tool and take it over with: virga ring NAME.ring.gz write_builder"
+    )]
     Pickle,
     /// It is something else.
     #[error("not a builder file (it does not start with RNGB)")]
