@@ -12,10 +12,13 @@ use std::process::{Command, ExitCode};
 /// What a check found: one line for each thing wrong.
 type Findings = Vec<String>;
 
+/// A check of the workspace at this folder; an error says why it could not look.
+type Check = fn(&Path) -> Result<Findings, String>;
+
 fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
     let root = workspace_root();
-    let checks: &[(&str, fn(&Path) -> Result<Findings, String>)] = &[
+    let checks: &[(&str, Check)] = &[
         ("layers", layers::check),
         ("tidy", tidy::check),
         ("licences", licences::check),
