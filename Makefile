@@ -1,5 +1,6 @@
-# Virga's commands for people. `make help` lists them; CONTRIBUTING lives in
-# ARCHITECTURE.md. Plain GNU make; CARGO_TARGET_DIR is honoured.
+# Virga's commands for people; `make help` lists them. Plain GNU make.
+# Builds share one target folder per machine, so that a second clone compiles
+# only what differs; CARGO_TARGET_DIR says another.
 SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/virga/target
 UP ?=
@@ -9,12 +10,13 @@ UP ?=
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
 
-up: build ## build, then run a cloud here (data in ./virga-data; UP="--flags" for virga up)
-	exec "$$(tools/binary-path release)" up $(UP)
+up: build ## build, then run a cloud here (data in ./virga-data; UP="..." adds flags)
+	exec target/release/virga up $(UP)
 
 build: deps-build ## build target/release/virga
 	cargo build --release --locked --bin virga
-	@mkdir -p target/release && ln -sf "$$(tools/binary-path release)" target/release/virga 2>/dev/null || true
+	@built="$(CARGO_TARGET_DIR)/release/virga"; [ "$$built" -ef target/release/virga ] || \
+	  { mkdir -p target/release && cp -f "$$built" target/release/virga; }
 
 test: deps-build deps-test check ## every test: unit, behaviour, faults, clients
 	cargo build --locked --bin virga
