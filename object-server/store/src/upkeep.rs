@@ -122,3 +122,184 @@ impl Duties {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+    use virga_disk::io::fault::FaultDisk;
+    use virga_disk::kv::KvCache;
+    use virga_disk::segment::Stream;
+    use virga_disk::segment::header::Identity;
+    use virga_node::clock::{Clock, ManualClock, Version};
+    use virga_object_wire::checked::Checked;
+    use virga_object_wire::object::{At, ObjectMeta, PutObject};
+    use virga_ring::Partition;
+    use virga_ring::hash::NameHash;
+
+    use super::*;
+    use crate::device::{DeviceConfig, DeviceOptions, Storage};
+
+    const START: Micros = Micros(1_766_400_000_000_000);
+    /// Looks at the clock after which waiting is given up: twenty rounds at most.
+    const LOOKS: u64 = 20;
+
+    /// A clock that stands still unless moved, and wakes who waits whenever somebody
+    /// looks at it: the upkeep does in every round.
+    #[derive(Debug)]
+    struct Watched {
+        time: ManualClock,
+        looks: Mutex<u64>,
+        looked: Condvar,
+    }
+
+    impl Clock for Watched {
+        fn now(&self) -> Micros {
+            *self.looks.lock().unwrap() += 1;
+            self.looked.notify_all();
+            self.time.now()
+        }
+    }
+
+    impl Watched {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                time: ManualClock::new(START),
+                looks: Mutex::default(),
+                looked: Condvar::new(),
+            })
+        }
+
+        /// Waits until `met`, which must not look at the clock itself.
+        fn wait_until(&self, met: impl Fn() -> bool) {
+            let first = *self.looks.lock().unwrap();
+            loop {
+                let seen = *self.looks.lock().unwrap();
+                if met() {
+                    return;
+                }
+                let looks = self.looks.lock().unwrap();
+                let waited = self
+                    .looked
+                    .wait_timeout_while(looks, Duration::from_secs(60), |looks| *looks == seen);
+                assert!(!waited.unwrap().1.timed_out(), "the upkeep does nothing");
+                assert!(
+                    seen - first < LOOKS,
+                    "the upkeep does not do what it is waited for"
+                );
+            }
+        }
+    }
+
+    fn open(clock: &Arc<Watched>, options: DeviceOptions) -> (Device, TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DeviceConfig {
+            name: "d1".into(),
+            storage: Storage::Disk {
+                disk: Arc::new(FaultDisk::new(256 << 20, 1)),
+                identity: Identity {
+                    device: [7; 16],
+                    secret: 77,
+                },
+                index: dir.path().join("index"),
+            },
+            cache: KvCache::new(8 << 20),
+            options: DeviceOptions {
+                segment_size: 4 << 20,
+                ..options
+            },
+        };
+        let clock: Arc<dyn Clock> = clock.clone();
+        (Device::open(config, clock).unwrap(), dir)
+    }
+
+    async fn put(device: &Device, nth: u64, len: usize) {
+        let at = At {
+            device: "d1".into(),
+            partition: Partition(1),
+            hash: NameHash([1; 16]),
+        };
+        let body = Checked::seal(vec![nth as u8; len].into());
+        let request = PutObject {
+            version: Version(Version::at(START).0 + nth),
+            size: len as u64,
+            blake3: *blake3::hash(body.data()).as_bytes(),
+            meta: ObjectMeta::default(),
+            handoff_for: None,
+        };
+        device.put(&at, request, body).await.unwrap();
+    }
+
+    fn hot_segments(device: &Device) -> usize {
+        let all = device.segments().all();
+        all.iter()
+            .filter(|segment| segment.stream() == Stream::Hot)
+            .count()
+    }
+
+    #[tokio::test]
+    async fn the_index_is_flushed_when_much_was_written_or_long_ago() {
+        let clock = Watched::new();
+        let options = DeviceOptions {
+            upkeep: false,
+            flush_bytes: 100_000,
+            ..DeviceOptions::default()
+        };
+        let (device, _dir) = open(&clock, options);
+        let mut duties = Duties {
+            flushed_at: START,
+            compact_after: Micros(u64::MAX),
+        };
+        put(&device, 1, 1000).await;
+        duties.round(&device);
+        assert!(device.index().unflushed() > 1000, "neither much nor long ago");
+        clock.time.advance(device.options().flush_age);
+        duties.round(&device);
+        assert_eq!(device.index().unflushed(), 0, "long ago");
+        put(&device, 2, 1000).await;
+        duties.round(&device);
+        assert!(
+            device.index().unflushed() > 1000,
+            "the age counts from the last flush"
+        );
+        put(&device, 3, 100_000).await;
+        duties.round(&device);
+        assert_eq!(device.index().unflushed(), 0, "much");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_device_flushes_and_compacts_by_itself() {
+        let clock = Watched::new();
+        let options = DeviceOptions {
+            flush_bytes: 1,
+            ..DeviceOptions::default()
+        };
+        let (device, _dir) = open(&clock, options);
+        put(&device, 1, 1000).await;
+        clock.wait_until(|| device.index().unflushed() == 0);
+        let mut most = 0;
+        for nth in 2..14 {
+            put(&device, nth, 900_000).await;
+            most = most.max(hot_segments(&device));
+        }
+        assert!(most >= 2, "the rewritten object never left its first segment");
+        // All but the segment that is being written hold nothing but what was
+        // overwritten.
+        clock.wait_until(|| hot_segments(&device) == 1);
+        device.close().await.unwrap();
+        assert_eq!(device.stats().objects, 1);
+    }
+
+    #[tokio::test]
+    async fn the_upkeep_ends_with_the_last_handle_of_its_device() {
+        let clock = Watched::new();
+        let (device, _dir) = open(&clock, DeviceOptions::default());
+        let weak = device.downgrade();
+        drop(device);
+        // A round that is going on at this very moment still ends.
+        let gone = (0..10_000_000).any(|_| {
+            std::thread::yield_now();
+            weak.upgrade().is_none()
+        });
+        assert!(gone, "the upkeep holds the device");
+    }
+}

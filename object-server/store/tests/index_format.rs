@@ -1,5 +1,5 @@
-//! The index of a device on its disk: nothing in it but what the format says, and
-//! what becomes of one that another version of the software wrote.
+//! A device on its disk: nothing in its index but what the format says, and what
+//! becomes of an index or a log that another version of the software wrote.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,16 +9,25 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use support::{Bench, at, body, get, put, request};
+use virga_disk::batch::record::{Head, Kind, NewRecord};
 use virga_disk::kv::cursor::Bounds;
 use virga_disk::kv::{Durability, Family, FamilyOptions, Kv, KvCache, KvOptions, Wal};
+use virga_disk::log::{Apply, ApplyError, Damaged, LogOptions, LogRecord, SegLog, Start, SyncPolicy};
+use virga_disk::segment::header::Identity;
+use virga_disk::segment::table::{SegmentOptions, Segments};
+use virga_disk::segment::{Position, Stream};
+use virga_node::clock::Version;
 use virga_object_store::OpenIndexError;
 use virga_object_store::device::OpenError;
 use virga_object_store::digest::{Sum, bucket};
 use virga_object_store::entry::Entry;
 use virga_object_store::keys::{self, NameKey, Owed};
 use virga_object_store::live::Live;
+use virga_object_store::record::{self, Facts, TombstoneHead};
 use virga_object_store::sys::{self, Totals};
 use virga_object_wire::object::PostMeta;
 
@@ -208,5 +217,86 @@ async fn an_index_of_an_older_format_is_built_anew_from_the_log() {
         assert_eq!(bench.device().stats(), before);
         assert_eq!(get(bench.device(), "large").await, Ok(Some(body(3 << 20, 2))));
         assert_eq!(get(bench.device(), "deleted").await, Ok(None));
+    }
+}
+
+/// Applies nothing.
+struct Deaf;
+
+impl Apply for Deaf {
+    type Outcome = ();
+
+    fn apply(
+        &mut self,
+        records: &[LogRecord<'_>],
+        _: Position,
+        outcomes: &mut Vec<()>,
+    ) -> Result<(), ApplyError> {
+        outcomes.extend(records.iter().map(|_| ()));
+        Ok(())
+    }
+
+    fn damaged(&mut self, piece: Damaged<'_>) {
+        panic!("damage at {}", piece.offset);
+    }
+}
+
+/// Writes a tombstone with this metadata behind everything in the closed device's
+/// `hot` log.
+async fn append(bench: &Bench, version: Version, meta: Vec<u8>) {
+    let options = SegmentOptions {
+        size: bench.options.segment_size,
+        background: false,
+        ..SegmentOptions::new(Arc::new(move || version.0))
+    };
+    let identity = Identity {
+        device: [7; 16],
+        secret: 77,
+    };
+    let segments = Segments::open(Arc::new(bench.disk.clone()), identity, options).unwrap();
+    let options = LogOptions {
+        sync: SyncPolicy::EachBatch,
+        start: Start::Beginning,
+        reserve: 0,
+    };
+    let (log, _) = SegLog::open(&segments, Stream::Hot, options, Deaf).unwrap();
+    let head = Head {
+        kind: Kind::Tombstone,
+        partition: at("kept").partition.0,
+        key: at("kept").hash.0,
+        version: version.0,
+        size: 0,
+        blake3: [0; 32],
+    };
+    log.submit(NewRecord::new(head, meta.into(), Bytes::new()).unwrap())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_log_with_metadata_of_a_newer_version_is_not_opened() {
+    for newer in [false, true] {
+        let mut bench = Bench::small();
+        live(&bench).await;
+        let version = bench.next_version();
+        let path = "a/c/kept".to_owned();
+        let mut meta = record::encode(Facts::default(), &TombstoneHead { path }).unwrap();
+        if newer {
+            meta[0] = record::VERSION + 1;
+        }
+        bench.close().await;
+        append(&bench, version, meta).await;
+        let opened = bench.open();
+        if newer {
+            let error = opened.unwrap_err().to_string();
+            assert!(error.contains("metadata is of version 2"), "{error}");
+        } else {
+            opened.unwrap();
+            assert_eq!(
+                get(bench.device(), "kept").await,
+                Ok(None),
+                "the record is applied"
+            );
+        }
     }
 }

@@ -139,11 +139,16 @@ impl Bench {
     /// As [`Bench::restart`], with something done to the folder of the index while
     /// the device is closed.
     pub async fn restart_after(&mut self, meddle: impl FnOnce(&Path)) -> Result<(), OpenError> {
+        self.close().await;
+        meddle(&self.index_path());
+        self.open()
+    }
+
+    /// Stopped in peace, if it is open, and not started again.
+    pub async fn close(&mut self) {
         if let Some(device) = self.device.take() {
             device.close().await.unwrap();
         }
-        meddle(&self.index_path());
-        self.open()
     }
 
     /// A version newer than all before.
