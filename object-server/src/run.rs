@@ -1,5 +1,6 @@
 //! The daemon: from a configuration to a node that answers, and back.
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,8 +69,18 @@ pub enum RunError {
         why: String,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen for nodes: {0}")]
-    Listen(#[from] std::io::Error),
+    #[error(
+        "cannot listen for nodes on {address}: {source}; stop what listens there, or change the node's address"
+    )]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A socket that was handed in is not one that listens.
+    #[error("the socket that was handed in does not work: {0}")]
+    Socket(#[from] std::io::Error),
 }
 
 /// Runs an object server until its tasks are told to stop. Returns when the
@@ -134,7 +145,10 @@ async fn start(
     let secret = Secret::new(config.secret.clone())?;
     let listener = match (given, config.listen) {
         (Some(listener), _) => Some(listener),
-        (None, Some(address)) => Some(TcpListener::bind(address).await?),
+        (None, Some(address)) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|source| RunError::Listen { address, source })?)
+        }
         (None, None) if config.advertise.is_none() => return Err(RunError::Nameless),
         (None, None) => None,
     };

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use virga_node::clock::{Clock, Micros};
 use virga_node::task::Tasks;
 use virga_object_wire::error::NodeError;
@@ -57,7 +57,7 @@ pub(crate) trait Duty: Send + Sync + 'static {
 }
 
 /// What a worker has done on one device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Name of the worker.
     pub worker: String,

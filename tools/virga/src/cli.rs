@@ -117,7 +117,10 @@ pub struct Status {
     /// The data folder of the cloud to ask
     #[arg(long, default_value = "./virga-data")]
     pub data: PathBuf,
-    /// Machine-readable output
+    /// Only the process with this role, when several run on the folder
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Machine-readable output: one JSON object for each process
     #[arg(long)]
     pub json: bool,
 }

@@ -1,10 +1,11 @@
 //! The configuration of one host of a cloud: what `virga up` writes to
 //! `DIR/virga.toml` and `virga run --config` reads.
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use virga_node::config::ConfigError;
+use virga_object_server::config::WorkerSettings;
 
 /// Everything a host needs to know beside the secrets in `DATA/secrets`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -14,21 +15,49 @@ pub struct CloudConfig {
     /// cloud share the content of its `secrets` and `rings`.
     pub data: PathBuf,
     /// Region in the catalog.
+    #[serde(default = "region")]
     pub region: String,
     /// URL under which clients reach the front door, if not its listen address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
+    /// URL under which clients reach the object store, if it is not at its
+    /// port on this host (other hosts run the proxies, or a balancer is before them).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_url: Option<String>,
     /// Where the control-plane APIs listen.
+    #[serde(default = "front_door")]
     pub front_door: SocketAddr,
     /// Where the object store listens.
+    #[serde(default = "object_store")]
     pub object_store: SocketAddr,
     /// Address of this host's object server: as the rings name it.
+    #[serde(default = "node")]
     pub node: SocketAddr,
     /// This host's devices.
+    #[serde(default)]
     pub devices: Vec<DeviceEntry>,
     /// The object store's door: limits, policies, roles.
     #[serde(default)]
     pub proxy: virga_proxy::server::Config,
+    /// How often the object server's workers look for something to do.
+    #[serde(default)]
+    pub workers: WorkerSettings,
+}
+
+fn region() -> String {
+    "RegionOne".to_owned()
+}
+
+fn front_door() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 5000).into()
+}
+
+fn object_store() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 8080).into()
+}
+
+fn node() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 6200).into()
 }
 
 /// A device of this host.
@@ -63,6 +92,11 @@ impl CloudConfig {
         Ok(format!("{head}{}", toml::to_string_pretty(self)?))
     }
 
+    /// The storage policies, by index.
+    pub fn policies(&self) -> Vec<u32> {
+        self.proxy.swift.policies.iter().map(|p| p.index).collect()
+    }
+
     /// Folder of the shared secrets.
     pub fn secrets(&self) -> PathBuf {
         self.data.join("secrets")
@@ -85,6 +119,7 @@ mod tests {
             data: "/srv/cloud".into(),
             region: "RegionOne".into(),
             public_url: None,
+            object_url: None,
             front_door: "127.0.0.1:5000".parse().unwrap(),
             object_store: "127.0.0.1:8080".parse().unwrap(),
             node: "127.0.0.1:6200".parse().unwrap(),
@@ -93,6 +128,7 @@ mod tests {
                 path: "devices/d1".into(),
             }],
             proxy: virga_proxy::server::Config::default(),
+            workers: WorkerSettings::default(),
         };
         let file = folder.path().join("virga.toml");
         std::fs::write(&file, config.to_toml().unwrap()).unwrap();
@@ -100,5 +136,16 @@ mod tests {
         assert_eq!((read.front_door, &read.data), (config.front_door, &config.data));
         assert_eq!(read.devices[0].path, folder.path().join("devices/d1"));
         assert_eq!(read.proxy, config.proxy);
+    }
+
+    #[test]
+    fn a_host_says_only_what_it_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("virga.toml");
+        std::fs::write(&file, "data = \".\"\n").unwrap();
+        let read = CloudConfig::load(&file).unwrap();
+        assert_eq!(read.front_door.to_string(), "127.0.0.1:5000");
+        assert_eq!((read.region.as_str(), read.devices.len()), ("RegionOne", 0));
+        assert_eq!(read.policies(), [0]);
     }
 }

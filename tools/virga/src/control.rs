@@ -1,8 +1,8 @@
-//! The control socket: `DIR/control.sock`, through which `virga status` asks
-//! a running cloud. Whoever may open the file may ask; the folder's mode says
+//! The control socket: `DIR/control.sock` of a whole cloud, `control-ROLES.sock`
+//! of a process with some roles, through which `virga status` asks. Whoever may open the file may ask; the folder's mode says
 //! who that is.
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::routing::get;
@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use virga_node::health::{Health, State};
 use virga_node::task::Tasks;
+use virga_object_server::workers::{Progress, WorkerStatus};
 use virga_object_wire::node::{DeviceStatus, ObjectNode};
+
+use crate::placement::{Placement, RingStatus};
 
 /// Largest status that is read, bytes.
 const MAX_STATUS: usize = 4 * 1024 * 1024;
@@ -25,6 +28,8 @@ pub struct CloudStatus {
     pub version: String,
     /// Its process.
     pub pid: u32,
+    /// Its roles.
+    pub roles: Vec<String>,
     /// URL of the front door.
     pub front_door: String,
     /// URL of the object store.
@@ -35,6 +40,10 @@ pub struct CloudStatus {
     pub devices: Vec<DeviceStatus>,
     /// Why devices could not be asked, if so.
     pub devices_error: Option<String>,
+    /// Every ring that this process places by.
+    pub rings: Vec<RingStatus>,
+    /// What the workers do, each on each device of this process.
+    pub workers: Vec<WorkerStatus>,
 }
 
 /// What the status is made of.
@@ -47,6 +56,12 @@ pub struct Sources {
     pub health: Health,
     /// The node of this process, if it has one.
     pub node: Option<Arc<dyn ObjectNode>>,
+    /// Roles of the process.
+    pub roles: Vec<&'static str>,
+    /// Its rings, if it has any.
+    pub placement: Option<Placement>,
+    /// What its workers show.
+    pub progress: Progress,
 }
 
 impl Sources {
@@ -67,6 +82,9 @@ impl Sources {
             parts: self.health.snapshot(),
             devices,
             devices_error,
+            roles: self.roles.iter().map(ToString::to_string).collect(),
+            rings: self.placement.as_ref().map(Placement::status).unwrap_or_default(),
+            workers: self.progress.snapshot(),
         }
     }
 }
@@ -98,6 +116,25 @@ pub fn serve(socket: &Path, sources: Sources, tasks: &Tasks) -> std::io::Result<
         }
     });
     Ok(())
+}
+
+/// The control sockets in a data folder, sorted: one for each process that
+/// runs on it, or did when it was killed.
+///
+/// # Errors
+/// A sentence for the person who asked.
+pub fn sockets(data: &Path) -> Result<Vec<PathBuf>, String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", data.display());
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(data).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if name.starts_with("control") && name.ends_with(".sock") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Asks the cloud behind `socket`.

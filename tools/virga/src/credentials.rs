@@ -1,7 +1,9 @@
 //! The credential files that clients read: openrc, clouds.yaml, s3.env.
 use std::path::{Path, PathBuf};
 
-use crate::secrets::write_private;
+use crate::config::CloudConfig;
+use crate::parts::Ready;
+use crate::secrets::{self, write_private};
 
 /// What goes into the files.
 pub struct Credentials<'a> {
@@ -17,6 +19,28 @@ pub struct Credentials<'a> {
     pub demo_password: &'a str,
     /// The demo user's EC2 access key and secret.
     pub ec2: (&'a str, &'a str),
+}
+
+/// Writes the files of a cloud whose identity runs in this process into its
+/// data folder, with the URLs now in effect; returns their paths.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_for(config: &CloudConfig, ready: &Ready) -> Result<Vec<PathBuf>, String> {
+    let passwords = secrets::passwords(&config.secrets()).map_err(|e| e.to_string())?;
+    let (access, secret) = match &ready.demo_ec2 {
+        Some((access, secret)) => (access.clone(), secret.clone()),
+        None => ec2_of(&config.data.join("s3.env")).unwrap_or_default(),
+    };
+    let content = Credentials {
+        auth_url: &format!("{}/v3", ready.front_url),
+        object_url: &ready.object_url,
+        region: &config.region,
+        admin_password: &passwords.admin,
+        demo_password: &passwords.demo,
+        ec2: (&access, &secret),
+    };
+    write(&config.data, &content).map_err(|e| format!("{}: {e}", config.data.display()))
 }
 
 /// Writes all files into `folder` and returns their paths, the demo user's

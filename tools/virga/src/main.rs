@@ -8,8 +8,11 @@ mod config;
 mod control;
 mod credentials;
 mod front_door;
+mod housekeeping;
+mod keystone;
 mod lock;
 mod parts;
+mod placement;
 mod rings;
 mod run;
 mod secrets;
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Up(flags) => up::run(&flags),
         Verb::Run(flags) => run::run(&flags),
-        Verb::Status(flags) => status::run(&flags).map_err(Failure::Failed),
+        Verb::Status(flags) => status::run(&flags),
         Verb::Ring { args } => {
             let code = virga_ring_builder::run(args, &mut std::io::stdout(), &mut std::io::stderr());
             return ExitCode::from(u8::try_from(code).unwrap_or(2));

@@ -3,29 +3,31 @@
 //! One process with all roles is a cloud on one machine: what would cross the
 //! network becomes a direct call through the same trait. Nothing here decides
 //! anything about objects or identity; it opens, connects and stops.
+use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use virga_identity::{BootstrapPlan, Identity};
-use virga_identity_api::verify::{Directory, TokenVerifier};
 use virga_node::clock::{Clock, Hlc, SystemClock};
 use virga_node::drain::{DRAIN_LIMIT, StopSignals};
 use virga_node::health::{Health, State as PartState};
 use virga_node::task::Tasks;
 use virga_node::telemetry::Metrics;
+use virga_object_server::workers::Progress;
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
-use virga_proxy::core::{Core, CoreParts, Rings, Settings};
-use virga_ring::{HashPath, RingHandle};
+use virga_proxy::core::{Core, CoreParts, Settings};
 
+use crate::Failure;
 use crate::config::CloudConfig;
 use crate::control::{self, Sources};
 use crate::front_door;
-use crate::secrets::Secrets;
-
-/// How often metrics are folded and ring files looked at.
-const HOUSEKEEPING: std::time::Duration = std::time::Duration::from_secs(15);
+use crate::housekeeping::Housekeeping;
+use crate::keystone::Keystone;
+use crate::placement::Placement;
+use crate::secrets::{self, Secrets};
 
 /// Between looks at a part that starts.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(2);
@@ -41,6 +43,15 @@ pub struct Roles {
     pub object_server: bool,
 }
 
+/// Whether other processes belong to the cloud.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// This process is the whole cloud: nobody outside calls its devices.
+    Alone,
+    /// Others call this one's devices, and it calls theirs.
+    Others,
+}
+
 impl Roles {
     /// A whole cloud.
     pub const ALL: Self = Self {
@@ -48,6 +59,11 @@ impl Roles {
         proxy: true,
         object_server: true,
     };
+
+    /// Whether a part places anything.
+    fn need_rings(self) -> bool {
+        self.proxy || self.object_server
+    }
 
     /// Reads role names.
     ///
@@ -74,7 +90,8 @@ impl Roles {
         Ok(roles)
     }
 
-    fn names(self) -> Vec<&'static str> {
+    /// Names of the roles, in a fixed order.
+    pub fn names(self) -> Vec<&'static str> {
         let all = [
             ("identity", self.identity),
             ("proxy", self.proxy),
@@ -111,20 +128,30 @@ pub struct Ready {
 pub fn run_until_stopped(
     config: &CloudConfig,
     secrets: &Secrets,
-    roles: Roles,
+    (roles, company): (Roles, Company),
     metrics: Metrics,
     ready: impl FnOnce(Ready) -> Result<(), String>,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| format!("the runtime does not start: {e}"))?;
     runtime.block_on(async {
         let mut signals = StopSignals::listen().map_err(|e| format!("signals: {e}"))?;
+        // From here on SIGHUP means "read rings and keys again", not "die";
+        // unless a terminal sent it because its window was closed.
+        let mut hangups = signal(SignalKind::hangup()).map_err(|e| format!("signals: {e}"))?;
+        let watched = std::io::stdin().is_terminal();
         let process = Process {
             config,
             secrets,
             roles,
+            company,
+            placement: match roles.need_rings() {
+                true => Some(Placement::load(config, secrets)?),
+                false => None,
+            },
+            progress: Progress::default(),
             metrics,
             tasks: Tasks::new(),
             health: Health::new(),
@@ -132,7 +159,10 @@ pub fn run_until_stopped(
         };
         let parts = process.start().await?;
         ready(parts.ready)?;
-        let signal = signals.next().await;
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            _ = hangups.recv(), if watched => "SIGHUP",
+        };
         tracing::info!(signal, "stopping; a second signal ends at once");
         let drained = tokio::select! {
             drained = process.stop(parts.devices) => drained,
@@ -150,6 +180,9 @@ struct Process<'a> {
     config: &'a CloudConfig,
     secrets: &'a Secrets,
     roles: Roles,
+    company: Company,
+    placement: Option<Placement>,
+    progress: Progress,
     metrics: Metrics,
     tasks: Tasks,
     health: Health,
@@ -163,17 +196,11 @@ struct Started {
     devices: Option<tokio::task::JoinHandle<()>>,
 }
 
-/// Identity's side that others in the process use.
-struct Keystone {
-    verifier: Arc<dyn TokenVerifier>,
-    directory: Arc<dyn Directory>,
-    service: Option<Identity>,
-}
-
 impl Process<'_> {
     async fn start(&self) -> Result<Started, String> {
-        let front = self.bind(self.roles.identity, self.config.front_door).await?;
-        let store = self.bind(self.roles.proxy, self.config.object_store).await?;
+        let (front, store) = (self.config.front_door, self.config.object_store);
+        let front = self.bind(self.roles.identity, "front_door", front).await?;
+        let store = self.bind(self.roles.proxy, "object_store", store).await?;
         let front_at = front.as_ref().and_then(|l| l.local_addr().ok());
         let store_at = store.as_ref().and_then(|l| l.local_addr().ok());
         let front_url = self.front_url(front_at.unwrap_or(self.config.front_door));
@@ -189,22 +216,33 @@ impl Process<'_> {
         };
         let keystone = self.keystone().await?;
         let mut demo_ec2 = None;
-        if let (Some(service), Some(listener)) = (&keystone.service, front) {
-            demo_ec2 = self.identity(service, listener, &front_url, &object_url).await?;
+        if let Some(keystone) = &keystone {
+            if let (Some(service), Some(listener)) = (&keystone.service, front) {
+                demo_ec2 = self.identity(service, listener, &front_url, &object_url).await?;
+            }
+            if let Some(listener) = store {
+                self.proxy(listener, nodes, keystone)?;
+            }
         }
-        if let Some(listener) = store {
-            self.proxy(listener, nodes, &keystone).await?;
-        }
-        self.standing_duties();
+        let rings = self.placement.clone();
+        let housekeeping = Housekeeping {
+            metrics: self.metrics.clone(),
+            rings: rings.map(|rings| (rings, self.health.register("rings"))),
+            keys: keystone.map(|k| (k.reload, self.health.register("token keys"))),
+        };
+        housekeeping.start(&self.tasks);
         let sources = Sources {
             front_door: front_url.clone(),
             object_store: object_url.clone(),
+            roles: self.roles.names(),
             health: self.health.clone(),
             node,
+            placement: self.placement.clone(),
+            progress: self.progress.clone(),
         };
-        let socket = self.config.data.join(match self.roles == Roles::ALL {
-            true => "control.sock".to_owned(),
-            false => format!("control-{}.sock", self.roles.names().join("-")),
+        let socket = self.config.data.join(match self.company {
+            Company::Alone => "control.sock".to_owned(),
+            Company::Others => format!("control-{}.sock", self.roles.names().join("-")),
         });
         control::serve(&socket, sources, &self.tasks).map_err(|e| format!("{}: {e}", socket.display()))?;
         let ready = Ready {
@@ -218,12 +256,21 @@ impl Process<'_> {
         Ok(Started { ready, devices })
     }
 
-    async fn bind(&self, wanted: bool, address: SocketAddr) -> Result<Option<TcpListener>, String> {
+    async fn bind(
+        &self,
+        wanted: bool,
+        key: &str,
+        address: SocketAddr,
+    ) -> Result<Option<TcpListener>, String> {
         if !wanted {
             return Ok(None);
         }
         let listener = TcpListener::bind(address).await.map_err(|e| {
-            format!("cannot listen on {address}: {e}; choose other ports with --port and --object-port")
+            let change = match self.company {
+                Company::Alone => "choose other ports with --port and --object-port".to_owned(),
+                Company::Others => format!("stop what listens there, or change {key} in the configuration"),
+            };
+            format!("cannot listen on {address}: {e}; {change}")
         })?;
         Ok(Some(listener))
     }
@@ -237,8 +284,12 @@ impl Process<'_> {
         }
     }
 
-    /// The object store's URL: on the public URL's host, at its own port.
+    /// The object store's URL: as configured, or on the public URL's host at
+    /// its own port.
     fn object_url(&self, at: SocketAddr) -> String {
+        if let Some(url) = &self.config.object_url {
+            return url.trim_end_matches('/').to_owned();
+        }
         let public = self
             .config
             .public_url
@@ -262,10 +313,14 @@ impl Process<'_> {
             name: d.name.clone(),
             path: d.path.clone(),
         };
-        // Nobody outside calls the node of a cloud in one process.
-        let alone = self.roles == Roles::ALL;
+        let placement = self.placement()?;
+        let strangers = placement.strangers(self.config.node, &self.config.devices);
+        if !strangers.is_empty() {
+            let (node, devices) = (self.config.node, strangers.join(", "));
+            tracing::warn!(%node, devices, "no ring names these devices at this address: nothing will be stored there");
+        }
         let config = virga_object_server::Config {
-            listen: (!alone).then_some(self.config.node),
+            listen: (self.company == Company::Others).then_some(self.config.node),
             advertise: Some(self.config.node),
             cluster: self
                 .secrets
@@ -276,21 +331,16 @@ impl Process<'_> {
             devices: self.config.devices.iter().map(entry).collect(),
             cache_bytes: 64 << 20,
             segment_bytes: None,
-            workers: Default::default(),
+            workers: self.config.workers.clone(),
         };
         let parts = virga_object_server::Parts {
             tasks: self.tasks.clone(),
             clock: self.clock.clone(),
             health: self.health.clone(),
             nodes: nodes.clone(),
-            rings: virga_object_server::Rings {
-                hash: self.hash_path()?,
-                account: self.ring("account")?,
-                container: self.ring("container")?,
-                object: vec![(0, self.ring("object")?)],
-            },
+            rings: placement.for_object_server(),
             listener: None,
-            progress: Default::default(),
+            progress: self.progress.clone(),
         };
         let task = self.tasks.spawn(async move {
             if let Err(error) = virga_object_server::run(config, parts).await {
@@ -327,29 +377,21 @@ impl Process<'_> {
         virga_rpc::Secret::new(self.secrets.node_secret.clone()).map_err(|e| format!("secrets: {e}"))
     }
 
-    /// Identity as others see it. A process without the identity role verifies
-    /// with the shared token keys.
-    async fn keystone(&self) -> Result<Keystone, String> {
-        let records = virga_state::Config::sqlite(&self.config.data.join("state/identity.sqlite"));
-        crate::secrets::private_folder(&self.config.data.join("state"))
-            .map_err(|e| format!("{}/state: {e}", self.config.data.display()))?;
-        let state = virga_state::State::open(&records, self.clock.clone())
-            .await
-            .map_err(|e| format!("identity's records: {e}"))?;
-        let settings = virga_identity::Config {
-            token_keys: self.config.secrets().join("token-keys"),
-            credential_keys: self.config.secrets().join("credential-keys"),
-            public_url: self.config.public_url.clone(),
-            ..virga_identity::Config::default()
-        };
-        let service = Identity::open(settings, state, self.clock.clone())
-            .await
-            .map_err(|e| format!("identity: {e}"))?;
-        Ok(Keystone {
-            verifier: service.verifier(),
-            directory: service.directory(),
-            service: self.roles.identity.then_some(service),
-        })
+    fn placement(&self) -> Result<&Placement, String> {
+        self.placement
+            .as_ref()
+            .ok_or_else(|| "this role needs rings and none were read".to_owned())
+    }
+
+    /// Identity as others see it: only its own role opens its records; a proxy
+    /// elsewhere verifies with the shared token keys.
+    async fn keystone(&self) -> Result<Option<Keystone>, String> {
+        let clock = self.clock.clone();
+        match (self.roles.identity, self.roles.proxy) {
+            (true, _) => Keystone::serve(self.config, clock).await.map(Some),
+            (false, true) => Keystone::verify(&self.config.secrets(), clock).map(Some),
+            (false, false) => Ok(None),
+        }
     }
 
     async fn identity(
@@ -360,9 +402,10 @@ impl Process<'_> {
         object_url: &str,
     ) -> Result<Option<(String, String)>, String> {
         let health = self.health.register("identity");
+        let passwords = secrets::passwords(&self.config.secrets()).map_err(|e| e.to_string())?;
         let plan = BootstrapPlan {
-            admin_password: self.secrets.admin_password.clone(),
-            demo_password: self.secrets.demo_password.clone(),
+            admin_password: passwords.admin,
+            demo_password: passwords.demo,
             region: self.config.region.clone(),
             front_url: front_url.to_owned(),
             object_url: object_url.to_owned(),
@@ -386,15 +429,10 @@ impl Process<'_> {
             .map(|(access, secret)| (access, secret.to_string())))
     }
 
-    async fn proxy(
-        &self,
-        listener: TcpListener,
-        nodes: Arc<NodeTable>,
-        keystone: &Keystone,
-    ) -> Result<(), String> {
+    fn proxy(&self, listener: TcpListener, nodes: Arc<NodeTable>, keystone: &Keystone) -> Result<(), String> {
         let health = self.health.register("proxy");
         let core = Core::new(CoreParts {
-            rings: self.rings()?,
+            rings: self.placement()?.for_proxy(),
             nodes,
             hlc: Arc::new(Hlc::new(self.clock.clone())),
             tasks: self.tasks.clone(),
@@ -424,55 +462,6 @@ impl Process<'_> {
         });
         health.ready();
         Ok(())
-    }
-
-    fn ring(&self, name: &str) -> Result<Arc<RingHandle>, String> {
-        let path = self.config.rings().join(format!("{name}.ring.gz"));
-        RingHandle::open(&path)
-            .map(Arc::new)
-            .map_err(|e| format!("{}: {e}", path.display()))
-    }
-
-    fn rings(&self) -> Result<Rings, String> {
-        let mut object = Vec::new();
-        for policy in &self.config.proxy.swift.policies {
-            let name = match policy.index {
-                0 => "object".to_owned(),
-                n => format!("object-{n}"),
-            };
-            object.push((policy.index, self.ring(&name)?));
-        }
-        Ok(Rings {
-            hash: self.hash_path()?,
-            account: self.ring("account")?,
-            container: self.ring("container")?,
-            object,
-        })
-    }
-
-    fn hash_path(&self) -> Result<HashPath, String> {
-        HashPath::new(
-            self.secrets.hash_prefix.as_bytes(),
-            self.secrets.hash_suffix.as_bytes(),
-        )
-        .map_err(|e| format!("secrets: {e}"))
-    }
-
-    /// What goes on as long as the process runs.
-    fn standing_duties(&self) {
-        let (metrics, tasks) = (self.metrics.clone(), self.tasks.clone());
-        self.tasks.supervise("housekeeping", move || {
-            let (metrics, stop) = (metrics.clone(), tasks.stopping());
-            async move {
-                while !stop.is_cancelled() {
-                    metrics.fold();
-                    tokio::select! {
-                        () = tokio::time::sleep(HOUSEKEEPING) => {}
-                        () = stop.cancelled() => {}
-                    }
-                }
-            }
-        });
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The secrets that several parts share. Keys of a single part (token keys)
@@ -21,10 +22,17 @@ pub struct Secrets {
     pub hash_suffix: String,
     /// What nodes prove to each other when they connect (hex, 32 bytes).
     pub node_secret: String,
-    /// Password of the user `admin`.
-    pub admin_password: String,
-    /// Password of the user `demo`.
-    pub demo_password: String,
+}
+
+/// Passwords of the first users. Only identity needs them, so they lie in a
+/// file of their own that no other host has to get.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passwords {
+    /// Of the user `admin`.
+    pub admin: String,
+    /// Of the user `demo`.
+    pub demo: String,
 }
 
 /// Why secrets could not be had.
@@ -36,35 +44,78 @@ pub enum SecretsError {
     /// The file is not what this program wrote.
     #[error("{0}: damaged: {1}; restore it from a backup: the data cannot be found without it")]
     Damaged(String, String),
+    /// Nothing was copied here yet.
+    #[error(
+        "{0}: not there; the host with the role identity makes it at its first start: copy it from there, \
+         it must be the same on every host"
+    )]
+    Missing(String),
     /// The system gave no random bytes.
     #[error("no random bytes from the system: {0}")]
     Chance(getrandom::Error),
 }
 
-/// Reads `DIR/secrets/cluster.json`, or makes it on the first start. The two
-/// passwords come from `VIRGA_ADMIN_PASSWORD` and `VIRGA_DEMO_PASSWORD` then,
-/// if set.
+/// Reads `DIR/secrets/cluster.json`, or makes it on the first start.
 ///
 /// # Errors
 /// See [`SecretsError`].
 pub fn load_or_make(folder: &Path) -> Result<Secrets, SecretsError> {
+    read_or(&folder.join("cluster.json"), make)
+}
+
+/// Reads `DIR/secrets/cluster.json`, which another host made.
+///
+/// # Errors
+/// See [`SecretsError`]; it is never made here, because a host with secrets of
+/// its own would look for every name in the wrong place.
+pub fn load(folder: &Path) -> Result<Secrets, SecretsError> {
     let file = folder.join("cluster.json");
+    read(&file)?.ok_or_else(|| SecretsError::Missing(file.display().to_string()))
+}
+
+/// Reads `DIR/secrets/passwords.json`, or makes it on the first start: from
+/// `VIRGA_ADMIN_PASSWORD` and `VIRGA_DEMO_PASSWORD` then, if set.
+///
+/// # Errors
+/// See [`SecretsError`].
+pub fn passwords(folder: &Path) -> Result<Passwords, SecretsError> {
+    let given = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    read_or(&folder.join("passwords.json"), || {
+        Ok(Passwords {
+            admin: given("VIRGA_ADMIN_PASSWORD").map_or_else(password, Ok)?,
+            demo: given("VIRGA_DEMO_PASSWORD").map_or_else(password, Ok)?,
+        })
+    })
+}
+
+/// The content of a file; `None` if there is no such file.
+fn read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>, SecretsError> {
     let shown = file.display().to_string();
-    match fs::read_to_string(&file) {
-        Ok(text) => serde_json::from_str(&text).map_err(|e| SecretsError::Damaged(shown, e.to_string())),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            private_folder(folder).map_err(|e| SecretsError::Io(folder.display().to_string(), e))?;
-            let secrets = make()?;
-            let text = serde_json::to_string_pretty(&secrets).unwrap_or_default();
-            write_private(&file, &text).map_err(|e| SecretsError::Io(shown, e))?;
-            Ok(secrets)
-        }
+    match fs::read_to_string(file) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| SecretsError::Damaged(shown, e.to_string())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(SecretsError::Io(shown, e)),
     }
 }
 
+fn read_or<T: Serialize + DeserializeOwned>(
+    file: &Path,
+    make: impl FnOnce() -> Result<T, SecretsError>,
+) -> Result<T, SecretsError> {
+    if let Some(kept) = read(file)? {
+        return Ok(kept);
+    }
+    let failed = |e: std::io::Error| SecretsError::Io(file.display().to_string(), e);
+    private_folder(file.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+    let made = make()?;
+    let text = serde_json::to_string_pretty(&made).unwrap_or_default();
+    write_private(file, &text).map_err(failed)?;
+    Ok(made)
+}
+
 fn make() -> Result<Secrets, SecretsError> {
-    let given = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     Ok(Secrets {
         cluster_id: uuid::Builder::from_random_bytes(chance()?)
             .into_uuid()
@@ -72,8 +123,6 @@ fn make() -> Result<Secrets, SecretsError> {
         hash_prefix: hex::encode(chance::<16>()?),
         hash_suffix: hex::encode(chance::<16>()?),
         node_secret: hex::encode(chance::<32>()?),
-        admin_password: given("VIRGA_ADMIN_PASSWORD").map_or_else(password, Ok)?,
-        demo_password: given("VIRGA_DEMO_PASSWORD").map_or_else(password, Ok)?,
     })
 }
 
@@ -127,13 +176,27 @@ mod tests {
         let first = load_or_make(&folder.path().join("secrets")).unwrap();
         let again = load_or_make(&folder.path().join("secrets")).unwrap();
         assert_eq!(first.hash_prefix, again.hash_prefix);
-        assert_eq!(first.admin_password.len(), 24);
-        assert_ne!(first.admin_password, first.demo_password);
+        let passwords = passwords(&folder.path().join("secrets")).unwrap();
+        assert_eq!(passwords.admin.len(), 24);
+        assert_ne!(passwords.admin, passwords.demo);
         let mode = fs::metadata(folder.path().join("secrets/cluster.json"))
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_host_that_needs_the_secrets_of_another_says_where_they_come_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let why = load(folder.path()).err().map(|e| e.to_string()).unwrap();
+        assert!(
+            why.contains("cluster.json") && why.contains("role identity"),
+            "{why}"
+        );
+        assert!(!folder.path().join("cluster.json").exists());
+        let made = load_or_make(folder.path()).unwrap();
+        assert_eq!(load(folder.path()).unwrap().cluster_id, made.cluster_id);
     }
 
     #[test]

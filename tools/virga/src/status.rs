@@ -2,26 +2,44 @@
 use comfy_table::{Table, presets};
 use virga_node::health::State;
 
+use crate::Failure;
 use crate::cli;
 use crate::control::{self, CloudStatus};
 
-/// Prints the status of the cloud in the data folder.
+/// Prints the status of every process that runs on the data folder; as JSON,
+/// one object for each.
 ///
 /// # Errors
-/// A sentence for the person who asked.
-pub fn run(flags: &cli::Status) -> Result<(), String> {
+/// Nobody answers, or no process with the role does.
+pub fn run(flags: &cli::Status) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
-    let status = runtime.block_on(control::ask(&flags.data.join("control.sock")))?;
-    if flags.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&status).map_err(|e| e.to_string())?
-        );
-    } else {
-        println!("{}", render(&status));
+    let (mut answers, mut silent) = (Vec::new(), None);
+    for socket in control::sockets(&flags.data)? {
+        match runtime.block_on(control::ask(&socket)) {
+            Ok(status) => answers.push(status),
+            Err(why) => silent = Some(why),
+        }
+    }
+    if let Some(role) = &flags.role {
+        answers.retain(|status| status.roles.contains(role));
+    }
+    if answers.is_empty() {
+        let data = flags.data.display();
+        return Err(Failure::Failed(silent.unwrap_or_else(|| {
+            format!("{data}: nothing of a cloud runs on this folder; start one with: virga up --data {data}")
+        })));
+    }
+    for status in answers {
+        match flags.json {
+            true => println!(
+                "{}",
+                serde_json::to_string_pretty(&status).map_err(|e| e.to_string())?
+            ),
+            false => println!("{}", render(&status)),
+        }
     }
     Ok(())
 }
@@ -48,18 +66,60 @@ fn render(status: &CloudStatus) -> String {
             d.quarantined.to_string(),
         ]);
     }
+    let mut sections = vec![parts];
+    if !status.rings.is_empty() {
+        sections.push(rings(status));
+    }
+    if !status.devices.is_empty() {
+        sections.push(devices);
+    }
+    if !status.workers.is_empty() {
+        sections.push(workers(status));
+    }
+    let sections: Vec<String> = sections.iter().map(Table::to_string).collect();
     let trouble = status
         .devices_error
         .as_ref()
         .map(|e| format!("\ndevices cannot be asked: {e}"));
     format!(
-        "virga {} (process {})\n  front door    {}\n  object store  {}\n\n{parts}\n\n{devices}{}",
+        "virga {} (process {}: {})\n  front door    {}\n  object store  {}\n\n{}{}\n",
         status.version,
         status.pid,
+        status.roles.join(", "),
         status.front_door,
         status.object_store,
+        sections.join("\n\n"),
         trouble.unwrap_or_default()
     )
+}
+
+fn rings(status: &CloudStatus) -> Table {
+    let mut rings = table(&["ring", "version", "replicas", "partitions", "devices"]);
+    for r in &status.rings {
+        rings.add_row([
+            r.ring.clone(),
+            r.version.to_string(),
+            r.replicas.to_string(),
+            r.partitions.to_string(),
+            r.devices.to_string(),
+        ]);
+    }
+    rings
+}
+
+fn workers(status: &CloudStatus) -> Table {
+    let mut workers = table(&["worker", "device", "looks", "done", "left", "last trouble"]);
+    for w in &status.workers {
+        workers.add_row([
+            w.worker.clone(),
+            w.device.clone(),
+            w.rounds.to_string(),
+            w.done.to_string(),
+            w.left.to_string(),
+            w.last_error.clone().unwrap_or_default(),
+        ]);
+    }
+    workers
 }
 
 fn table(header: &[&str]) -> Table {

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use virga_node::clock::SystemClock;
+use virga_proxy::swift::config::Policy;
+use virga_ring::RingHandle;
 
 use crate::Failure;
 use crate::cli;
 use crate::config::{CloudConfig, DeviceEntry};
-use crate::credentials::{self, Credentials};
+use crate::credentials;
 use crate::lock::FolderLock;
-use crate::parts::{self, Ready, Roles};
+use crate::parts::{self, Company, Ready, Roles};
 use crate::rings::{self, LocalDevice};
-use crate::secrets::{self, Secrets};
+use crate::secrets;
 
 /// Port in the rings. Nothing listens on it while all parts are one process.
 const NODE_PORT: u16 = 6200;
@@ -35,12 +37,17 @@ pub fn run(flags: &cli::Up) -> Result<(), Failure> {
     let _lock = FolderLock::take(&data)?;
     let secrets = secrets::load_or_make(&data.join("secrets")).map_err(|e| e.to_string())?;
     let config = settle(flags, &data)?;
-    parts::run_until_stopped(&config, &secrets, Roles::ALL, metrics, |ready| {
-        let files = write_files(&config, &secrets, &ready)?;
-        announce(&ready, &files, begun);
-        Ok(())
-    })?;
-    Ok(())
+    parts::run_until_stopped(
+        &config,
+        &secrets,
+        (Roles::ALL, Company::Alone),
+        metrics,
+        |ready| {
+            let files = write_files(&config, &ready)?;
+            announce(&ready, &files, begun);
+            Ok(())
+        },
+    )
 }
 
 /// The configuration in effect: the flags, and what the first start fixed.
@@ -55,20 +62,39 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         None => first_devices(flags, data)?,
     };
     let node = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), NODE_PORT);
-    let rings_folder = data.join("rings");
-    if !rings::exist(&rings_folder) {
-        make_rings(flags, &rings_folder, &devices, node)?;
-    }
-    Ok(CloudConfig {
+    let (proxy, workers) = match &before {
+        Some(before) => (before.proxy.clone(), before.workers.clone()),
+        None => (first_proxy(), Default::default()),
+    };
+    let config = CloudConfig {
         data: data.to_owned(),
         region: flags.region.clone(),
         public_url: flags.public_url.clone(),
+        object_url: before.as_ref().and_then(|b| b.object_url.clone()),
         front_door: SocketAddr::new(flags.listen, flags.port),
         object_store: SocketAddr::new(flags.listen, flags.object_port),
         node,
         devices,
-        proxy: before.map(|b| b.proxy).unwrap_or_default(),
-    })
+        proxy,
+        workers,
+    };
+    make_missing_rings(flags, &config)?;
+    Ok(config)
+}
+
+/// Settings of the object store's door on the first start: two storage
+/// policies, so that clients and operators that want to choose can.
+fn first_proxy() -> virga_proxy::server::Config {
+    let mut proxy = virga_proxy::server::Config::default();
+    if let Some(first) = proxy.swift.policies.first().cloned() {
+        proxy.swift.policies.push(Policy {
+            index: 1,
+            name: "Policy-1".into(),
+            default: false,
+            ..first
+        });
+    }
+    proxy
 }
 
 fn first_devices(flags: &cli::Up, data: &Path) -> Result<Vec<DeviceEntry>, Failure> {
@@ -115,56 +141,55 @@ fn kept_devices(flags: &cli::Up, before: &CloudConfig) -> Result<Vec<DeviceEntry
     Ok(before.devices.clone())
 }
 
-fn make_rings(
-    flags: &cli::Up,
-    folder: &Path,
-    devices: &[DeviceEntry],
-    node: SocketAddr,
-) -> Result<(), Failure> {
-    let most = u16::try_from(devices.len()).unwrap_or(u16::MAX);
+/// Makes the rings that are not there: all on the first start, later those of
+/// storage policies that were added to the configuration.
+fn make_missing_rings(flags: &cli::Up, config: &CloudConfig) -> Result<(), Failure> {
+    let folder = config.rings();
+    let missing = rings::missing(&folder, &rings::names(config.policies()));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let most = u16::try_from(config.devices.len()).unwrap_or(u16::MAX);
     let replicas = flags.replicas.map_or(REPLICAS.min(most), u16::from);
     if replicas == 0 || replicas > most {
         return Err(Failure::Usage(format!(
             "--replicas {replicas}: every copy needs a device of its own, and there are {most}"
         )));
     }
-    let local: Vec<LocalDevice> = devices
+    // A policy that is added later has as many copies as the rest.
+    let copies = match RingHandle::open(rings::ring_file(&folder, &rings::object_ring(0))) {
+        Ok(ring) => ring.current().replica_count(),
+        Err(_) => f64::from(replicas),
+    };
+    let local: Vec<LocalDevice> = config
+        .devices
         .iter()
         .map(|d| LocalDevice {
             name: d.name.clone(),
             path: d.path.clone(),
         })
         .collect();
-    let ip = node.ip().to_string();
-    let copies = u8::try_from(replicas).unwrap_or(u8::MAX);
-    rings::make(folder, &local, copies, (&ip, node.port()), &SystemClock)
-        .map_err(|e| Failure::Failed(e.to_string()))
+    let ip = config.node.ip().to_string();
+    rings::make(
+        &folder,
+        &missing,
+        &local,
+        copies,
+        (&ip, config.node.port()),
+        &SystemClock,
+    )
+    .map_err(|e| Failure::Failed(e.to_string()))
 }
 
 /// Writes the configuration and the credentials with the URLs now in effect.
-fn write_files(config: &CloudConfig, secrets: &Secrets, ready: &Ready) -> Result<Vec<PathBuf>, String> {
-    let failed = |e: std::io::Error| format!("{}: {e}", config.data.display());
+fn write_files(config: &CloudConfig, ready: &Ready) -> Result<Vec<PathBuf>, String> {
     let mut effective = config.clone();
     effective.front_door = ready.front_door.unwrap_or(config.front_door);
     effective.object_store = ready.object_store.unwrap_or(config.object_store);
     let text = effective.to_toml().map_err(|e| e.to_string())?;
-    secrets::write_private(&config.data.join("virga.toml"), &text).map_err(failed)?;
-    let (access, secret) = match &ready.demo_ec2 {
-        Some((access, secret)) => (access.clone(), secret.clone()),
-        None => credentials::ec2_of(&config.data.join("s3.env")).unwrap_or_default(),
-    };
-    credentials::write(
-        &config.data,
-        &Credentials {
-            auth_url: &format!("{}/v3", ready.front_url),
-            object_url: &ready.object_url,
-            region: &config.region,
-            admin_password: &secrets.admin_password,
-            demo_password: &secrets.demo_password,
-            ec2: (&access, &secret),
-        },
-    )
-    .map_err(failed)
+    secrets::write_private(&config.data.join("virga.toml"), &text)
+        .map_err(|e| format!("{}: {e}", config.data.display()))?;
+    credentials::write_for(config, ready)
 }
 
 fn announce(ready: &Ready, files: &[PathBuf], begun: Instant) {

@@ -1,0 +1,101 @@
+//! Identity as the parts of this process see it: the service itself, or, in a
+//! process without it, tokens verified with a copy of its keys.
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use virga_identity::Identity;
+use virga_identity_api::keys::{KeyRepository, KeyRing};
+use virga_identity_api::local::LocalVerifier;
+use virga_identity_api::revocation::Revocations;
+use virga_identity_api::verify::{Directory, Named, TokenVerifier};
+use virga_node::clock::Clock;
+
+use crate::config::CloudConfig;
+use crate::housekeeping::{ReloadKeys, reload_of};
+use crate::secrets;
+
+/// Fewest keys that a repository keeps; a process that only reads never trims.
+const KEYS: usize = 2;
+
+/// Identity's side that others in the process use.
+pub struct Keystone {
+    /// Verifies tokens.
+    pub verifier: Arc<dyn TokenVerifier>,
+    /// Tells names for access lists.
+    pub directory: Arc<dyn Directory>,
+    /// Reads the token keys again.
+    pub reload: ReloadKeys,
+    /// The service, if this process runs it.
+    pub service: Option<Identity>,
+}
+
+impl Keystone {
+    /// Opens identity's records and keys; makes them on the first start.
+    ///
+    /// # Errors
+    /// What could not be opened.
+    pub async fn serve(config: &CloudConfig, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let folder = config.data.join("state");
+        secrets::private_folder(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let records = virga_state::Config::sqlite(&folder.join("identity.sqlite"));
+        let state = virga_state::State::open(&records, clock.clone())
+            .await
+            .map_err(|e| format!("identity's records: {e}"))?;
+        let settings = virga_identity::Config {
+            token_keys: config.secrets().join("token-keys"),
+            credential_keys: config.secrets().join("credential-keys"),
+            public_url: config.public_url.clone(),
+            ..virga_identity::Config::default()
+        };
+        let service = Identity::open(settings, state, clock)
+            .await
+            .map_err(|e| format!("identity: {e}"))?;
+        let keys = service.clone();
+        Ok(Self {
+            verifier: service.verifier(),
+            directory: service.directory(),
+            reload: Arc::new(move || keys.reload_keys().map_err(|e| e.to_string())),
+            service: Some(service),
+        })
+    }
+
+    /// Verifies tokens with the keys in `SECRETS/token-keys`, a copy of the
+    /// identity host's. Asks nobody, so it knows no revocations (a revoked
+    /// token is good until it expires), refuses the rare token that is too long
+    /// to carry its roles, and tells no names.
+    ///
+    /// # Errors
+    /// When there are no keys; says where they come from.
+    pub fn verify(secrets: &Path, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let repository = KeyRepository::new(secrets.join("token-keys"), KEYS);
+        let keys = KeyRing::open(repository).map(Arc::new).map_err(|e| {
+            format!(
+                "token keys: {e}; the host with the role identity makes them at its first start: copy the folder \
+                 token-keys from there, and again after every rotation"
+            )
+        })?;
+        let verifier = LocalVerifier::new(keys.clone(), Arc::new(Revocations::new()), clock, None);
+        Ok(Self {
+            verifier: Arc::new(verifier),
+            directory: Arc::new(NoNames),
+            reload: reload_of(keys),
+            service: None,
+        })
+    }
+}
+
+/// The directory of a process without identity: it cannot tell any name, so
+/// access lists are matched by ids only.
+struct NoNames;
+
+#[async_trait]
+impl Directory for NoNames {
+    async fn user(&self, _id: &str) -> Option<Named> {
+        None
+    }
+
+    async fn project(&self, _id: &str) -> Option<Named> {
+        None
+    }
+}

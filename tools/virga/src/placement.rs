@@ -1,0 +1,146 @@
+//! The rings this process places by: read once at the start, shared by the
+//! parts, read again when their files change ([`crate::housekeeping`]).
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use virga_ring::{HashPath, RingHandle};
+
+use crate::Failure;
+use crate::config::{CloudConfig, DeviceEntry};
+use crate::rings;
+use crate::secrets::Secrets;
+
+/// A ring and what it is called.
+#[derive(Clone)]
+pub struct NamedRing {
+    /// "account", "container", "object", "object-1", ...
+    pub name: String,
+    /// The ring in use.
+    pub handle: Arc<RingHandle>,
+}
+
+/// All rings, and the secret that names are hashed with.
+#[derive(Clone)]
+pub struct Placement {
+    hash: HashPath,
+    account: NamedRing,
+    container: NamedRing,
+    object: Vec<(u32, NamedRing)>,
+}
+
+/// What `virga status` says of a ring.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RingStatus {
+    /// Its name.
+    pub ring: String,
+    /// Its version, as the builder counts: equal on all hosts when they agree.
+    pub version: u64,
+    /// Copies of what it places.
+    pub replicas: f64,
+    /// Partitions.
+    pub partitions: u64,
+    /// Devices.
+    pub devices: usize,
+}
+
+impl Placement {
+    /// Reads the rings of every storage policy of the configuration.
+    ///
+    /// # Errors
+    /// Which file is missing or damaged, and what makes it.
+    pub fn load(config: &CloudConfig, secrets: &Secrets) -> Result<Self, Failure> {
+        let folder = config.rings();
+        let missing = rings::missing(&folder, &rings::names(config.policies()));
+        if let Some(name) = missing.first() {
+            let file = rings::ring_file(&folder, name);
+            return Err(Failure::Usage(format!(
+                "{}: there is no such ring; make it once with `virga ring {name}.builder create ...`, `add`, \
+                 `rebalance`, and copy the same file to every host",
+                file.display(),
+            )));
+        }
+        let open = |name: String| {
+            let path = rings::ring_file(&folder, &name);
+            match RingHandle::open(&path) {
+                Ok(handle) => Ok(NamedRing {
+                    name,
+                    handle: Arc::new(handle),
+                }),
+                Err(e) => Err(Failure::Failed(format!("{}: {e}", path.display()))),
+            }
+        };
+        let mut object = Vec::new();
+        for policy in config.policies() {
+            object.push((policy, open(rings::object_ring(policy))?));
+        }
+        Ok(Self {
+            hash: HashPath::new(secrets.hash_prefix.as_bytes(), secrets.hash_suffix.as_bytes())
+                .map_err(|e| format!("secrets: {e}"))?,
+            account: open("account".to_owned())?,
+            container: open("container".to_owned())?,
+            object,
+        })
+    }
+
+    fn object(&self) -> Vec<(u32, Arc<RingHandle>)> {
+        let shared = |(policy, ring): &(u32, NamedRing)| (*policy, ring.handle.clone());
+        self.object.iter().map(shared).collect()
+    }
+
+    /// As the proxy takes them.
+    pub fn for_proxy(&self) -> virga_proxy::core::Rings {
+        virga_proxy::core::Rings {
+            hash: self.hash.clone(),
+            account: self.account.handle.clone(),
+            container: self.container.handle.clone(),
+            object: self.object(),
+        }
+    }
+
+    /// As the object server takes them.
+    pub fn for_object_server(&self) -> virga_object_server::Rings {
+        virga_object_server::Rings {
+            hash: self.hash.clone(),
+            account: self.account.handle.clone(),
+            container: self.container.handle.clone(),
+            object: self.object(),
+        }
+    }
+
+    /// Every ring.
+    pub fn all(&self) -> impl Iterator<Item = &NamedRing> {
+        let object = self.object.iter().map(|(_, ring)| ring);
+        [&self.account, &self.container].into_iter().chain(object)
+    }
+
+    /// How every ring is.
+    pub fn status(&self) -> Vec<RingStatus> {
+        let one = |named: &NamedRing| {
+            let ring = named.handle.current();
+            RingStatus {
+                ring: named.name.clone(),
+                version: ring.version(),
+                replicas: ring.replica_count(),
+                partitions: ring.partition_count(),
+                devices: ring.devices().count(),
+            }
+        };
+        self.all().map(one).collect()
+    }
+
+    /// The devices of this host that no ring names at its address: nothing
+    /// will ever be stored there.
+    pub fn strangers(&self, node: SocketAddr, devices: &[DeviceEntry]) -> Vec<String> {
+        let ip = node.ip().to_string();
+        let named = |entry: &DeviceEntry| {
+            self.all().any(|named| {
+                let ring = named.handle.current();
+                ring.devices()
+                    .any(|d| d.ip == ip && d.port == node.port() && d.device == entry.name)
+            })
+        };
+        let strange = devices.iter().filter(|entry| !named(entry));
+        strange.map(|entry| entry.name.clone()).collect()
+    }
+}
