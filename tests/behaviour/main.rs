@@ -3,3 +3,5 @@
 
 mod life;
 mod objects;
+mod policies;
+mod several_hosts;

@@ -1,14 +1,12 @@
 //! One cloud: the `virga up` process, its folder and its ports.
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Longest wait for a start or a stop. Generous: two busy cores.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub use crate::process::binary;
+use crate::process::{Process, credential};
 
 /// How a cloud is made on its first start.
 #[derive(Debug, Clone)]
@@ -36,7 +34,7 @@ pub struct Cloud {
     folder: TempDir,
     shape: Shape,
     ports: Option<(u16, u16)>,
-    process: Option<Child>,
+    process: Option<Process>,
 }
 
 impl Cloud {
@@ -64,41 +62,14 @@ impl Cloud {
         assert!(self.process.is_none(), "the cloud runs already");
         let (port, object_port) = self.ports.unwrap_or((0, 0));
         let begun = Instant::now();
-        let mut process = Command::new(binary())
-            .arg("up")
-            .args(["--data".as_ref(), self.data().as_os_str()])
-            .args([
-                "--port",
-                &port.to_string(),
-                "--object-port",
-                &object_port.to_string(),
-            ])
-            .args(["--devices", &self.shape.devices.to_string()])
-            .args(&self.shape.flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(
-                std::fs::OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .open(self.log_path())
-                    .expect("a log"),
-            )
-            .spawn()
-            .expect("the virga binary starts (cargo build --bin virga)");
-        let out = process.stdout.take().expect("stdout was piped");
-        self.process = Some(process);
-        let (say, heard) = std::sync::mpsc::sync_channel(1);
-        std::thread::spawn(move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                if line.starts_with("virga is ready") {
-                    let _ = say.try_send(());
-                }
-            }
-        });
-        if heard.recv_timeout(PATIENCE).is_err() {
-            panic!("virga did not get ready; its log:\n{}", self.log());
-        }
+        let data = self.data();
+        let (port, object_port) = (port.to_string(), object_port.to_string());
+        let devices = self.shape.devices.to_string();
+        let mut args = vec!["up", "--data", data.to_str().expect("UTF-8")];
+        args.extend(["--port", &port, "--object-port", &object_port]);
+        args.extend(["--devices", &devices]);
+        args.extend(self.shape.flags.iter().map(String::as_str));
+        self.process = Some(Process::start(&args, &self.log_path()));
         let took = begun.elapsed();
         self.ports = Some((port_of(&self.auth_url()), port_of(&self.object_url())));
         took
@@ -120,50 +91,22 @@ impl Cloud {
 
     /// The process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Child::id)
+        self.process.as_ref().map(Process::pid)
     }
 
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().expect("the process can be killed");
-            process.wait().expect("the process can be waited for");
-        }
+        self.process = None;
     }
 
     /// SIGTERM, and waits for a clean end.
     pub fn stop(&mut self) {
-        let mut process = self.process.take().expect("the cloud runs");
-        let pid = Pid::from_child(&process);
-        kill_process(pid, Signal::TERM).expect("the process takes signals");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = process.try_wait().expect("the process can be asked") {
-                assert!(
-                    status.success(),
-                    "stopped with {status}; its log:\n{}",
-                    self.log()
-                );
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "did not stop; its log:\n{}",
-                self.log()
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.process.take().expect("the cloud runs").stop();
     }
 
     /// One variable of an openrc-like file in the data folder.
     pub fn credential(&self, file: &str, name: &str) -> String {
-        let text = std::fs::read_to_string(self.data().join(file)).expect("the credential file");
-        let line = text
-            .lines()
-            .find_map(|l| l.strip_prefix(&format!("export {name}=")));
-        line.unwrap_or_else(|| panic!("{name} in {file}"))
-            .trim_matches('\'')
-            .to_owned()
+        credential(&self.data().join(file), name)
     }
 
     /// Identity's URL.
@@ -229,19 +172,6 @@ fn port_of(url: &str) -> u16 {
         .next()
         .and_then(|p| p.parse().ok())
         .unwrap_or_else(|| panic!("a port in {url}"))
-}
-
-/// The binary under test: `VIRGA_BIN`, or the one beside the test binaries.
-pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("VIRGA_BIN") {
-        return path.into();
-    }
-    let mut path = std::env::current_exe().expect("the path of the test");
-    path.pop();
-    if path.ends_with("deps") {
-        path.pop();
-    }
-    path.join("virga")
 }
 
 /// Where `tests/clients/install` put the clients.

@@ -1,5 +1,6 @@
 //! A cloud in a box, for tests: starts the real `virga` binary on a temporary
-//! data folder and free ports, talks to it over HTTP, stops or kills it.
+//! data folder and free ports, talks to it over HTTP, stops or kills it. One
+//! process ([`cloud`]), or several hosts on one machine ([`cluster`]).
 //!
 //! Used by the suites beside it (behaviour, faults, clients). It knows the
 //! command line, the files and the ports of the contract, and nothing of the
@@ -8,4 +9,6 @@
 
 pub mod chance;
 pub mod cloud;
+pub mod cluster;
+pub mod process;
 pub mod swift;

@@ -1,10 +1,12 @@
 //! A small Swift client for tests: what the suites need and nothing that
 //! would hide a status code or a header.
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::{Response, StatusCode};
 
 use crate::cloud::Cloud;
+use crate::process::credential;
 
 /// A session of the demo user with the object store.
 #[derive(Debug, Clone)]
@@ -56,8 +58,13 @@ pub fn agent() -> ureq::Agent {
 impl Swift {
     /// Takes a token from Keystone with the demo user's password.
     pub fn connect(cloud: &Cloud) -> Self {
+        Self::of(&cloud.data())
+    }
+
+    /// The same with the credential files in `data`.
+    pub fn of(data: &Path) -> Self {
         let agent = agent();
-        let of = |name| cloud.credential("openrc-demo", name);
+        let of = |name| credential(&data.join("openrc-demo"), name);
         let user = serde_json::json!({
             "name": of("OS_USERNAME"), "password": of("OS_PASSWORD"), "domain": {"name": "Default"}
         });
@@ -66,7 +73,7 @@ impl Swift {
             "scope": {"project": {"name": of("OS_PROJECT_NAME"), "domain": {"name": "Default"}}}
         }});
         let mut answer = agent
-            .post(format!("{}/auth/tokens", cloud.auth_url()))
+            .post(format!("{}/auth/tokens", of("OS_AUTH_URL")))
             .header("content-type", "application/json")
             .send(body.to_string())
             .expect("identity answers");
@@ -83,7 +90,10 @@ impl Swift {
             .to_owned();
         Self {
             agent,
-            url: format!("{}/v1/AUTH_{project}", cloud.object_url()),
+            url: format!(
+                "{}/v1/AUTH_{project}",
+                credential(&data.join("s3.env"), "AWS_ENDPOINT_URL")
+            ),
             token,
         }
     }

@@ -1,0 +1,108 @@
+use std::process::Command;
+
+use virga_tests::cluster::Cluster;
+use virga_tests::process::{binary, virga, wait_until};
+
+#[test]
+fn objects_go_in_and_out_through_hosts_that_share_only_secrets_and_rings() {
+    let mut cluster = Cluster::start();
+    let swift = cluster.demo();
+    swift.put("box", b"");
+    swift.put("box/small", b"a few bytes");
+    let large: Vec<u8> = (0..3_000_000u32).map(|n| n as u8).collect();
+    swift.put("box/large", &large);
+    assert_eq!(swift.get("box/small").body, b"a few bytes");
+    assert!(swift.get("box/large").body == large);
+    assert_eq!(swift.get("box").text(), "large\nsmall\n");
+    // Only identity keeps records; the proxy's host has none to lose.
+    cluster.restart_proxy();
+    assert_eq!(swift.get("box/small").body, b"a few bytes");
+    let proxy = cluster.proxy_status();
+    assert_eq!(proxy["roles"], serde_json::json!(["proxy"]), "{proxy}");
+    assert_eq!(proxy["parts"]["rings"]["state"], "ready", "{proxy}");
+    let store = cluster.store_status(0);
+    assert_eq!(store["devices"][0]["device"], "d1", "{store}");
+    let rings = store["rings"].as_array().expect("rings");
+    assert!(rings.iter().all(|ring| ring["devices"] == 4), "{store}");
+    let workers = store["workers"].as_array().expect("workers");
+    assert!(workers.iter().any(|w| w["worker"] == "push handoffs"), "{store}");
+}
+
+#[test]
+fn a_new_ring_is_used_after_sighup_and_a_bad_one_never() {
+    let cluster = Cluster::start();
+    let swift = cluster.demo();
+    swift.put("box", b"");
+    let version = || {
+        let status = cluster.proxy_status();
+        let rings = status["rings"].as_array().expect("rings").clone();
+        let object = rings.iter().find(|r| r["ring"] == "object").expect("the ring");
+        object["version"].as_u64().expect("a number")
+    };
+    let state = || cluster.proxy_status()["parts"]["rings"]["state"].clone();
+    let (before, file) = (version(), cluster.proxy_rings().join("object.ring.gz"));
+
+    std::fs::write(&file, b"not a ring").expect("a file");
+    cluster.hang_up_proxy();
+    wait_until("the bad ring is noticed", || state() == "degraded");
+    assert_eq!(version(), before);
+    assert_eq!(swift.put("box/still", b"here").status, 201);
+    assert!(cluster.proxy_log().contains("the one read before stays in use"));
+
+    let builder = cluster.builders().join("object.builder");
+    let builder = builder.to_str().expect("UTF-8");
+    virga(&["ring", builder, "set_weight", "d0", "90"]);
+    virga(&["ring", builder, "pretend_min_part_hours_passed"]);
+    virga(&["ring", builder, "rebalance"]);
+    std::fs::copy(cluster.builders().join("object.ring.gz"), &file).expect("a copy");
+    cluster.hang_up_proxy();
+    wait_until("the new ring is in use", || version() > before);
+    assert_eq!(state(), "ready");
+    assert_eq!(swift.get("box/still").body, b"here");
+}
+
+#[test]
+fn what_a_host_lacks_is_said_with_where_it_comes_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("virga.toml");
+    let run = |role: &str, text: &str| {
+        std::fs::write(&config, format!("data = \".\"\n{text}")).expect("a file");
+        let path = config.to_str().expect("UTF-8");
+        let out = Command::new(binary())
+            .args(["run", "--config", path, "--role", role])
+            .output()
+            .expect("virga runs");
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        (out.status.code(), said)
+    };
+    let (code, said) = run("pony", "");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("pony") && said.contains("object-server"), "{said}");
+    let (code, said) = run("object-server", "");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("[[devices]]"), "{said}");
+    let (code, said) = run("proxy", "");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("cluster.json") && said.contains("role identity"),
+        "{said}"
+    );
+    let secrets = r#"{"cluster_id":"6f6f0b6e-3f0c-4a3c-9d0f-0d3e9b8f2a11","hash_prefix":"a","hash_suffix":"b",
+        "node_secret":"0123456789abcdef0123456789abcdef"}"#;
+    std::fs::create_dir(folder.path().join("secrets")).expect("a folder");
+    std::fs::write(folder.path().join("secrets/cluster.json"), secrets).expect("a file");
+    let (code, said) = run("proxy", "");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("ring.gz") && said.contains("virga ring") && said.contains("copy"),
+        "{said}"
+    );
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let (code, said) = run("identity", &format!("front_door = \"{address}\"\n"));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(&address.to_string()) && said.contains("front_door"),
+        "{said}"
+    );
+}
