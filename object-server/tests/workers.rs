@@ -215,6 +215,7 @@ impl Cluster {
                 account,
                 container,
                 version,
+                deleted: Version(0),
                 policy: 0,
                 meta: Vec::new(),
             };

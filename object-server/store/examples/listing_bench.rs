@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use virga_disk::kv::KvCache;
-use virga_node::clock::{Clock, Hlc, SystemClock};
+use virga_node::clock::{Clock, Hlc, SystemClock, Version};
 use virga_object_store::listing::{Listings, RECLAIM_AGE};
 use virga_object_wire::listing::{ListRequest, ObjectRow, PutContainer};
 use virga_object_wire::object::At;
@@ -100,6 +100,7 @@ async fn make(listings: &Listings, places: &[At], hlc: &Hlc) -> Result<(), Faile
             account: "AUTH_bench".into(),
             container: format!("c{n}"),
             version: hlc.next(),
+            deleted: Version(0),
             policy: 0,
             meta: vec![],
         };

@@ -327,6 +327,11 @@ pub async fn carry(node: &dyn ObjectNode, step: Step) -> String {
                 account: "a".into(),
                 container: format!("c{n}"),
                 version: v(version),
+                deleted: if version.is_multiple_of(3) {
+                    v(version / 2)
+                } else {
+                    Version(0)
+                },
                 policy,
                 meta: item(version, meta),
             };

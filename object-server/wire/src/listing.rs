@@ -20,14 +20,24 @@ pub struct MetaItem {
     pub version: Version,
 }
 
-/// What is known of a container beside its rows.
+impl MetaItem {
+    /// Whether this marks the removal of an item.
+    pub fn is_removed(&self) -> bool {
+        self.value.is_empty()
+    }
+}
+
+/// What a replica knows of a container beside its rows. One that never heard
+/// of the container says so with versions that are all zero: what two replicas
+/// say can always be merged, and what existed is told from what was deleted by
+/// the larger version alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct ContainerInfo {
     /// Name of the account.
     pub account: String,
     /// Name of the container.
     pub container: String,
-    /// First PUT of this incarnation (`X-Timestamp`).
+    /// First PUT of this incarnation (`X-Timestamp`); zero if none is known.
     pub created: Version,
     /// Newest PUT (`X-PUT-Timestamp`).
     pub put: Version,
@@ -35,7 +45,8 @@ pub struct ContainerInfo {
     pub deleted: Version,
     /// Index of the storage policy, fixed at creation.
     pub policy: u32,
-    /// Metadata, removed items left out.
+    /// Metadata by name. Nodes tell removed items too, so that no older value
+    /// of another replica comes back.
     pub meta: Vec<MetaItem>,
     /// Live rows.
     pub objects: u64,
@@ -43,12 +54,20 @@ pub struct ContainerInfo {
     pub bytes: u64,
     /// Newest version among info and rows: the better informed replica has the larger.
     pub newest: Version,
-    /// Wrapping sum of a hash of (name, version, deleted) over all rows: two
+    /// Wrapping sum over all rows of a hash of everything in the row: two
     /// replicas with the same digest hold the same rows.
     pub digest: u128,
 }
 
-/// What is known of an account beside its rows.
+impl ContainerInfo {
+    /// Whether the container exists.
+    pub fn exists(&self) -> bool {
+        self.put > self.deleted
+    }
+}
+
+/// What a replica knows of an account beside its rows; all versions are zero
+/// if it never heard of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct AccountInfo {
     /// Name of the account ("AUTH_...").
@@ -59,7 +78,7 @@ pub struct AccountInfo {
     pub put: Version,
     /// Newest DELETE; the account exists while `put > deleted`.
     pub deleted: Version,
-    /// Metadata, removed items left out.
+    /// Metadata by name; removed items as in [`ContainerInfo::meta`].
     pub meta: Vec<MetaItem>,
     /// Live containers.
     pub containers: u64,
@@ -73,6 +92,13 @@ pub struct AccountInfo {
     pub newest: Version,
     /// Wrapping sum over rows, as in [`ContainerInfo::digest`].
     pub digest: u128,
+}
+
+impl AccountInfo {
+    /// Whether the account exists.
+    pub fn exists(&self) -> bool {
+        self.put > self.deleted
+    }
 }
 
 /// Totals of an account for one storage policy.
@@ -147,7 +173,8 @@ pub fn split_path(path: &str) -> Option<(&str, &str, &str)> {
     full.then_some((account, container, object))
 }
 
-/// A container as its account lists it. Live while `put > deleted`.
+/// A container as its account lists it. Live while `put > deleted`, unless the
+/// account was deleted after that PUT.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRow {
     /// Name of the container.
@@ -218,6 +245,10 @@ pub struct PutContainer {
     pub container: String,
     /// Version of this PUT.
     pub version: Version,
+    /// Newest deletion that the caller knows of; zero if none. A replica that
+    /// missed it makes up for it, so that policy and metadata of a life before
+    /// do not pass for those of this one.
+    pub deleted: Version,
     /// Policy for a new container.
     pub policy: u32,
     /// Metadata to set; an empty value removes.

@@ -120,21 +120,25 @@ pub trait ObjectNode: Send + Sync + 'static {
     /// Updates the metadata of a container that exists.
     async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError>;
 
-    /// Deletes a container that has no live rows.
+    /// Deletes a container that has no live rows here. The deletion ends the
+    /// container and its metadata, never a row: a live row that this node has
+    /// not heard of yet stays live when it comes, whatever its version.
     async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError>;
 
-    /// Info of a container; `NotFound` if it does not exist or is deleted.
+    /// What the node knows of a container, also when it is deleted or was
+    /// never heard of: [`ContainerInfo::exists`] says so.
     async fn head_container(&self, at: &At) -> Result<ContainerInfo, NodeError>;
 
-    /// A page of a container's objects.
+    /// A page of a container's objects, whether or not the container exists:
+    /// its PUT may have passed this node by.
     async fn list_container(
         &self,
         at: &At,
         list: ListRequest,
     ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError>;
 
-    /// Writes object rows. A row newer than the container's deletion is kept
-    /// even if the container is unknown here (its PUT may still be on the way).
+    /// Writes object rows, also if the container is deleted or unknown here
+    /// (its PUT may still be on the way).
     async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError>;
 
     /// Makes an account, or updates its metadata.
@@ -143,10 +147,11 @@ pub trait ObjectNode: Send + Sync + 'static {
     /// Deletes an account (its containers are reaped later).
     async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError>;
 
-    /// Info of an account; `NotFound` if it does not exist or is deleted.
+    /// What the node knows of an account, as with [`Self::head_container`].
     async fn head_account(&self, at: &At) -> Result<AccountInfo, NodeError>;
 
-    /// A page of an account's containers.
+    /// A page of an account's containers, whether or not the account exists.
+    /// Rows whose PUT is not newer than the account's deletion died with it.
     async fn list_account(
         &self,
         at: &At,

@@ -232,6 +232,7 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
                 account,
                 container,
                 version: Version(v),
+                deleted: Version(0),
                 policy: 1,
                 meta: vec![item(v)],
             };
@@ -328,6 +329,7 @@ async fn a_page_larger_than_any_message_arrives_whole() {
         account,
         container,
         version: Version(1),
+        deleted: Version(0),
         policy: 0,
         meta: Vec::new(),
     };

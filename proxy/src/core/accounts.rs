@@ -1,14 +1,15 @@
 //! Accounts: PUT, POST, DELETE, HEAD and their listings.
 use std::sync::Arc;
 
+use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{AccountInfo, ContainerRow, Created, ListRequest, PutAccount};
 
-use super::containers::{not_found, stamped};
+use super::containers::stamped;
 use super::error::{ListError, PostMetaError, Unavailable};
 use super::fanout::{self, Call};
-use super::gather::{Ask, gather};
+use super::gather::{Ask, Scope, gather};
 use super::info_cache::Known;
-use super::infos::{all_agree, merge_infos};
+use super::infos::{Info, all_agree, merge_infos};
 use super::listing::{self, Listing};
 use super::names::AccountName;
 use super::{Core, MetaChange};
@@ -23,13 +24,9 @@ impl Core {
         name: &AccountName,
         meta: Vec<MetaChange>,
     ) -> Result<Created, Unavailable> {
-        let existed = match self.head_account(name).await {
-            Ok(_) => true,
-            Err(ListError::NotFound) => false,
-            Err(ListError::Unavailable(error)) => return Err(error),
-        };
+        let known = self.known_account(name).await?;
         let place = self.shared.account_place(name);
-        let mut version = self.shared.hlc.next();
+        let mut version = self.shared.restamp(known.life());
         for restamped in [false, true] {
             let put = PutAccount {
                 account: name.as_str().to_owned(),
@@ -43,12 +40,14 @@ impl Core {
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.accounts.forget(name.as_str());
             match tally.newer() {
-                _ if tally.reached => break,
+                _ if tally.by_primaries => break,
                 Some(newer) if !restamped => version = self.shared.restamp(newer),
                 _ => return Err(tally.unavailable()),
             }
         }
-        Ok(Created { created: !existed })
+        Ok(Created {
+            created: !known.exists(),
+        })
     }
 
     /// Changes the metadata of an account; makes it if accounts make themselves.
@@ -68,21 +67,37 @@ impl Core {
     /// # Errors
     /// See [`PostMetaError`].
     pub async fn delete_account(&self, name: &AccountName) -> Result<(), PostMetaError> {
+        let known = self.known_account(name).await?;
+        if !known.exists() {
+            return Err(PostMetaError::NotFound);
+        }
         let place = self.shared.account_place(name);
-        let mut version = self.shared.hlc.next();
-        for restamped in [false, true] {
+        let mut version = self.shared.restamp(known.life());
+        for again in [true, true, false] {
             let call: Call<()> =
                 Box::new(move |node, at, _| Box::pin(async move { node.delete_account(&at, version).await }));
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.accounts.forget(name.as_str());
             match tally.newer() {
-                _ if tally.reached => break,
-                Some(newer) if !restamped => version = self.shared.restamp(newer),
-                _ if not_found(&tally, place.read_quorum()) => return Err(PostMetaError::NotFound),
+                _ if tally.by_primaries => return Ok(()),
+                Some(newer) if again => version = self.shared.restamp(newer),
+                // A replica that missed the PUT has taken the deletion and says
+                // that there was nothing; asked again it says yes.
+                None if again && tally.refused(|error| *error == NodeError::NotFound) > 0 => {}
                 _ => return Err(tally.unavailable().into()),
             }
         }
         Ok(())
+    }
+
+    /// What a read quorum knows of an account together, whether or not it
+    /// exists; removed metadata included.
+    async fn known_account(&self, name: &AccountName) -> Result<AccountInfo, Unavailable> {
+        let place = self.shared.account_place(name);
+        let ask: Ask<AccountInfo> =
+            Box::new(|_, node, at| Box::pin(async move { node.head_account(&at).await }));
+        let found = gather(&self.shared, &place, Scope::Quorum, ask, all_agree).await?;
+        Ok(merge_infos(found.into_iter().map(|(_, info)| info).collect()).unwrap_or_default())
     }
 
     /// Info of an account, fresh from a read quorum.
@@ -90,11 +105,8 @@ impl Core {
     /// # Errors
     /// See [`ListError`].
     pub async fn head_account(&self, name: &AccountName) -> Result<AccountInfo, ListError> {
-        let place = self.shared.account_place(name);
-        let ask: Ask<AccountInfo> =
-            Box::new(|_, node, at| Box::pin(async move { node.head_account(&at).await }));
-        let found = gather(&self.shared, &place, ask, all_agree).await?;
-        merge_infos(found.into_iter().map(|(_, info)| info).collect()).ok_or(ListError::NotFound)
+        let known = self.known_account(name).await?;
+        known.exists().then(|| known.shown()).ok_or(ListError::NotFound)
     }
 
     /// Info of an account for checks: see [`Core::container_info`].

@@ -8,10 +8,10 @@ use virga_object_wire::listing::{
 };
 
 use super::error::{DeleteContainerError, ListError, PostMetaError, PutContainerError, Unavailable};
-use super::fanout::{self, Call, Tally};
-use super::gather::{Ask, gather};
+use super::fanout::{self, Call};
+use super::gather::{Ask, Scope, gather};
 use super::info_cache::Known;
-use super::infos::{all_agree, merge_infos};
+use super::infos::{Info, all_agree, merge_infos, merge_meta};
 use super::listing::{self, Listing};
 use super::names::ContainerName;
 use super::{Core, MetaChange};
@@ -26,10 +26,6 @@ pub(super) fn stamped(meta: &[MetaChange], version: Version) -> Vec<MetaItem> {
     meta.iter().map(item).collect()
 }
 
-fn is_newer(error: &NodeError) -> bool {
-    matches!(error, NodeError::Newer(_))
-}
-
 impl Core {
     /// Makes a container or changes its metadata; makes its account if need
     /// be. `policy`: `None` takes the default, or that of the existing one.
@@ -42,51 +38,55 @@ impl Core {
         policy: Option<u32>,
         meta: Vec<MetaChange>,
     ) -> Result<Created, PutContainerError> {
-        let existing = match self.head_container(name).await {
-            Ok(info) => Some(info),
-            Err(ListError::NotFound) => None,
-            Err(ListError::Unavailable(error)) => return Err(error.into()),
-        };
-        let policy = match (&existing, policy) {
-            (Some(info), Some(asked)) if info.policy != asked => {
-                return Err(PutContainerError::PolicyConflict(info.policy));
+        let known = self.known_container(name).await?;
+        let exists = known.exists();
+        let policy = match policy {
+            Some(asked) if exists && known.policy != asked => {
+                return Err(PutContainerError::PolicyConflict(known.policy));
             }
-            (Some(info), _) => info.policy,
-            (None, asked) => asked.unwrap_or(self.shared.settings.default_policy),
+            _ if exists => known.policy,
+            asked => asked.unwrap_or(self.shared.settings.default_policy),
         };
         if !self.policies().contains(&policy) {
             return Err(PutContainerError::UnknownPolicy(policy));
         }
         let account = name.account_name();
-        if existing.is_none() && self.account_info(&account).await?.is_none() {
+        if !exists && self.account_info(&account).await?.is_none() {
             if !self.shared.settings.account_autocreate {
                 return Err(PutContainerError::NoAccount);
             }
             self.put_account(&account, Vec::new()).await?;
         }
-        let version = self.write_container(name, policy, &meta).await?;
+        let version = self.shared.restamp(known.life());
+        let version = self
+            .write_container(name, policy, version, known.deleted, |version| {
+                stamped(&meta, version)
+            })
+            .await?;
         self.write_account_row(name, policy, version, Version(0)).await?;
-        Ok(Created {
-            created: existing.is_none(),
-        })
+        Ok(Created { created: !exists })
     }
 
-    /// Puts the container onto a quorum; returns the version it got.
+    /// Puts the container onto a quorum of its primaries; returns the version
+    /// it got. `deleted` is the newest deletion known, `meta` makes the items
+    /// for a version.
     async fn write_container(
         &self,
         name: &ContainerName,
         policy: u32,
-        meta: &[MetaChange],
+        mut version: Version,
+        mut deleted: Version,
+        meta: impl Fn(Version) -> Vec<MetaItem>,
     ) -> Result<Version, Unavailable> {
         let place = self.shared.container_place(name);
-        let mut version = self.shared.hlc.next();
         for restamped in [false, true] {
             let put = PutContainer {
                 account: name.account().to_owned(),
                 container: name.container().to_owned(),
                 version,
+                deleted,
                 policy,
-                meta: stamped(meta, version),
+                meta: meta(version),
             };
             let call: Call<Created> = Box::new(move |node, at, _| {
                 let put = put.clone();
@@ -95,8 +95,11 @@ impl Core {
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.containers.forget(name.path());
             match tally.newer() {
-                _ if tally.reached => break,
-                Some(newer) if !restamped => version = self.shared.restamp(newer),
+                _ if tally.by_primaries => break,
+                Some(newer) if !restamped => {
+                    deleted = deleted.max(newer);
+                    version = self.shared.restamp(newer);
+                }
                 _ => return Err(tally.unavailable()),
             }
         }
@@ -128,7 +131,7 @@ impl Core {
         });
         let (tally, _late) = fanout::write(&self.shared, &place, call).await;
         self.shared.infos.accounts.forget(account.as_str());
-        if tally.reached {
+        if tally.by_primaries {
             Ok(())
         } else {
             Err(tally.unavailable())
@@ -145,8 +148,12 @@ impl Core {
         meta: Vec<MetaChange>,
     ) -> Result<(), PostMetaError> {
         let place = self.shared.container_place(name);
-        let mut version = self.shared.hlc.next();
-        for restamped in [false, true] {
+        for again in [true, false] {
+            let known = self.known_container(name).await?;
+            if !known.exists() {
+                return Err(PostMetaError::NotFound);
+            }
+            let version = self.shared.restamp(known.life());
             let items = stamped(&meta, version);
             let call: Call<()> = Box::new(move |node, at, _| {
                 let items = items.clone();
@@ -154,74 +161,119 @@ impl Core {
             });
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.containers.forget(name.path());
-            if tally.reached {
+            if tally.by_primaries {
                 return Ok(());
             }
-            match tally.newer() {
-                Some(newer) if !restamped => version = self.shared.restamp(newer),
-                _ if not_found(&tally, place.read_quorum()) => return Err(PostMetaError::NotFound),
-                _ => return Err(tally.unavailable().into()),
+            if !again || tally.refused(|error| *error == NodeError::NotFound) == 0 {
+                return Err(tally.unavailable().into());
             }
+            // Either it was deleted meanwhile, or a replica missed its PUT and
+            // hears of it now.
+            self.bring_up(name, &known).await?;
         }
         Ok(())
     }
 
-    /// Deletes an empty container.
+    /// Tells replicas that missed the PUT of a container of what is known.
+    /// Nothing changes where it is known, or deleted since.
+    async fn bring_up(&self, name: &ContainerName, known: &ContainerInfo) -> Result<(), Unavailable> {
+        let place = self.shared.container_place(name);
+        let put = PutContainer {
+            account: name.account().to_owned(),
+            container: name.container().to_owned(),
+            version: known.put,
+            deleted: known.deleted,
+            policy: known.policy,
+            meta: Vec::new(),
+        };
+        let call: Call<Created> = Box::new(move |node, at, _| {
+            let put = put.clone();
+            Box::pin(async move { node.put_container(&at, put).await })
+        });
+        let (tally, _late) = fanout::write(&self.shared, &place, call).await;
+        if tally.by_primaries || tally.newer().is_some() {
+            Ok(())
+        } else {
+            Err(tally.unavailable())
+        }
+    }
+
+    /// Deletes an empty container: one that no replica in reach knows a live
+    /// row of, all of them taken together.
     ///
     /// # Errors
     /// See [`DeleteContainerError`].
     pub async fn delete_container(&self, name: &ContainerName) -> Result<(), DeleteContainerError> {
-        let one = ListRequest {
-            limit: 1,
-            ..ListRequest::default()
-        };
-        let page = match self.list_container(name, one).await {
-            Ok(page) => page,
-            Err(ListError::NotFound) => return Err(DeleteContainerError::NotFound),
-            Err(ListError::Unavailable(error)) => return Err(error.into()),
-        };
-        if !page.entries.is_empty() {
+        let place = self.shared.container_place(name);
+        let seen = listing::survey(&self.shared, &place).await?;
+        if !seen.info.exists() {
+            return Err(DeleteContainerError::NotFound);
+        }
+        if seen.any {
             return Err(DeleteContainerError::NotEmpty);
         }
-        let place = self.shared.container_place(name);
-        let mut version = self.shared.restamp(page.info.newest);
-        for restamped in [false, true] {
+        let mut version = self.shared.restamp(seen.info.life());
+        for again in [true, true, false] {
             let call: Call<()> = Box::new(move |node, at, _| {
                 Box::pin(async move { node.delete_container(&at, version).await })
             });
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.containers.forget(name.path());
-            if tally.reached {
-                break;
-            }
-            if tally.refused(|error| *error == NodeError::NotEmpty) > 0 {
-                // An object came in meanwhile: replicas that had not heard of
-                // it take the container back.
-                if !tally.oks.is_empty() {
-                    self.take_back(name, &page.info).await?;
+            let full = tally.refused(|error| *error == NodeError::NotEmpty) > 0;
+            if full {
+                let now = listing::survey(&self.shared, &place).await?;
+                if now.any {
+                    // An object came in meanwhile.
+                    self.take_back(name, &seen.info, &now.info).await?;
+                    return Err(DeleteContainerError::NotEmpty);
                 }
-                return Err(DeleteContainerError::NotEmpty);
             }
             match tally.newer() {
-                Some(newer) if !restamped && tally.refused(is_newer) > 0 => {
-                    version = self.shared.restamp(newer)
-                }
-                _ if not_found(&tally, place.read_quorum()) => return Err(DeleteContainerError::NotFound),
+                _ if tally.by_primaries => break,
+                Some(newer) if again => version = self.shared.restamp(newer),
+                // A replica missed the deletion of the last objects.
+                None if again && full => listing::spread_deletions(&self.shared, &place).await?,
+                // One that missed the PUT has taken the deletion and says that
+                // there was nothing; asked again it says yes.
+                None if again && tally.refused(|error| *error == NodeError::NotFound) > 0 => {}
                 _ => return Err(tally.unavailable().into()),
             }
         }
-        self.write_account_row(name, page.info.policy, page.info.put, version)
+        self.write_account_row(name, seen.info.policy, seen.info.put, version)
             .await?;
         Ok(())
     }
 
-    async fn take_back(&self, name: &ContainerName, info: &ContainerInfo) -> Result<(), Unavailable> {
-        let meta: Vec<_> = info
-            .meta
-            .iter()
-            .map(|item| (item.name.clone(), item.value.clone()))
-            .collect();
-        self.write_container(name, info.policy, &meta).await.map(|_| ())
+    /// Undoes a deletion that some replicas have accepted. Metadata is what it
+    /// was before, and what has been set since.
+    async fn take_back(
+        &self,
+        name: &ContainerName,
+        before: &ContainerInfo,
+        now: &ContainerInfo,
+    ) -> Result<(), Unavailable> {
+        let meta = merge_meta(before.meta.iter().chain(&now.meta));
+        let restamped = |version| {
+            let item = |item: &MetaItem| MetaItem {
+                version,
+                ..item.clone()
+            };
+            meta.iter().map(item).collect()
+        };
+        let version = self.shared.restamp(now.life());
+        self.write_container(name, before.policy, version, now.deleted, restamped)
+            .await
+            .map(drop)
+    }
+
+    /// What a read quorum knows of a container together, whether or not it
+    /// exists; removed metadata included.
+    async fn known_container(&self, name: &ContainerName) -> Result<ContainerInfo, Unavailable> {
+        let place = self.shared.container_place(name);
+        let ask: Ask<ContainerInfo> =
+            Box::new(|_, node, at| Box::pin(async move { node.head_container(&at).await }));
+        let found = gather(&self.shared, &place, Scope::Quorum, ask, all_agree).await?;
+        Ok(merge_infos(found.into_iter().map(|(_, info)| info).collect()).unwrap_or_default())
     }
 
     /// Info of a container, fresh from a read quorum.
@@ -229,11 +281,8 @@ impl Core {
     /// # Errors
     /// See [`ListError`].
     pub async fn head_container(&self, name: &ContainerName) -> Result<ContainerInfo, ListError> {
-        let place = self.shared.container_place(name);
-        let ask: Ask<ContainerInfo> =
-            Box::new(|_, node, at| Box::pin(async move { node.head_container(&at).await }));
-        let found = gather(&self.shared, &place, ask, all_agree).await?;
-        merge_infos(found.into_iter().map(|(_, info)| info).collect()).ok_or(ListError::NotFound)
+        let known = self.known_container(name).await?;
+        known.exists().then(|| known.shown()).ok_or(ListError::NotFound)
     }
 
     /// Info of a container for checks on the way to an object (permissions,
@@ -282,10 +331,4 @@ impl Core {
         let place = self.shared.container_place(name);
         listing::list(&self.shared, &place, list).await
     }
-}
-
-/// Whether so many replicas do not know the name that no acknowledged write
-/// can have made it.
-pub(super) fn not_found<T>(tally: &Tally<T>, quorum: usize) -> bool {
-    tally.refused(|error| *error == NodeError::NotFound) >= quorum
 }

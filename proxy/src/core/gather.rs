@@ -1,6 +1,11 @@
 //! Reading containers and accounts: a quorum of replicas is asked, and all of
 //! them when they disagree.
+//!
+//! Only primaries are asked. A quorum of them has every acknowledged write; a
+//! device that stands in may have heard of nothing, and its silence must not
+//! count as news.
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -10,7 +15,7 @@ use virga_object_wire::error::NodeError;
 use virga_object_wire::node::ObjectNode;
 use virga_object_wire::object::At;
 
-use super::error::ListError;
+use super::error::Unavailable;
 use super::fanout::why_unavailable;
 use super::place::{Peer, Place, node_of};
 use super::shared::Shared;
@@ -27,19 +32,13 @@ struct Gathering<'a, T> {
     ask: Ask<T>,
     asked: usize,
     primaries: std::vec::IntoIter<Arc<Peer>>,
-    handoffs: Option<std::vec::IntoIter<Arc<Peer>>>,
     pending: Pending<T>,
     waiting: Vec<Arc<Peer>>,
     found: Vec<(Arc<Peer>, T)>,
-    absent: usize,
     last: Option<NodeError>,
 }
 
 impl<T: Send + 'static> Gathering<'_, T> {
-    fn answers(&self) -> usize {
-        self.found.len() + self.absent
-    }
-
     fn launch(&mut self, peer: Arc<Peer>) {
         let node = node_of(&*self.shared.nodes, &peer);
         let work = (self.ask)(self.asked, node, self.place.at(&peer));
@@ -53,17 +52,11 @@ impl<T: Send + 'static> Gathering<'_, T> {
         }));
     }
 
-    /// Asks primaries until `want` answers are here or on their way; handoffs
-    /// only when the primaries cannot give that many.
+    /// Asks primaries until `want` answers are here or on their way, or none
+    /// is left to ask.
     fn top_up(&mut self, want: usize, silent: usize) {
-        while self.answers() + self.pending.len() < want + silent {
-            let place = self.place;
-            let next = self.primaries.next().or_else(|| {
-                self.handoffs
-                    .get_or_insert_with(|| place.handoffs().into_iter())
-                    .next()
-            });
-            match next {
+        while self.found.len() + self.pending.len() < want + silent {
+            match self.primaries.next() {
                 Some(peer) => self.launch(peer),
                 None => return,
             }
@@ -75,19 +68,19 @@ impl<T: Send + 'static> Gathering<'_, T> {
         self.waiting.retain(|other| !Arc::ptr_eq(other, &peer));
         match result {
             Ok(said) => self.found.push((peer, said)),
-            Err(NodeError::NotFound) => self.absent += 1,
             Err(error) => self.last = Some(error),
         }
     }
 
-    /// Waits until `want` replicas answered, or nobody is left to ask.
-    async fn until(&mut self, want: usize, started: Instant) {
+    /// Waits until `want` replicas answered, nobody is left to ask, or
+    /// `longest` is over.
+    async fn until(&mut self, want: usize, started: Instant, longest: Duration) {
         let settings = &self.shared.settings;
         let hedge = self.shared.hedge.delay().min(settings.stall);
-        let waits = [hedge, settings.stall, settings.node_timeout];
+        let waits = [hedge, settings.stall, longest.max(settings.stall)];
         let (mut stage, mut silent) = (0, 0);
         self.top_up(want, silent);
-        while self.answers() < want && !self.pending.is_empty() {
+        while self.found.len() < want && !self.pending.is_empty() {
             tokio::select! {
                 biased;
                 Some((peer, result)) = self.pending.next() => {
@@ -112,15 +105,25 @@ impl<T: Send + 'static> Gathering<'_, T> {
     }
 }
 
-/// Asks a read quorum; if some know the name and others do not, or `agree`
-/// says no, all other primaries too. The name exists if at least as many know
-/// it as do not.
+/// Which replicas must say something.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// A read quorum; when it disagrees, the others too if they answer soon.
+    Quorum,
+    /// All that answer soon after the first read quorum.
+    All,
+}
+
+/// Asks replicas for what they know. Replicas that know nothing say so as any
+/// other, so that the caller can merge all answers; there is at least a read
+/// quorum of them.
 pub(super) async fn gather<T: Send + 'static>(
     shared: &Arc<Shared>,
     place: &Place,
+    scope: Scope,
     ask: Ask<T>,
     agree: impl Fn(&[(Arc<Peer>, T)]) -> bool,
-) -> Result<Vec<(Arc<Peer>, T)>, ListError> {
+) -> Result<Vec<(Arc<Peer>, T)>, Unavailable> {
     let started = Instant::now();
     let mut gathering = Gathering {
         shared,
@@ -128,26 +131,25 @@ pub(super) async fn gather<T: Send + 'static>(
         ask,
         asked: 0,
         primaries: place.read_order(started).into_iter(),
-        handoffs: None,
         pending: FuturesUnordered::new(),
         waiting: Vec::new(),
         found: Vec::new(),
-        absent: 0,
         last: None,
     };
     let (least, all) = (place.read_quorum(), place.primaries().len());
-    gathering.until(least, started).await;
-    if gathering.answers() < least {
-        let error = why_unavailable(gathering.answers(), least, 0, gathering.last.as_ref());
-        return Err(error.into());
+    let (stall, longest) = (shared.settings.stall, shared.settings.node_timeout);
+    if scope == Scope::All {
+        gathering.top_up(all, 0);
     }
-    let mixed = !gathering.found.is_empty() && gathering.absent > 0;
-    if mixed || !agree(&gathering.found) {
-        gathering.handoffs = Some(Vec::new().into_iter());
-        gathering.until(all, started).await;
+    gathering.until(least, started, longest).await;
+    if gathering.found.len() < least {
+        let (reached, last) = (gathering.found.len(), gathering.last.as_ref());
+        return Err(why_unavailable(reached, least, 0, last));
     }
-    if gathering.found.is_empty() || gathering.found.len() < gathering.absent {
-        return Err(ListError::NotFound);
+    // A quorum is enough to be exact about what was acknowledged; counts, and
+    // what was not acknowledged, are better known to all.
+    if scope == Scope::All || !agree(&gathering.found) {
+        gathering.until(all, Instant::now(), stall).await;
     }
     Ok(gathering.found)
 }

@@ -154,6 +154,9 @@ impl<'a> Stage<'a> {
         if meta.account.is_empty() {
             (meta.account, meta.container) = (put.account.clone(), put.container.clone());
         }
+        if head.kind == Kind::Container && put.deleted < put.version {
+            state::catch_up(head, meta, put.deleted, cutoff);
+        }
         let result = state::put(head, meta, put.version, put.policy, &put.meta, cutoff);
         touched.changed();
         self.note_report(target.shard, before);
@@ -165,7 +168,7 @@ impl<'a> Stage<'a> {
         let head = &self.touch(target)?.head;
         let (before, deleted) = (head.report(), head.deleted);
         state::refuse_delete(head, version)?;
-        // Only an account is deleted with live rows in it.
+        // Only an account is deleted with live rows in it, which it ends.
         let recount = head.live > 0 && version > deleted;
         let live = if recount {
             self.values(target.shard)?
@@ -300,6 +303,12 @@ impl<'a> Stage<'a> {
         };
         let head = &touched.head;
         if head.exists() || head.deleted != when {
+            return Ok(true);
+        }
+        if head.live > 0 {
+            // The deletion never knew of these rows. Whoever deletes the
+            // container again leaves a new reminder; until then waiting here
+            // would only stand in the way of others.
             return Ok(true);
         }
         let done = head.deleted < cutoff && head.rows == 0 && head.changes == head.reported;

@@ -54,9 +54,6 @@ pub enum ChangeError {
 /// Why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// There is no such container or account.
-    #[error("not found")]
-    NotFound,
     /// The request breaks a rule.
     #[error("refused: {0}")]
     Invalid(&'static str),
@@ -74,7 +71,6 @@ pub enum ReadError {
 impl From<ReadError> for ChangeError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::NotFound => Self::NotFound,
             ReadError::Invalid(why) => Self::Invalid(why),
             ReadError::Damaged(what) => Self::Damaged(what),
             ReadError::Device(why) => Self::Device(why),
@@ -103,7 +99,6 @@ impl From<ChangeError> for NodeError {
 impl From<ReadError> for NodeError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::NotFound => Self::NotFound,
             ReadError::Invalid(why) => Self::Invalid(why.to_owned()),
             ReadError::Damaged(_) => Self::Damaged,
             ReadError::Device(why) => Self::Device(why.to_string()),

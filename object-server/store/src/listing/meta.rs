@@ -49,15 +49,14 @@ impl Meta {
         self.items.retain(keep);
     }
 
-    /// Items that are there, removed ones left out.
-    pub fn visible(&self) -> Vec<MetaItem> {
-        let set = self.items.iter().filter(|(_, value, _)| !value.is_empty());
-        set.map(|(name, value, version)| MetaItem {
+    /// All items by name, removed ones too.
+    pub fn items(&self) -> Vec<MetaItem> {
+        let item = |(name, value, version): &Item| MetaItem {
             name: name.clone(),
             value: value.clone(),
             version: *version,
-        })
-        .collect()
+        };
+        self.items.iter().map(item).collect()
     }
 
     /// Bytes as stored.

@@ -128,6 +128,7 @@ impl Listings {
             account,
             container,
             version,
+            deleted,
             policy,
             meta,
         } = put;
@@ -139,6 +140,7 @@ impl Listings {
                 account,
                 container,
                 version,
+                deleted,
                 policy,
                 meta,
             },
@@ -164,7 +166,7 @@ impl Listings {
         self.delete(Kind::Container, at, version).await
     }
 
-    /// Info of a container that exists.
+    /// What is known of a container, whether or not it exists.
     pub async fn head_container(&self, at: &At) -> Result<ContainerInfo, ReadError> {
         read::info(&self.db, at.hash)
     }
@@ -204,6 +206,7 @@ impl Listings {
                 account,
                 container: String::new(),
                 version,
+                deleted: Version(0),
                 policy: 0,
                 meta,
             },
@@ -216,7 +219,7 @@ impl Listings {
         self.delete(Kind::Account, at, version).await
     }
 
-    /// Info of an account that exists.
+    /// What is known of an account, whether or not it exists.
     pub async fn head_account(&self, at: &At) -> Result<AccountInfo, ReadError> {
         read::info(&self.db, at.hash)
     }

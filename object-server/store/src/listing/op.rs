@@ -64,6 +64,8 @@ pub struct Put {
     pub container: String,
     /// Version of the PUT.
     pub version: Version,
+    /// Newest deletion that the caller knows of.
+    pub deleted: Version,
     /// Policy for a new container.
     pub policy: u32,
     /// Metadata to merge in.

@@ -7,7 +7,7 @@
 //! under "a/"; a marker "a/x" does not: "a/" is listed if something live comes
 //! after "a/x".
 //!
-//! Rows written before the deletion of what they stand in are not returned at
+//! Containers from before the deletion of their account are not returned at
 //! all. Deleted rows are, except under a common prefix: whether a prefix that
 //! only one replica lists is still there, a listing of that prefix tells.
 use virga_disk::kv::cursor::{Cursor, prefix_end};

@@ -1,4 +1,6 @@
-//! Reading heads and pages, each from one snapshot.
+//! Reading heads and pages, each from one snapshot. What is deleted or unknown
+//! is told too, by its versions: only several replicas together know whether
+//! something exists.
 use virga_disk::kv::cursor::Cursor;
 use virga_node::clock::Version;
 use virga_object_wire::listing::{AccountInfo, ContainerInfo, ListRequest, Page};
@@ -13,7 +15,7 @@ use super::page;
 use super::row::Listed;
 
 /// What a head and its metadata say to the outside.
-pub trait Info: Sized + Send + 'static {
+pub trait Info: Default + Send + 'static {
     /// What it is about.
     const KIND: Kind;
     /// Head and metadata in one.
@@ -24,7 +26,7 @@ impl Info for ContainerInfo {
     const KIND: Kind = Kind::Container;
 
     fn new(head: Head, meta: Meta) -> Self {
-        let visible = meta.visible();
+        let items = meta.items();
         Self {
             account: meta.account,
             container: meta.container,
@@ -32,7 +34,7 @@ impl Info for ContainerInfo {
             put: head.put,
             deleted: head.deleted,
             policy: head.policy,
-            meta: visible,
+            meta: items,
             objects: head.live,
             bytes: head.bytes,
             newest: head.newest,
@@ -45,14 +47,14 @@ impl Info for AccountInfo {
     const KIND: Kind = Kind::Account;
 
     fn new(head: Head, meta: Meta) -> Self {
-        let visible = meta.visible();
+        let items = meta.items();
         let sum = |of: fn(&_) -> u64| head.policies.iter().map(of).fold(0, u64::wrapping_add);
         Self {
             account: meta.account,
             created: head.created,
             put: head.put,
             deleted: head.deleted,
-            meta: visible,
+            meta: items,
             containers: head.live,
             objects: sum(|totals: &virga_object_wire::listing::PolicyTotals| totals.objects),
             bytes: head.bytes,
@@ -86,22 +88,24 @@ fn at<'a>(cursor: &'a mut Cursor<'_>, key: &[u8]) -> Result<Option<&'a [u8]>, Re
     Ok(found.filter(|(here, _)| *here == key).map(|(_, value)| value))
 }
 
-/// Info of what exists.
+/// What is known of a shard; nothing if there is none of this kind.
 pub fn info<I: Info>(db: &Db, shard: NameHash) -> Result<I, ReadError> {
     let mut cursor = db.cursor(keys::SHARD, keys::head(shard), Some(keys::row(shard, "")))?;
-    existing(&mut cursor, shard).map(|(info, _)| info)
+    Ok(known(&mut cursor, shard)?
+        .map(|(info, _)| info)
+        .unwrap_or_default())
 }
 
-/// Info of what exists, with its newest deletion.
-fn existing<I: Info>(cursor: &mut Cursor<'_>, shard: NameHash) -> Result<(I, Version), ReadError> {
-    let head = head(cursor, shard)?.filter(|head| head.kind == I::KIND && head.exists());
-    let head = head.ok_or(ReadError::NotFound)?;
+/// What is known of a shard, with its newest deletion.
+fn known<I: Info>(cursor: &mut Cursor<'_>, shard: NameHash) -> Result<Option<(I, Version)>, ReadError> {
+    let Some(head) = head(cursor, shard)?.filter(|head| head.kind == I::KIND) else {
+        return Ok(None);
+    };
     let deleted = head.deleted;
-    Ok((I::new(head, meta(cursor, shard)?), deleted))
+    Ok(Some((I::new(head, meta(cursor, shard)?), deleted)))
 }
 
-/// A page of what exists; `None` if more than `visits` rows would have to be
-/// looked at.
+/// A page; `None` if more than `visits` rows would have to be looked at.
 pub fn list<I: Info, R: Listed>(
     db: &Db,
     shard: NameHash,
@@ -111,7 +115,14 @@ pub fn list<I: Info, R: Listed>(
     let (low, high) = page::bounds(shard, list);
     // Head and metadata lie before all rows, in reach of the same cursor.
     let mut cursor = db.cursor(keys::SHARD, keys::head(shard), high)?;
-    let (info, deleted) = existing(&mut cursor, shard)?;
+    let Some((info, deleted)) = known(&mut cursor, shard)? else {
+        // Every row has a head before it: without one there are no rows.
+        return Ok(Some(Page {
+            info: I::default(),
+            entries: Vec::new(),
+            complete_to: None,
+        }));
+    };
     let found = page::read(&mut cursor, (shard, &low), list, deleted, visits)?;
     Ok(found.map(|(entries, complete_to)| Page {
         info,

@@ -277,10 +277,13 @@ impl<'a> Value<'a> {
     }
 
     /// What the row adds to totals, `None` if it is not live. `deleted` is the
-    /// newest deletion of the container or account that the row stands in.
+    /// newest deletion of the container or account that the row stands in. It
+    /// ends containers, which an account's deletion is meant to, and never
+    /// objects: a container is deleted when it is empty, so a live row is one
+    /// that this deletion did not know of.
     pub fn weight(&self, deleted: Version) -> Option<Weight> {
         match self {
-            Self::Object(v) if !v.deleted && v.version > deleted => Some(Weight {
+            Self::Object(v) if !v.deleted => Some(Weight {
                 policy: 0,
                 objects: 1,
                 bytes: v.size,
@@ -303,15 +306,15 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Since when the row is dead, by its own deletion or that of what it
-    /// stands in; `None` if it is live.
+    /// Since when the row is dead, by its own deletion or that of the account
+    /// it stands in; `None` if it is live.
     pub fn death(&self, deleted: Version) -> Option<Version> {
-        let written = match self {
-            Self::Object(v) => v.version,
-            Self::Container(v) if v.put == Version(0) => v.counted,
-            Self::Container(v) => v.put,
+        let buried = match self {
+            Self::Object(_) => false,
+            Self::Container(v) if v.put == Version(0) => v.counted <= deleted,
+            Self::Container(v) => v.put <= deleted,
         };
-        self.tombstone().or((written <= deleted).then_some(deleted))
+        self.tombstone().or(buried.then_some(deleted))
     }
 
     /// The newest of the row's versions.

@@ -4,7 +4,7 @@
 //! Every transition takes the larger of what is known and what is told, so
 //! that replicas agree in whatever order they hear. Two answers depend on what
 //! a replica knows and then change nothing: `NotFound` of a POST, and the
-//! refusal to delete while live rows are known. `created` is exact unless a
+//! refusal to delete while live rows are known. `created` and the policy are exact unless a
 //! deletion arrives after two PUTs that are newer than it.
 use virga_node::clock::Version;
 use virga_object_wire::listing::MetaItem;
@@ -36,6 +36,14 @@ pub fn put(
         Ok(!existed)
     } else {
         Err(ChangeError::Newer(head.deleted))
+    }
+}
+
+/// Makes up for a deletion of a container that passed by unheard. Live rows are
+/// no reason against it: it was acknowledged, and no row ends with it.
+pub fn catch_up(head: &mut Head, meta: &mut Meta, deleted: Version, cutoff: Version) {
+    if deleted > head.deleted {
+        bury(head, meta, deleted, cutoff);
     }
 }
 
@@ -88,12 +96,7 @@ pub fn delete(
     cutoff: Version,
 ) -> Result<(), ChangeError> {
     let (existed, again) = (head.exists(), head.deleted == version);
-    head.deleted = head.deleted.max(version);
-    head.saw(version);
-    if head.created <= head.deleted {
-        head.created = if head.exists() { head.put } else { Version(0) };
-    }
-    meta.prune(head.deleted, cutoff);
+    bury(head, meta, version, cutoff);
     match (existed, head.exists()) {
         (true, false) => Ok(()),
         (true, true) => Err(ChangeError::Newer(head.put)),
@@ -101,4 +104,14 @@ pub fn delete(
         (false, _) if again => Ok(()),
         (false, _) => Err(ChangeError::NotFound),
     }
+}
+
+/// Merges a deletion; what is older goes with it.
+fn bury(head: &mut Head, meta: &mut Meta, version: Version, cutoff: Version) {
+    head.deleted = head.deleted.max(version);
+    head.saw(version);
+    if head.created <= head.deleted {
+        head.created = if head.exists() { head.put } else { Version(0) };
+    }
+    meta.prune(head.deleted, cutoff);
 }

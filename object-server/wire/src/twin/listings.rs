@@ -76,24 +76,19 @@ impl Life {
     }
 
     fn items(&self) -> Vec<MetaItem> {
-        let live = self.meta.iter().filter(|(_, (_, value))| !value.is_empty());
-        live.map(|(name, (version, value))| MetaItem {
+        let item = |(name, (version, value)): (&String, &(Version, String))| MetaItem {
             name: name.clone(),
             value: value.clone(),
             version: *version,
-        })
-        .collect()
+        };
+        self.meta.iter().map(item).collect()
     }
 }
 
-/// What a row adds to the digest of its listing.
-fn digest(name: &str, version: Version, deleted: bool) -> u128 {
-    let mut hash = blake3::Hasher::new();
-    hash.update(name.as_bytes())
-        .update(&version.0.to_le_bytes())
-        .update(&[u8::from(deleted)]);
+/// What a row adds to the digest of its listing: a hash of all it says.
+fn digest(row: &impl std::fmt::Debug) -> u128 {
     let mut half = [0; 16];
-    half.copy_from_slice(&hash.finalize().as_bytes()[..16]);
+    half.copy_from_slice(&blake3::hash(format!("{row:?}").as_bytes()).as_bytes()[..16]);
     u128::from_le_bytes(half)
 }
 
@@ -108,6 +103,10 @@ pub(super) struct Container {
 
 impl Container {
     pub(super) fn put(&mut self, put: PutContainer) -> Result<Created, NodeError> {
+        if put.deleted > self.life.deleted && put.deleted < put.version {
+            // Only makes up for what was missed; what it answers is of no use.
+            let _ = self.life.delete(put.deleted);
+        }
         let lower = put.version == self.life.created && put.policy < self.policy;
         if self.life.is_first(put.version) || lower {
             self.policy = put.policy;
@@ -137,18 +136,11 @@ impl Container {
                 () => NodeError::NotFound,
             });
         }
-        let done = self.life.delete(version);
-        let deleted = self.life.deleted;
-        self.rows.retain(|_, row| row.version > deleted);
-        done
+        self.life.delete(version)
     }
 
     pub(super) fn merge(&mut self, rows: Vec<ObjectRow>) {
-        for row in rows
-            .into_iter()
-            .map(normal)
-            .filter(|row| row.version > self.life.deleted)
-        {
+        for row in rows.into_iter().map(normal) {
             match self.rows.get_mut(&row.name) {
                 Some(old) => *old = merged(old, &row),
                 None => {
@@ -158,21 +150,14 @@ impl Container {
         }
     }
 
-    pub(super) fn info(&self) -> Result<ContainerInfo, NodeError> {
-        if !self.life.exists() {
-            return Err(NodeError::NotFound);
-        }
+    pub(super) fn info(&self) -> ContainerInfo {
         let live = self.rows.values().filter(|row| !row.deleted);
         let newest = self
             .rows
             .values()
             .map(|row| row.version.max(row.meta_version))
             .max();
-        let digests = self
-            .rows
-            .values()
-            .map(|row| digest(&row.name, row.version, row.deleted));
-        Ok(ContainerInfo {
+        ContainerInfo {
             account: self.names.0.clone(),
             container: self.names.1.clone(),
             created: self.life.created,
@@ -183,18 +168,17 @@ impl Container {
             objects: live.clone().count() as u64,
             bytes: live.map(|row| row.size).sum(),
             newest: self.life.newest.max(newest.unwrap_or_default()),
-            digest: digests.fold(0, u128::wrapping_add),
-        })
+            digest: self.rows.values().map(digest).fold(0, u128::wrapping_add),
+        }
     }
 
-    pub(super) fn list(&self, list: &ListRequest) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
-        let info = self.info()?;
+    pub(super) fn list(&self, list: &ListRequest) -> Page<ContainerInfo, ObjectRow> {
         let (entries, complete_to) = page(&self.rows, |row| !row.deleted, list);
-        Ok(Page {
-            info,
+        Page {
+            info: self.info(),
             entries,
             complete_to,
-        })
+        }
     }
 }
 
@@ -259,10 +243,7 @@ impl Account {
         }
     }
 
-    pub(super) fn info(&self) -> Result<AccountInfo, NodeError> {
-        if !self.life.exists() {
-            return Err(NodeError::NotFound);
-        }
+    pub(super) fn info(&self) -> AccountInfo {
         let mut policies: BTreeMap<u32, PolicyTotals> = BTreeMap::new();
         for row in self.rows.values().filter(|row| self.live(row)) {
             let totals = policies.entry(row.policy).or_default();
@@ -276,11 +257,7 @@ impl Account {
             .values()
             .map(|row| row.put.max(row.deleted).max(row.counted))
             .max();
-        let digests = self
-            .rows
-            .values()
-            .map(|row| digest(&row.name, row.put.max(row.deleted), !self.live(row)));
-        Ok(AccountInfo {
+        AccountInfo {
             account: self.name.clone(),
             created: self.life.created,
             put: self.life.put,
@@ -291,17 +268,16 @@ impl Account {
             bytes: policies.values().map(|totals| totals.bytes).sum(),
             policies: policies.into_values().collect(),
             newest: self.life.newest.max(newest.unwrap_or_default()),
-            digest: digests.fold(0, u128::wrapping_add),
-        })
+            digest: self.rows.values().map(digest).fold(0, u128::wrapping_add),
+        }
     }
 
-    pub(super) fn list(&self, list: &ListRequest) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
-        let info = self.info()?;
+    pub(super) fn list(&self, list: &ListRequest) -> Page<AccountInfo, ContainerRow> {
         let (entries, complete_to) = page(&self.rows, |row| self.live(row), list);
-        Ok(Page {
-            info,
+        Page {
+            info: self.info(),
             entries,
             complete_to,
-        })
+        }
     }
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use futures_util::stream;
 use virga_node::clock::{Clock, Version};
 
+use super::listings::{Account, Container};
 use super::{Contents, Control, MemoryNode, check_ahead, key, locked, objects};
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
@@ -226,7 +227,11 @@ impl ObjectNode for MemoryNode {
     async fn head_container(&self, at: &At) -> Result<ContainerInfo, NodeError> {
         self.enter("head_container").await?;
         self.on(&at.device, |on| {
-            on.containers.get(&key(at)).ok_or(NodeError::NotFound)?.info()
+            Ok(on
+                .containers
+                .get(&key(at))
+                .map(Container::info)
+                .unwrap_or_default())
         })
     }
 
@@ -237,10 +242,8 @@ impl ObjectNode for MemoryNode {
     ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
         self.enter("list_container").await?;
         self.on(&at.device, |on| {
-            on.containers
-                .get(&key(at))
-                .ok_or(NodeError::NotFound)?
-                .list(&list)
+            let known = on.containers.get(&key(at));
+            Ok(known.map_or_else(|| Container::default().list(&list), |known| known.list(&list)))
         })
     }
 
@@ -269,7 +272,7 @@ impl ObjectNode for MemoryNode {
     async fn head_account(&self, at: &At) -> Result<AccountInfo, NodeError> {
         self.enter("head_account").await?;
         self.on(&at.device, |on| {
-            on.accounts.get(&key(at)).ok_or(NodeError::NotFound)?.info()
+            Ok(on.accounts.get(&key(at)).map(Account::info).unwrap_or_default())
         })
     }
 
@@ -280,7 +283,8 @@ impl ObjectNode for MemoryNode {
     ) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
         self.enter("list_account").await?;
         self.on(&at.device, |on| {
-            on.accounts.get(&key(at)).ok_or(NodeError::NotFound)?.list(&list)
+            let known = on.accounts.get(&key(at));
+            Ok(known.map_or_else(|| Account::default().list(&list), |known| known.list(&list)))
         })
     }
 

@@ -7,7 +7,7 @@ use virga_ring::hash::NameHash;
 
 use super::*;
 use crate::checked::{BLOCK, Checked, EXTENT};
-use crate::listing::{Entry, ListRequest, MetaItem, PutContainer};
+use crate::listing::{ContainerInfo, Entry, ListRequest, MetaItem, PutContainer};
 use crate::node::{Read, Span};
 use crate::object::{Found, ObjectMeta, PostMeta, PutObject, Settled};
 
@@ -75,6 +75,7 @@ fn put_container(version: u64) -> PutContainer {
         account,
         container,
         version: Version(version),
+        deleted: Version(0),
         policy: 0,
         meta: Vec::new(),
     }
@@ -305,7 +306,11 @@ async fn a_delayed_call_waits_for_its_notification() {
 async fn a_container_lives_between_its_put_and_its_delete() {
     let node = node();
     let c = at(2);
-    assert_eq!(node.head_container(&c).await, Err(NodeError::NotFound));
+    assert_eq!(
+        node.head_container(&c).await,
+        Ok(ContainerInfo::default()),
+        "never heard of"
+    );
     node.put_object_rows(&c, vec![row("early", 4, false)])
         .await
         .unwrap();
@@ -353,7 +358,8 @@ async fn a_container_lives_between_its_put_and_its_delete() {
         )
         .await
         .0,
-        ["next"]
+        ["-early", "late", "next"],
+        "the deletion did not know of them"
     );
 }
 
@@ -381,7 +387,11 @@ async fn metadata_merges_item_by_item() {
     node.post_container(&c, Version(4), vec![item("", 4)])
         .await
         .unwrap();
-    assert!(node.head_container(&c).await.unwrap().meta.is_empty());
+    assert_eq!(
+        node.head_container(&c).await.unwrap().meta,
+        [item("", 4)],
+        "a removal is told"
+    );
     assert_eq!(node.head_container(&c).await.unwrap().newest, Version(4));
 }
 

@@ -2,7 +2,8 @@
 //!
 //! One replica sends its page, the others only say what they hold; when they
 //! hold the same, the page is the answer. Otherwise all send their pages and
-//! the newer row of each name wins.
+//! the newer row of each name wins. A replica that missed the PUT of the
+//! container or account has its say too: it may have rows of it.
 mod merge;
 mod rows;
 
@@ -13,10 +14,11 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, timeout};
 use virga_object_wire::error::NodeError;
-use virga_object_wire::listing::{Entry, ListRequest, Page};
+use virga_object_wire::listing::{ContainerInfo, Entry, ListRequest, ObjectRow, Page};
 
 use super::error::{ListError, Unavailable};
-use super::gather::{Ask, gather};
+use super::fanout::{self, Call};
+use super::gather::{Ask, Scope, gather};
 use super::infos::{Info, merge_infos};
 use super::place::{Peer, Place, node_of};
 use super::shared::Shared;
@@ -53,12 +55,86 @@ impl<R: Row> Told<R> {
     }
 }
 
-/// Reads one page.
+/// Reads one page of what exists.
 pub(super) async fn list<R: Row>(
     shared: &Arc<Shared>,
     place: &Place,
     list: ListRequest,
 ) -> Result<Listing<R::Info, R>, ListError> {
+    let (walk, info, first) = open::<R>(shared, place, &list, Scope::Quorum).await?;
+    if !info.exists() {
+        return Err(ListError::NotFound);
+    }
+    let (entries, more) = walk.run(list, first, &info).await?;
+    let info = info.shown();
+    Ok(Listing { info, entries, more })
+}
+
+/// What all replicas that can be reached know of a container together, whether
+/// or not it exists.
+pub(super) struct Survey {
+    /// Merged, removed metadata included.
+    pub(super) info: ContainerInfo,
+    /// Whether there is a live row.
+    pub(super) any: bool,
+}
+
+/// Looks whether a container is empty.
+pub(super) async fn survey(shared: &Arc<Shared>, place: &Place) -> Result<Survey, Unavailable> {
+    let one = ListRequest {
+        limit: 1,
+        ..ListRequest::default()
+    };
+    let (walk, info, first) = open::<ObjectRow>(shared, place, &one, Scope::All).await?;
+    let (entries, _) = walk.run(one, first, &info).await?;
+    let any = !entries.is_empty();
+    Ok(Survey { info, any })
+}
+
+/// Deletions told in one call.
+const TOLD: usize = 1000;
+
+/// Tells all replicas of a container of the deleted rows that any of them
+/// knows of: one that missed them would hold on to what is gone.
+pub(super) async fn spread_deletions(shared: &Arc<Shared>, place: &Place) -> Result<(), Unavailable> {
+    let mut list = ListRequest {
+        limit: 10_000,
+        ..ListRequest::default()
+    };
+    let (walk, ..) = open::<ObjectRow>(shared, place, &list, Scope::All).await?;
+    loop {
+        let (merged, complete_to) = merge(walk.fetch::<ObjectRow>(&list).await?, false);
+        let deleted = merged.into_iter().filter_map(|entry| match entry {
+            Entry::Row(row) if row.deleted => Some(row),
+            _ => None,
+        });
+        let deleted: Vec<ObjectRow> = deleted.collect();
+        for rows in deleted.chunks(TOLD) {
+            let rows = rows.to_vec();
+            let call: Call<()> = Box::new(move |node, at, _| {
+                let rows = rows.clone();
+                Box::pin(async move { node.put_object_rows(&at, rows).await })
+            });
+            let (tally, _late) = fanout::write(shared, place, call).await;
+            if !tally.by_primaries {
+                return Err(tally.unavailable());
+            }
+        }
+        match complete_to {
+            Some(to) => list.marker = to,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Asks replicas what they hold. The merged info, and the first part of the
+/// listing if one replica can speak for all.
+async fn open<'a, R: Row>(
+    shared: &'a Arc<Shared>,
+    place: &'a Place,
+    list: &ListRequest,
+    scope: Scope,
+) -> Result<(Walk<'a>, R::Info, Option<Part<R>>), Unavailable> {
     let first = list.clone();
     let ask: Ask<Told<R>> = Box::new(move |number, node, at| {
         let first = first.clone();
@@ -75,10 +151,14 @@ pub(super) async fn list<R: Row>(
             .windows(2)
             .all(|pair| pair[0].1.info().agrees(pair[1].1.info()))
     };
-    let found = gather(shared, place, ask, agree).await?;
+    let found = gather(shared, place, scope, ask, agree).await?;
     let same = agree(&found);
     let infos = found.iter().map(|(_, told)| told.info().clone()).collect();
-    let info = merge_infos(infos).ok_or(ListError::NotFound)?;
+    let info = merge_infos(infos).ok_or_else(|| Unavailable::NoQuorum {
+        reached: 0,
+        needed: place.read_quorum(),
+        why: "the name has no primaries".to_owned(),
+    })?;
     let mut sources = Vec::new();
     let mut pages = Vec::new();
     for (peer, told) in found {
@@ -101,8 +181,7 @@ pub(super) async fn list<R: Row>(
     };
     // The first round's page is an answer only if no other is needed.
     let first = if same { pages.pop() } else { None };
-    let (entries, more) = walk.run(list, first, &info).await?;
-    Ok(Listing { info, entries, more })
+    Ok((walk, info, first))
 }
 
 /// Entries of a page, and what it is complete to.

@@ -20,7 +20,7 @@ pub(in super::super) trait Row: Clone + Send + Sync + 'static {
         list: ListRequest,
     ) -> Result<Page<Self::Info, Self>, NodeError>;
 
-    /// The info from one node.
+    /// What one node knows beside the rows.
     async fn head(node: &dyn ObjectNode, at: &At) -> Result<Self::Info, NodeError>;
 
     /// Name of the row.
@@ -53,19 +53,20 @@ impl Row for ObjectRow {
         &self.name
     }
 
-    /// Rows older than the container's deletion died with it.
-    fn is_live(&self, info: &Self::Info) -> bool {
-        !self.deleted && self.version > info.deleted()
+    /// The deletion of a container ends no row: a live row in a deleted one is
+    /// one that the deletion did not know of.
+    fn is_live(&self, _: &Self::Info) -> bool {
+        !self.deleted
     }
 
     fn merge(self, other: Self) -> Self {
-        let data = |row: &Self| (row.version, !row.deleted);
-        let (mut newer, older) = if data(&self) >= data(&other) {
+        let mine = (self.version, self.deleted, self.size, &self.etag);
+        let (mut newer, older) = if mine >= (other.version, other.deleted, other.size, &other.etag) {
             (self, other)
         } else {
             (other, self)
         };
-        if !newer.deleted && older.meta_version > newer.meta_version {
+        if (older.meta_version, &older.content_type) > (newer.meta_version, &newer.content_type) {
             newer.meta_version = older.meta_version;
             newer.content_type = older.content_type;
         }
@@ -93,8 +94,9 @@ impl Row for ContainerRow {
         &self.name
     }
 
-    fn is_live(&self, _: &Self::Info) -> bool {
-        self.put > self.deleted
+    /// Containers older than the account's deletion died with it.
+    fn is_live(&self, info: &Self::Info) -> bool {
+        self.put > self.deleted && self.put > info.deleted()
     }
 
     fn merge(mut self, other: Self) -> Self {
@@ -102,7 +104,7 @@ impl Row for ContainerRow {
             (self.put, self.policy) = (other.put, other.policy);
         }
         self.deleted = self.deleted.max(other.deleted);
-        if other.counted > self.counted {
+        if (other.counted, other.objects, other.bytes) > (self.counted, self.objects, self.bytes) {
             (self.counted, self.objects, self.bytes) = (other.counted, other.objects, other.bytes);
         }
         self

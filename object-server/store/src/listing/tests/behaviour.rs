@@ -1,16 +1,20 @@
 //! Single behaviours of containers, accounts and their rows.
 use virga_node::clock::{Micros, Version};
 use virga_object_wire::error::NodeError;
-use virga_object_wire::listing::{ContainerRow, Created, Entry, ObjectRow};
+use virga_object_wire::listing::{ContainerInfo, ContainerRow, Created, Entry, ObjectRow};
 
 use super::*;
-use crate::listing::{ChangeError, ReadError};
+use crate::listing::ChangeError;
 
 #[test]
 fn a_container_is_made_once_and_keeps_its_policy() {
     let device = Device::new();
     let (list, at) = (device.listings(), at("c"));
-    assert_eq!(device.run(list.head_container(&at)), Err(ReadError::NotFound));
+    assert_eq!(
+        device.run(list.head_container(&at)),
+        Ok(ContainerInfo::default()),
+        "never heard of"
+    );
     let first = PutContainer {
         policy: 1,
         meta: vec![item("x-container-meta-a", "1", 1)],
@@ -68,10 +72,12 @@ fn a_container_with_live_rows_is_not_deleted() {
         device.run(list.delete_container(&at, v(6))),
         Err(ChangeError::NotFound)
     );
-    assert_eq!(device.run(list.head_container(&at)), Err(ReadError::NotFound));
+    let info = device.run(list.head_container(&at)).unwrap();
+    assert_eq!((info.exists(), info.put, info.deleted), (false, v(1), v(6)));
+    let page = device.run(list.list_container(&at, all())).unwrap();
     assert_eq!(
-        device.run(list.list_container(&at, all())),
-        Err(ReadError::NotFound)
+        (page.info, page.entries),
+        (info, vec![Entry::Row(deleted("o", 4))])
     );
     assert_eq!(
         device.run(list.put_container(&at, container("c", 2))),
@@ -80,7 +86,7 @@ fn a_container_with_live_rows_is_not_deleted() {
 }
 
 #[test]
-fn nothing_older_than_the_deletion_comes_back_with_a_new_container() {
+fn no_metadata_older_than_the_deletion_comes_back_with_a_new_container_and_no_row_ends_with_it() {
     let device = Device::new();
     let at = at("c");
     let list = device.listings();
@@ -101,14 +107,43 @@ fn nothing_older_than_the_deletion_comes_back_with_a_new_container() {
     let page = device.run(list.list_container(&at, all())).unwrap();
     assert_eq!(
         (page.info.created, page.info.objects, page.info.bytes),
-        (v(12), 1, 7)
+        (v(12), 2, 107)
     );
     assert_eq!(page.info.meta, []);
-    let rows = [Entry::Row(deleted("gone", 2)), Entry::Row(object("new", 11, 7))];
+    let rows = [deleted("gone", 2), object("late", 9, 100), object("new", 11, 7)].map(Entry::Row);
+    assert_eq!(page.entries, rows, "the deletion did not know of the late one");
+}
+
+#[test]
+fn a_put_that_knows_of_a_deletion_makes_up_for_it_where_it_was_missed() {
+    let device = Device::new();
+    let (list, at) = (device.listings(), at("c"));
+    let put = PutContainer {
+        policy: 1,
+        meta: vec![item("x-container-read", ".r:*", 1)],
+        ..container("c", 1)
+    };
+    device.run(list.put_container(&at, put)).unwrap();
+    device.put_rows(&at, &[object("o", 2, 10)]);
+    let again = PutContainer {
+        deleted: v(5),
+        policy: 2,
+        ..container("c", 8)
+    };
+    assert!(device.run(list.put_container(&at, again)).unwrap().created);
+    let info = device.run(list.head_container(&at)).unwrap();
     assert_eq!(
-        page.entries, rows,
-        "a deletion is told, what lived before the container is not"
+        (info.created, info.deleted, info.policy, info.objects),
+        (v(8), v(5), 2, 1)
     );
+    assert_eq!(info.meta, [], "of the life before");
+    let odd = PutContainer {
+        deleted: v(9),
+        ..container("c", 9)
+    };
+    device.run(list.put_container(&at, odd)).unwrap();
+    let info = device.run(list.head_container(&at)).unwrap();
+    assert_eq!(info.deleted, v(5), "a PUT is newer than the deletion before it");
 }
 
 #[test]
@@ -117,10 +152,8 @@ fn rows_of_an_unknown_container_wait_for_its_put() {
     let at = at("c");
     device.put_rows(&at, &[object("o", 5, 10)]);
     let list = device.listings();
-    assert_eq!(
-        device.run(list.list_container(&at, all())),
-        Err(ReadError::NotFound)
-    );
+    let page = device.run(list.list_container(&at, all())).unwrap();
+    assert_eq!((page.info.exists(), page.entries.len()), (false, 1));
     assert_eq!(
         device.run(list.changed(10)).unwrap(),
         [],
@@ -163,7 +196,11 @@ fn metadata_of_a_missing_container_is_refused_and_of_an_existing_one_merged() {
         .run(list.post_container(&at, v(11), items("late", 11)))
         .unwrap();
     let info = device.run(list.head_container(&at)).unwrap();
-    assert_eq!((info.meta, info.newest), (vec![], v(12)));
+    assert_eq!(
+        (info.meta, info.newest),
+        (items("", 12), v(12)),
+        "a removal is told"
+    );
 }
 
 #[test]
@@ -260,7 +297,8 @@ fn a_deleted_account_comes_back_without_its_old_containers() {
     ];
     device.run(list.put_container_rows(&at, rows)).unwrap();
     device.run(list.delete_account(&at, v(5))).unwrap();
-    assert_eq!(device.run(list.head_account(&at)), Err(ReadError::NotFound));
+    let info = device.run(list.head_account(&at)).unwrap();
+    assert_eq!((info.exists(), info.deleted), (false, v(5)));
     device.run(list.put_account(&at, account(8))).unwrap();
     let page = device.run(list.list_account(&at, all())).unwrap();
     assert_eq!((page.info.containers, page.info.bytes), (1, 1));

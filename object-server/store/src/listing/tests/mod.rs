@@ -119,6 +119,7 @@ fn container(name: &str, version: u64) -> PutContainer {
         account: "AUTH_a".into(),
         container: name.into(),
         version: v(version),
+        deleted: Version(0),
         policy: 0,
         meta: vec![],
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 use virga_node::clock::{Clock, Version};
 
 use super::*;
-use crate::listing::ReadError;
 
 /// Names and object counts of marked containers.
 fn marked(device: &Device, limit: usize) -> Vec<(String, u64)> {
@@ -122,7 +121,7 @@ fn a_container_deleted_long_ago_leaves_nothing_behind() {
     let rows: Vec<_> = (0..9).map(|n| deleted(&format!("dead{n}"), 2)).collect();
     device.put_rows(&at, &rows);
     device.run(device.listings().delete_container(&at, v(5))).unwrap();
-    device.put_rows(&at, &[object("late", 4, 1)]);
+    device.put_rows(&at, &[deleted("late", 4)]);
     device.clock.advance(RECLAIM_AGE + Duration::from_secs(1));
     reclaim(&device, 4);
     let stored = |device: &Device| {
@@ -151,7 +150,7 @@ fn a_container_deleted_long_ago_leaves_nothing_behind() {
     device.crash();
     assert_eq!(
         device.run(device.listings().head_container(&at)),
-        Err(ReadError::NotFound)
+        Ok(virga_object_wire::listing::ContainerInfo::default())
     );
     let late = Version::at(device.clock.now());
     let put = PutContainer {
@@ -164,4 +163,24 @@ fn a_container_deleted_long_ago_leaves_nothing_behind() {
             .unwrap()
             .created
     );
+}
+
+#[test]
+fn a_row_that_came_after_the_deletion_of_its_container_outlives_it_and_holds_up_no_other() {
+    let device = Device::new();
+    let at = device.put_container("c", 1);
+    device.run(device.listings().delete_container(&at, v(5))).unwrap();
+    device.put_rows(&at, &[object("late", 4, 1)]);
+    let other = device.put_container("other", 1);
+    device.put_rows(&other, &[deleted("dead", 6)]);
+    device.clock.advance(RECLAIM_AGE + Duration::from_secs(1));
+    reclaim(&device, 1);
+    let listed = |at| {
+        device
+            .run(device.listings().list_container(at, all()))
+            .unwrap()
+            .entries
+    };
+    assert_eq!(listed(&at).len(), 1);
+    assert_eq!(listed(&other), []);
 }
