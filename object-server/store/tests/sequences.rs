@@ -382,7 +382,11 @@ fn run(ops: Vec<Op>) {
                 op,
                 Op::CrashWithPutsInFlight { .. } | Op::Crash { .. } | Op::Kill | Op::LoseIndex { .. }
             );
+            let reopens = restarts || matches!(op, Op::Restart);
             run.step(op).await;
+            if reopens {
+                run.model.reopened();
+            }
             if restarts {
                 run.read_all().await;
             }
@@ -392,6 +396,7 @@ fn run(ops: Vec<Op>) {
         run.bench.disk.set_capacity(CAPACITY);
         // Whatever happened: what is known now is known after one more crash.
         run.bench.crash(1);
+        run.model.reopened();
         run.read_all().await;
         assert_eq!(
             run.bench.disk.violations(),

@@ -116,6 +116,10 @@ pub struct Model {
     may_be: HashMap<u8, HashSet<State>>,
     /// Every change ever asked for.
     asked: HashMap<u8, Vec<Change>>,
+    /// Changes that failed with the device: not seen while it stays open
+    /// (nothing applies them), but their record may be on the medium and show
+    /// when it is opened again.
+    latent: Vec<(u8, Change)>,
     /// Bits were flipped on the medium: any past may show, or nothing, but
     /// never bytes that were not written under that version.
     pub tainted: bool,
@@ -162,6 +166,19 @@ impl Model {
     /// The change failed in a way that leaves open whether it happened.
     pub fn unsure(&mut self, name: u8, change: &Change) {
         self.asked.entry(name).or_default().push(change.clone());
+        self.latent.push((name, change.clone()));
+        self.allow(name, change);
+    }
+
+    /// The device was opened again: what failed before may show now. From here
+    /// on it stays as it is seen.
+    pub fn reopened(&mut self) {
+        for (name, change) in std::mem::take(&mut self.latent) {
+            self.allow(name, &change);
+        }
+    }
+
+    fn allow(&mut self, name: u8, change: &Change) {
         let before = self.states(name);
         let states = before
             .iter()
