@@ -14,6 +14,9 @@ use rocksdb::{
 
 use cursor::{Bounds, Cursor};
 
+/// Share of a memtable that its filter takes.
+const MEMTABLE_FILTER: f64 = 0.02;
+
 /// Name of a column family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Family(pub &'static str);
@@ -29,6 +32,8 @@ pub struct FamilyOptions {
     pub family: Family,
     /// Its merge operator with a name that must never change on disk.
     pub merge: Option<(&'static str, Merge)>,
+    /// Most lookups are for keys that are not there, as before a new name is written.
+    pub often_missed: bool,
 }
 
 impl FamilyOptions {
@@ -38,6 +43,17 @@ impl FamilyOptions {
         FamilyOptions {
             family: Family(name),
             merge: None,
+            often_missed: false,
+        }
+    }
+
+    /// The same, with a filter before its memtables: a lookup that finds nothing then costs a few probes and no
+    /// search. Takes a fiftieth of a memtable at once.
+    #[must_use]
+    pub fn often_missed(self) -> FamilyOptions {
+        FamilyOptions {
+            often_missed: true,
+            ..self
         }
     }
 
@@ -47,6 +63,7 @@ impl FamilyOptions {
         FamilyOptions {
             family: Family(name),
             merge: Some((operator, merge)),
+            often_missed: false,
         }
     }
 }
@@ -164,7 +181,7 @@ impl Kv {
         let plain = FamilyOptions::plain("default");
         let wanted = std::iter::once(&plain).chain(families);
         let descriptors: Vec<_> = wanted
-            .map(|f| ColumnFamilyDescriptor::new(f.family.0, family_options(options, f.merge)))
+            .map(|f| ColumnFamilyDescriptor::new(f.family.0, family_options(options, f)))
             .collect();
         let db = DB::open_cf_descriptors(&db_options, path, descriptors)?;
         let families = families.iter().map(|f| f.family).collect();
@@ -404,7 +421,7 @@ fn database_options(options: &KvOptions) -> Options {
     db
 }
 
-fn family_options(options: &KvOptions, merge: Option<(&'static str, Merge)>) -> Options {
+fn family_options(options: &KvOptions, wanted: &FamilyOptions) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(&options.cache.0);
     table.set_bloom_filter(10.0, false);
@@ -419,7 +436,11 @@ fn family_options(options: &KvOptions, merge: Option<(&'static str, Merge)>) -> 
     // Memory is taken in steps of this much, so it is what an almost empty memtable costs.
     family.set_arena_block_size(64 << 10);
     family.set_level_compaction_dynamic_level_bytes(true);
-    if let Some((name, merge)) = merge {
+    if wanted.often_missed {
+        family.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER);
+        family.set_memtable_whole_key_filtering(true);
+    }
+    if let Some((name, merge)) = wanted.merge {
         family.set_merge_operator_associative(
             name,
             move |_key: &[u8], value: Option<&[u8]>, operands: &rocksdb::MergeOperands| {

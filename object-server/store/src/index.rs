@@ -152,7 +152,7 @@ impl Index {
     /// `None` if what is there is to be built anew.
     fn open_as_is(path: &Path, cache: &KvCache) -> Result<Option<Self>, OpenIndexError> {
         let families = [
-            FamilyOptions::plain(keys::OBJ.0),
+            FamilyOptions::plain(keys::OBJ.0).often_missed(),
             FamilyOptions::plain(keys::DUE.0),
             FamilyOptions::plain(keys::WORK.0),
             FamilyOptions::merging(keys::DIG.0, "virga.sum.1", add_sum),

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{FallocateFlags, OFlags};
@@ -17,6 +18,12 @@ use super::{Disk, Fill, PAGE, Seg, Space};
 
 /// Zeros are written in pieces of this size, in bytes: large enough for full bandwidth, small to hold.
 const ZERO_PIECE: usize = 1 << 20;
+
+/// Zeros written ahead of the end of a file whose blocks were only reserved, in bytes. The first write to a reserved
+/// block changes the file's extents, which its sync must then write too; behind the zeros it does not.
+const AHEAD: u64 = 1 << 20;
+/// Writes longer than this, in bytes, pay for their own blocks: zeros would double what they cost.
+const SMALL: u64 = 256 << 10;
 
 /// A folder of segment files.
 pub struct FileDisk {
@@ -59,6 +66,7 @@ impl Disk for FileDisk {
             len,
             reads,
             direct: Mutex::new(None),
+            filled: AtomicU64::new(len),
         }))
     }
 
@@ -84,6 +92,7 @@ impl Disk for FileDisk {
             len,
             reads: File::open(self.dir.join(name))?,
             direct: Mutex::new(None),
+            filled: AtomicU64::new(if fill == Fill::Zero { len } else { 0 }),
         };
         if fill == Fill::Zero {
             let mut off = 0;
@@ -133,9 +142,30 @@ struct FileSeg {
     reads: File,
     /// Opened by the first write and let go when writing ends: most segments are only read.
     direct: Mutex<Option<Arc<File>>>,
+    /// Up to here the blocks have been written. A file found at start counts as written: what its blocks are cannot
+    /// be told, and only its speed depends on it.
+    filled: AtomicU64,
 }
 
 impl FileSeg {
+    /// Before a small write that reaches past the written blocks: writes zeros from there on. One writer at a time.
+    fn fill_ahead(&self, file: &File, off: u64, len: u64) -> io::Result<()> {
+        let filled = self.filled.load(Ordering::Relaxed);
+        let end = off + len;
+        if end <= filled {
+            return Ok(());
+        }
+        if len > SMALL {
+            self.filled.store(end, Ordering::Relaxed);
+            return Ok(());
+        }
+        let (from, upto) = (off.max(filled), (end + AHEAD).min(self.len));
+        let zeros = AlignedBuf::zeroed(usize::try_from(upto - from).unwrap_or(ZERO_PIECE));
+        file.write_all_at(&zeros, from)?;
+        self.filled.store(upto, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn direct(&self) -> io::Result<Arc<File>> {
         let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = direct.as_ref() {
@@ -174,8 +204,10 @@ impl Seg for FileSeg {
                 "write past the end of a fixed-size file",
             ));
         }
+        let file = self.direct()?;
+        self.fill_ahead(&file, off, buf.len() as u64)?;
         // A short write continues where it stopped; O_DIRECT stops on a block boundary.
-        self.direct()?.write_all_at(buf, off)
+        file.write_all_at(buf, off)
     }
 
     fn pread(&self, buf: &mut [u8], off: u64) -> io::Result<()> {

@@ -40,7 +40,11 @@ impl Db {
             max_wal: MAX_LOG,
             ..KvOptions::new(Wal::On, cache)
         };
-        let families = [keys::SHARD, keys::DIRTY, keys::TOMB].map(|family| FamilyOptions::plain(family.0));
+        let families = [
+            FamilyOptions::plain(keys::SHARD.0).often_missed(),
+            FamilyOptions::plain(keys::DIRTY.0),
+            FamilyOptions::plain(keys::TOMB.0),
+        ];
         Ok(Self(Kv::open(folder, &options, &families)?))
     }
 
