@@ -215,7 +215,7 @@ impl Cluster {
                 account,
                 container,
                 version,
-                deleted: Version(0),
+                deleted: virga_node::clock::Version(0),
                 policy: 0,
                 meta: Vec::new(),
             };

@@ -219,8 +219,11 @@ impl Core {
             });
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.containers.forget(name.path());
-            let full = tally.refused(|error| *error == NodeError::NotEmpty) > 0;
-            if full {
+            // NotFound: it missed the PUT. Unless it has live rows it has taken
+            // the deletion nevertheless, and says yes when asked again.
+            let differs = |error: &NodeError| matches!(error, NodeError::NotEmpty | NodeError::NotFound);
+            let refused = tally.refused(differs) > 0;
+            if refused {
                 let now = listing::survey(&self.shared, &place).await?;
                 if now.any {
                     // An object came in meanwhile.
@@ -231,11 +234,8 @@ impl Core {
             match tally.newer() {
                 _ if tally.by_primaries => break,
                 Some(newer) if again => version = self.shared.restamp(newer),
-                // A replica missed the deletion of the last objects.
-                None if again && full => listing::spread_deletions(&self.shared, &place).await?,
-                // One that missed the PUT has taken the deletion and says that
-                // there was nothing; asked again it says yes.
-                None if again && tally.refused(|error| *error == NodeError::NotFound) > 0 => {}
+                // A replica may have missed the deletion of the last objects.
+                None if again && refused => listing::spread_deletions(&self.shared, &place).await?,
                 _ => return Err(tally.unavailable().into()),
             }
         }

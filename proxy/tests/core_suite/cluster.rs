@@ -71,7 +71,7 @@ impl Cluster {
                 hash: hash.clone(),
                 account: Arc::clone(&ring),
                 container: Arc::clone(&ring),
-                object: vec![(0, Arc::clone(&ring))],
+                object: vec![(0, Arc::clone(&ring)), (1, Arc::clone(&ring))],
             },
             nodes: Arc::clone(&twins) as _,
             hlc: Arc::clone(&hlc),

@@ -10,3 +10,4 @@ mod large;
 mod listings;
 mod objects;
 mod races;
+mod stale;
