@@ -14,6 +14,8 @@ pub struct Config {
     pub slo: SloLimits,
     /// Limits of bulk deletion.
     pub bulk: BulkLimits,
+    /// Symbolic links that are followed one after another.
+    pub symloop_max: usize,
     /// Storage policies that containers may name; one of them is the default.
     pub policies: Vec<Policy>,
     /// Account prefixes and the roles that own accounts under them. The first
@@ -47,13 +49,14 @@ impl Default for Config {
             limits: Limits::default(),
             slo: SloLimits::default(),
             bulk: BulkLimits::default(),
+            symloop_max: 2,
             policies: vec![Policy {
                 index: 0,
                 name: "Policy-0".into(),
                 aliases: Vec::new(),
                 default: true,
             }],
-            resellers: vec![Reseller::default()],
+            resellers: vec![Reseller::default(), Reseller::services()],
             reseller_admin_role: "ResellerAdmin".into(),
             system_reader_roles: Vec::new(),
             default_domain_id: "default".into(),
@@ -158,6 +161,18 @@ impl Default for Reseller {
             operator_roles: ["admin", "manager", "member"].map(String::from).to_vec(),
             service_roles: Vec::new(),
             project_reader_roles: Vec::new(),
+        }
+    }
+}
+
+impl Reseller {
+    /// Accounts that a user's token opens only together with a service's, so
+    /// that neither changes what the other relies on.
+    pub fn services() -> Self {
+        Self {
+            prefix: "SERVICE_".into(),
+            service_roles: vec!["service".into()],
+            ..Self::default()
         }
     }
 }

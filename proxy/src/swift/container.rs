@@ -75,7 +75,7 @@ async fn get(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
         entries = directory(ctx, name, &wanted, entries, resume).await?;
     }
     entries.truncate(wanted.limit as usize);
-    let body = listing::container(format, name.container(), &entries);
+    let body = listing::container(format, name, &entries);
     Ok(answer(ctx, &info, verdict, format, body))
 }
 

@@ -67,6 +67,11 @@ pub fn document(config: &Config) -> Value {
             "max_deletes_per_request": config.bulk.max_deletes_per_request,
             "max_failed_deletes": config.bulk.max_failed_deletes,
         },
+        "symlink": {
+            "symloop_max": config.symloop_max,
+            "static_links": true,
+        },
+        "staticweb": {},
         "container_quotas": {},
         "account_quotas": {},
         "tempurl": {

@@ -9,7 +9,8 @@ use super::accept::Format;
 use super::config::Config;
 use super::fault::Fault;
 use super::query::Query;
-use super::timestamp;
+use super::{symlink, timestamp};
+use crate::core::ContainerName;
 
 /// Which part of a listing a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +78,12 @@ struct ObjectItem<'a> {
     last_modified: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     slo_etag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symlink_path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symlink_etag: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    symlink_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -101,12 +108,26 @@ fn container_item<'a>(row: &'a ContainerRow, config: &'a Config) -> ContainerIte
     }
 }
 
-fn object_item(row: &ObjectRow) -> ObjectItem<'_> {
-    let (hash, slo_etag) = match row.etag.split_once("; slo_etag=") {
-        Some((hash, slo)) => (hash, Some(format!("\"{slo}\""))),
-        None => (row.etag.as_str(), None),
-    };
+fn object_item<'a>(row: &'a ObjectRow, account: &str) -> ObjectItem<'a> {
+    // What more is to be said of an object stands behind its ETag.
+    let mut parts = row.etag.split("; ");
+    let hash = parts.next().unwrap_or_default();
+    let (mut slo_etag, mut link, mut link_account) = (None, None, None);
+    let (mut symlink_etag, mut symlink_bytes) = (None, None);
+    for (key, value) in parts.filter_map(|part| part.split_once('=')) {
+        match key {
+            "slo_etag" => slo_etag = Some(format!("\"{value}\"")),
+            "symlink_target" => link = Some(value),
+            "symlink_target_account" => link_account = Some(value),
+            "symlink_target_etag" => symlink_etag = Some(value),
+            "symlink_target_bytes" => symlink_bytes = value.parse().ok(),
+            _ => {}
+        }
+    }
     ObjectItem {
+        symlink_path: link.map(|to| symlink::path(account, link_account, to)),
+        symlink_etag,
+        symlink_bytes,
         name: &row.name,
         hash,
         bytes: row.size,
@@ -198,16 +219,17 @@ pub fn account(format: Format, account: &str, entries: &[Entry<ContainerRow>], c
 }
 
 /// Writes a page of objects.
-pub fn container(format: Format, container: &str, entries: &[Entry<ObjectRow>]) -> Bytes {
+pub fn container(format: Format, name: &ContainerName, entries: &[Entry<ObjectRow>]) -> Bytes {
+    let (account, container) = (name.account(), name.container());
     match format {
-        Format::Json => json(items(entries, object_item)),
+        Format::Json => json(items(entries, |row| object_item(row, account))),
         Format::Text => lines(entries.iter().map(|entry| match entry {
             Entry::Row(row) => row.name.as_str(),
             Entry::Subdir(name) => name.as_str(),
         })),
         Format::Xml | Format::TextXml => {
             let mut xml = format!("{XML_HEAD}<container name=\"{}\">", xml_escape(container));
-            for item in items(entries, object_item) {
+            for item in items(entries, |row| object_item(row, account)) {
                 let _ = match item {
                     Item::Subdir(SubdirItem { subdir }) => {
                         let name = xml_escape(subdir);
@@ -267,7 +289,10 @@ mod tests {
 
     #[test]
     fn a_page_of_objects_in_every_format() {
-        let text = |format| String::from_utf8(container(format, "c&", &objects()).to_vec()).unwrap();
+        let text = |format| {
+            String::from_utf8(container(format, &ContainerName::new("a", "c&").unwrap(), &objects()).to_vec())
+                .unwrap()
+        };
         insta::assert_snapshot!(text(Format::Text), @r#"
         a<b>&"ü
         dir/

@@ -25,6 +25,8 @@ mod quota;
 mod range;
 mod report;
 mod slo;
+mod staticweb;
+mod symlink;
 mod target;
 mod tempurl;
 mod timestamp;
@@ -77,10 +79,13 @@ pub struct Swift(Arc<SwiftParts>);
 struct Ctx {
     swift: Swift,
     method: Method,
+    /// Path of the request as it came, percent-encoded.
+    path: Arc<str>,
     headers: HeaderMap,
     query: Query,
     who: Who,
-    /// `who` with the names that access lists may hold, once somebody needs them.
+    /// `who` with the names that access lists may hold, once somebody needs
+    /// them. They count only where [`Ctx::learn`] says so.
     learnt: OnceCell<Who>,
     now: Micros,
 }
@@ -116,6 +121,7 @@ impl Swift {
         let mut ctx = Ctx {
             swift: self.clone(),
             method: parts.method,
+            path: parts.uri.path().into(),
             headers: parts_headers,
             query,
             who: Who::Anonymous,
@@ -247,12 +253,18 @@ async fn dispatch(ctx: Ctx, target: Target, upload: Upload) -> Result<Answer, Fa
         }
         Target::Container(name) => {
             let origin = cors::Origin::of(&ctx, name.clone());
-            let answer = container::handle(ctx, name).await;
+            let answer = match staticweb::applies(&ctx) {
+                true => staticweb::site(ctx, name).await,
+                false => container::handle(ctx, name).await,
+            };
             cors::finish(origin, answer).await
         }
         Target::Object(name) => {
             let origin = cors::Origin::of(&ctx, name.container_name());
-            let answer = object::handle(ctx, name, upload).await;
+            let answer = match staticweb::applies(&ctx) {
+                true => staticweb::page(&ctx, &name).await,
+                false => object::handle(ctx, name, upload).await,
+            };
             cors::finish(origin, answer).await
         }
     }
@@ -327,6 +339,12 @@ fn meta_value<'a>(meta: &'a [virga_object_wire::listing::MetaItem], name: &str) 
         .map(|item| item.value.as_str())
 }
 
+/// The value of an item that the store keeps for itself.
+fn sysmeta<'a>(stat: &'a virga_object_wire::object::ObjectStat, name: &str) -> Option<&'a str> {
+    let mut all = stat.meta.sysmeta.iter();
+    all.find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+}
+
 impl Ctx {
     fn core(&self) -> &Core {
         &self.swift.0.core
@@ -342,7 +360,6 @@ impl Ctx {
         let writes = self.method == Method::PUT || self.method == Method::POST;
         let what = match target {
             _ if writes && self.query.has("extract-archive") => "Archives are not extracted here",
-            Target::Object(_) if writes && says("x-symlink-target") => "There are no symbolic links here",
             Target::Object(_) if self.query.has("version-id") => "There are no versions of objects here",
             Target::Container(_) if self.query.has("versions") => "There are no versions of objects here",
             Target::Container(_)
@@ -369,6 +386,7 @@ impl Ctx {
         Self {
             swift: self.swift.clone(),
             method,
+            path: self.path.clone(),
             headers,
             query,
             who: self.who.clone(),
@@ -401,20 +419,19 @@ impl Ctx {
     /// Who is asking, with names. They count only towards accounts whose
     /// project is in the default domain too.
     async fn learn(&self, account: &str) -> &Who {
+        let Who::Known(identity) = &self.who else {
+            return &self.who;
+        };
+        let (directory, domain) = (&*self.swift.0.directory, &self.config().default_domain_id);
+        let project = account.split_once('_').map_or(account, |(_, project)| project);
+        match directory.project(project).await {
+            Some(project) if project.domain_id == *domain => {}
+            _ => return &self.who,
+        }
         self.learnt
             .get_or_init(|| async {
-                let Who::Known(identity) = &self.who else {
-                    return self.who.clone();
-                };
-                let (directory, domain) = (&*self.swift.0.directory, &self.config().default_domain_id);
-                let project = account.split_once('_').map_or(account, |(_, project)| project);
-                match directory.project(project).await {
-                    Some(project) if project.domain_id == *domain => {
-                        let learnt: Identity = identity.learn_names(directory, domain).await;
-                        Who::Known(Arc::new(learnt))
-                    }
-                    _ => self.who.clone(),
-                }
+                let learnt: Identity = identity.learn_names(directory, domain).await;
+                Who::Known(Arc::new(learnt))
             })
             .await
     }

@@ -44,7 +44,9 @@ async fn info_names_limits_policies_and_only_what_works() {
             "container_quotas",
             "dlo",
             "slo",
+            "staticweb",
             "swift",
+            "symlink",
             "tempurl"
         ]
     );
@@ -278,7 +280,6 @@ async fn what_is_not_there_is_refused_and_not_done_in_another_way() {
     let door = Door::open().await;
     door.alice("PUT /v1/AUTH_p/c", &[], b"", 201).await;
     for (line, header, status) in [
-        ("PUT /v1/AUTH_p/c/o", ("X-Symlink-Target", "c/p"), 501),
         ("PUT /v1/AUTH_p/d?extract-archive=tar", ("Accept", "*/*"), 501),
         ("PUT /v1/AUTH_p/d", ("X-Versions-Enabled", "true"), 412),
         ("POST /v1/AUTH_p/c", ("X-Versions-Location", "d"), 412),

@@ -13,3 +13,5 @@ mod listings;
 mod objects;
 mod serve;
 mod signed;
+mod staticweb;
+mod symlinks;

@@ -9,7 +9,7 @@ use super::super::body::{Answer, Outgoing};
 use super::super::fault::Fault;
 use super::super::headers::{self, OBJECT_HEADERS};
 use super::super::query::Query;
-use super::super::{Ctx, slo, target};
+use super::super::{Ctx, slo, symlink, target};
 use super::read;
 use super::write::{Announced, Extra, store};
 use crate::core::{BodyError, ObjectName};
@@ -77,7 +77,9 @@ async fn copy(ctx: &Ctx, source: &ObjectName, name: &ObjectName) -> Result<Answe
     let partial = found.status() != StatusCode::OK;
     let sink = ctx.derived(Method::PUT, sink, Query::default());
     let (parts, body) = found.into_parts();
-    let mut answer = if manifest && is_slo {
+    let mut answer = if sink.headers.contains_key(symlink::TARGET) {
+        symlink::put(&sink, name, Announced::Length(length), None).await?
+    } else if manifest && is_slo {
         slo::put_copied(&sink, name, body_stream(body)).await?
     } else {
         let mut sink = sink;
@@ -123,6 +125,9 @@ fn sink_headers(ctx: &Ctx, found: &Answer, manifest: bool) -> HeaderMap {
                 .map(|(name, value)| (name.clone(), value.clone())),
         );
     }
+    // A link is copied as one; where it leads is no metadata that could be left out.
+    let link = found.headers().iter().filter(|(name, _)| symlink::copied(name));
+    sink.extend(link.map(|(name, value)| (name.clone(), value.clone())));
     for (name, value) in &ctx.headers {
         sink.insert(name.clone(), value.clone());
     }

@@ -9,12 +9,13 @@ use http::{Method, StatusCode};
 use virga_object_wire::listing::ContainerInfo;
 use virga_object_wire::object::{ObjectStat, PostMeta};
 
-pub(super) use read::{Bytestream, View, respond, shown, view_of};
+pub(super) use read::{Bytestream, View, answer as read, respond, shown, view_of};
 pub(super) use write::{Announced, Extra, announced_length, store};
 
 use super::body::Answer;
 use super::fault::Fault;
 use super::headers::{self, Level};
+use super::symlink::{self, Link};
 use super::target::Target;
 use super::upload::Upload;
 use super::{Ctx, dlo, done, meta_value, not_allowed, slo};
@@ -89,12 +90,18 @@ async fn put(ctx: &Ctx, name: &ObjectName, upload: Upload) -> Result<Answer, Fau
     {
         return copy::copy_from(ctx, name, announced_length(&ctx.headers)).await;
     }
+    if ctx.headers.contains_key(symlink::TARGET) {
+        return symlink::put(ctx, name, announced_length(&ctx.headers), Some(upload)).await;
+    }
     let length = announced_length(&ctx.headers);
     store(ctx, name, upload, length, Extra::default()).await
 }
 
 async fn post(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
     authorized_container(ctx, &Method::POST, name).await?;
+    if ctx.headers.contains_key(symlink::TARGET) {
+        return Err(Fault::bad("A PUT request is required to set a symlink target"));
+    }
     headers::check_metadata(&ctx.headers, Level::Object, &ctx.config().limits)?;
     let delete_at = headers::delete_at(&ctx.headers, ctx.now.as_secs())?;
     if ctx
@@ -116,8 +123,11 @@ async fn post(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
         delete_at,
         headers: headers::object_headers(&ctx.headers),
     };
-    ctx.core().post_object(name, meta, None).await?;
-    Ok(done(StatusCode::ACCEPTED))
+    let stat = ctx.core().post_object(name, meta, None).await?;
+    match Link::of(&stat) {
+        Some(link) => Err(symlink::redirected(&link, name)),
+        None => Ok(done(StatusCode::ACCEPTED)),
+    }
 }
 
 /// Deletes one object, whatever it is.

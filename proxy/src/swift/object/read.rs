@@ -14,6 +14,8 @@ use super::super::body::{Answer, Broken, Outgoing, empty, full, streamed};
 use super::super::conditional::{self, format_date};
 use super::super::fault::{self, Fault};
 use super::super::range::{Ranges, Selected, content_range};
+use super::super::slo::Large;
+use super::super::symlink::{self, Walk};
 use super::super::{Ctx, dlo, headers, slo, timestamp};
 use super::{authorized_container, expired};
 use crate::core::manifest::{MayRead, Plan, is_slo};
@@ -61,6 +63,7 @@ pub fn view_of(stat: &ObjectStat) -> View {
     if let Some(at) = stat.meta.delete_at {
         into.insert("x-delete-at", HeaderValue::from(at));
     }
+    symlink::show(stat, &mut into);
     if is_slo(stat) {
         into.insert("x-static-large-object", HeaderValue::from_static("True"));
     }
@@ -75,26 +78,50 @@ pub fn view_of(stat: &ObjectStat) -> View {
     }
 }
 
-/// Answers GET and HEAD.
+/// Answers GET and HEAD, of what a link leads to unless the link is meant.
 pub async fn answer(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
-    authorized_container(ctx, &ctx.method, name).await?;
-    let reads = ctx.method == Method::GET;
-    let mut ranges = headers::text(&ctx.headers, "range")
-        .filter(|_| reads)
+    let mut walk = Walk::from(name);
+    let found = at_end(ctx, &mut walk).await;
+    walk.finish(found)
+}
+
+async fn at_end(ctx: &Ctx, walk: &mut Walk) -> Result<Answer, Fault> {
+    let itself = ctx.query.is("symlink", "get");
+    let ranges = headers::text(&ctx.headers, "range")
+        .filter(|_| ctx.method == Method::GET)
         .and_then(Ranges::parse);
-    let (stat, open) = open(ctx, name, ranges.as_ref()).await?;
+    loop {
+        authorized_container(ctx, &ctx.method, walk.name()).await?;
+        let (stat, open) = open(ctx, walk.name(), ranges.as_ref()).await?;
+        if itself || !walk.step(&stat, ctx.config().symloop_max)? {
+            return show(ctx, walk.name(), stat, open, ranges).await;
+        }
+    }
+}
+
+/// Answers with an object that was found.
+async fn show(
+    ctx: &Ctx,
+    name: &ObjectName,
+    stat: ObjectStat,
+    open: Option<GotObject>,
+    mut ranges: Option<Ranges>,
+) -> Result<Answer, Fault> {
+    let reads = ctx.method == Method::GET;
     let whole = ctx.query.is("multipart-manifest", "get");
     let (view, source) = match (is_slo(&stat), dlo::manifest_of(&stat)) {
         (true, _) if whole => slo::manifest(ctx, name, &stat, open).await?,
         (true, _) => {
             let part = slo::part_number(&ctx.query, ctx.headers.contains_key(RANGE))?;
-            let (mut view, plan) = slo::view(ctx, name, &stat, open, reads || part.is_some()).await?;
-            view.headers
-                .insert("x-manifest-etag", headers::to_value(&stat.meta.etag));
+            let mut large = slo::view(ctx, name, &stat, open, reads || part.is_some()).await?;
+            let etag = headers::to_value(&stat.meta.etag);
+            large.view.headers.insert("x-manifest-etag", etag);
             if let Some(part) = part {
-                return slo::answer_part(ctx, view, plan, name, part).await;
+                return slo::answer_part(ctx, large, name, part).await;
             }
-            (view, Bytestream::Plan(plan, ctx.may_read(name.account()).await))
+            let linked = large.linked && reads;
+            let source = Large::source(large.plan, linked, ctx, name).await?;
+            (large.view, source)
         }
         (false, Some(prefix)) if !whole => {
             let (view, plan) = dlo::view(ctx, name, &stat, &prefix).await?;

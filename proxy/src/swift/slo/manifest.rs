@@ -179,6 +179,8 @@ pub struct SegmentHead {
     pub last_modified: String,
     /// Whether it is a static large object itself.
     pub is_slo: bool,
+    /// Whether it was found through a symbolic link.
+    pub is_link: bool,
 }
 
 /// A manifest in the making.
@@ -308,6 +310,7 @@ mod tests {
             content_type: "text/plain".into(),
             last_modified: "2026-01-01T00:00:00.000000".into(),
             is_slo: false,
+            is_link: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Static large objects: a manifest names segments, and reading it gives
 //! their bytes one after another.
+mod links;
 mod manifest;
 
 use std::collections::HashMap;
@@ -17,27 +18,28 @@ use super::accept::{Format, report_format};
 use super::body::{Answer, full};
 use super::fault::{self, Fault};
 use super::object::{
-    Announced, Bytestream, Extra, View, announced_length, authorized_container, live_head, respond, shown,
-    store, view_of,
+    Announced, Bytestream, Extra, View, announced_length, authorized_container, respond, shown, store,
+    view_of,
 };
 use super::query::{Query, is_true};
 use super::range::{Ranges, content_range};
 use super::report::{Field, Report, heartbeat};
+use super::symlink::{self, Walk};
 use super::upload::Upload;
-use super::{Ctx, bulk, conditional, dlo, headers, timestamp};
+use super::{Ctx, bulk, conditional, dlo, headers, sysmeta, timestamp};
 use crate::core::manifest::{Plan, SLO_FLAG, is_slo};
 use crate::core::{BodyError, GetOptions, GotObject, ObjectName};
 
 /// Sysmeta items that spare a HEAD the reading of the manifest.
 const SLO_ETAG: &str = "x-object-sysmeta-slo-etag";
 const SLO_SIZE: &str = "x-object-sysmeta-slo-size";
+/// Sysmeta item of a manifest that names symbolic links.
+const SLO_LINKS: &str = "x-object-sysmeta-slo-links";
 
-fn sysmeta<'a>(stat: &'a ObjectStat, name: &str) -> Option<&'a str> {
-    stat.meta
-        .sysmeta
-        .iter()
-        .find(|(n, _)| n == name)
-        .map(|(_, value)| value.as_str())
+/// Size and ETag of a large object, if its head says so.
+pub fn known(stat: &ObjectStat) -> Option<(u64, String)> {
+    let size = sysmeta(stat, SLO_SIZE).and_then(|size| size.parse::<u64>().ok());
+    size.zip(sysmeta(stat, SLO_ETAG).map(str::to_owned))
 }
 
 /// PUT with `?multipart-manifest=put`.
@@ -51,6 +53,9 @@ pub async fn put(ctx: &Ctx, name: &ObjectName, mut upload: Upload) -> Result<Ans
         return Err(Fault::html(StatusCode::METHOD_NOT_ALLOWED, says));
     }
     authorized_container(ctx, &Method::PUT, name).await?;
+    if ctx.headers.contains_key(symlink::TARGET) {
+        return Err(Fault::bad("Symlink requests require a zero byte body"));
+    }
     let most = ctx.config().slo.max_manifest_size;
     let too_large = || {
         Fault::html(
@@ -202,17 +207,21 @@ async fn assemble(
             }
         }
     }
+    let linked = heads
+        .values()
+        .any(|head| head.as_ref().is_ok_and(|head| head.is_link));
     match assembly.problems.is_empty() {
         false => Err(assembly.problems),
-        true => Ok(store_manifest(ctx, name, assembly).await),
+        true => Ok(store_manifest(ctx, name, assembly, linked).await),
     }
 }
 
-async fn head_segment(ctx: &Ctx, name: &ObjectName) -> Result<SegmentHead, Fault> {
-    authorized_container(ctx, &Method::HEAD, name).await?;
-    let stat = live_head(ctx, name).await?;
+async fn head_segment(ctx: &Ctx, segment: &ObjectName) -> Result<SegmentHead, Fault> {
+    let mut walk = Walk::from(segment);
+    let stat = symlink::head(ctx, &mut walk).await?;
+    let name = walk.name();
     let view = match (is_slo(&stat), dlo::manifest_of(&stat)) {
-        (true, _) => view(ctx, name, &stat, None, false).await?.0,
+        (true, _) => view(ctx, name, &stat, None, false).await?.view,
         (false, Some(prefix)) => dlo::view(ctx, name, &stat, &prefix).await?.0,
         (false, None) => view_of(&stat),
     };
@@ -222,10 +231,16 @@ async fn head_segment(ctx: &Ctx, name: &ObjectName) -> Result<SegmentHead, Fault
         content_type: stat.meta.content_type.clone(),
         last_modified: timestamp::iso(Version::at(Micros(view.modified.saturating_mul(1_000_000)))),
         is_slo: is_slo(&stat),
+        is_link: name != segment,
     })
 }
 
-async fn store_manifest(ctx: &Ctx, name: &ObjectName, assembly: Assembly) -> Result<Answer, Fault> {
+async fn store_manifest(
+    ctx: &Ctx,
+    name: &ObjectName,
+    assembly: Assembly,
+    linked: bool,
+) -> Result<Answer, Fault> {
     let size = assembly.size;
     let (document, etag) = assembly.finish();
     let asked = headers::text(&ctx.headers, "etag").map(|etag| conditional::unquote_etag(etag.trim()));
@@ -233,12 +248,16 @@ async fn store_manifest(ctx: &Ctx, name: &ObjectName, assembly: Assembly) -> Res
         return Err(Fault::page(StatusCode::UNPROCESSABLE_ENTITY));
     }
     let listed = format!("{}; slo_etag={etag}", hex::encode(Md5::digest(&document)));
+    let mut sysmeta = vec![
+        (SLO_FLAG.to_owned(), "True".to_owned()),
+        (SLO_ETAG.to_owned(), etag.clone()),
+        (SLO_SIZE.to_owned(), size.to_string()),
+    ];
+    if linked {
+        sysmeta.push((SLO_LINKS.to_owned(), "True".to_owned()));
+    }
     let extra = Extra {
-        sysmeta: vec![
-            (SLO_FLAG.to_owned(), "True".to_owned()),
-            (SLO_ETAG.to_owned(), etag.clone()),
-            (SLO_SIZE.to_owned(), size.to_string()),
-        ],
+        sysmeta,
         listed: Some(Listed { size, etag: listed }),
         shown_etag: Some(format!("\"{etag}\"")),
         foreign_etag: true,
@@ -267,38 +286,54 @@ async fn read_whole(
     }
 }
 
-/// The large object as a client sees it, and its plan. Without `plan` wanted
-/// the plan is empty where the head says enough.
+/// A static large object.
+pub struct Large {
+    /// As a client sees it.
+    pub view: View,
+    /// What it is put together from.
+    pub plan: Plan,
+    /// Whether there are symbolic links in the plan.
+    pub linked: bool,
+}
+
+impl Large {
+    /// The bytes, links followed.
+    ///
+    /// # Errors
+    /// 409 if a link cannot be followed.
+    pub async fn source(plan: Plan, linked: bool, ctx: &Ctx, name: &ObjectName) -> Result<Bytestream, Fault> {
+        match linked {
+            true => links::resolve(ctx, name, plan).await,
+            false => Ok(Bytestream::Plan(plan, ctx.may_read(name.account()).await)),
+        }
+    }
+}
+
+/// The large object. Without `plan` wanted the plan is empty where the head
+/// says enough.
 pub async fn view(
     ctx: &Ctx,
     name: &ObjectName,
     stat: &ObjectStat,
     open: Option<GotObject>,
     plan: bool,
-) -> Result<(View, Plan), Fault> {
-    let known = |stat: &ObjectStat| {
-        let size = sysmeta(stat, SLO_SIZE).and_then(|size| size.parse::<u64>().ok());
-        size.zip(sysmeta(stat, SLO_ETAG).map(str::to_owned))
-    };
-    let (mut view, known, wanted) = match (plan, known(stat)) {
-        (false, Some(known)) => (view_of(stat), Some(known), Plan::default()),
+) -> Result<Large, Fault> {
+    let is_linked = |stat: &ObjectStat| sysmeta(stat, SLO_LINKS).is_some();
+    let (mut view, known, plan, linked) = match (plan, known(stat)) {
+        (false, Some(known)) => (view_of(stat), Some(known), Plan::default(), is_linked(stat)),
         _ => {
             let whole = read_whole(ctx, name, stat, open).await?;
             // It may have been overwritten since: head and plan must be of one version.
-            let (view, known) = (view_of(&whole.stat), known(&whole.stat));
-            (view, known, ctx.core().read_slo(name, whole).await?)
+            let (view, known, linked) = (view_of(&whole.stat), known(&whole.stat), is_linked(&whole.stat));
+            (view, known, ctx.core().read_slo(name, whole).await?, linked)
         }
     };
     view.quoted = true;
     (view.size, view.etag) = known.unwrap_or_else(|| {
-        let size = wanted
-            .segments
-            .iter()
-            .map(|segment| segment.range.end - segment.range.start)
-            .sum();
+        let size = plan.size();
         (size, view.etag.clone())
     });
-    Ok((view, wanted))
+    Ok(Large { view, plan, linked })
 }
 
 /// `?multipart-manifest=get`: the manifest instead of what it describes.
@@ -358,13 +393,12 @@ pub fn part_number(query: &Query, ranged: bool) -> Result<Option<usize>, Fault> 
 }
 
 /// Answers GET and HEAD of one segment.
-pub async fn answer_part(
-    ctx: &Ctx,
-    mut view: View,
-    plan: Plan,
-    name: &ObjectName,
-    part: usize,
-) -> Result<Answer, Fault> {
+pub async fn answer_part(ctx: &Ctx, large: Large, name: &ObjectName, part: usize) -> Result<Answer, Fault> {
+    let Large {
+        mut view,
+        plan,
+        linked,
+    } = large;
     let size = view.size;
     view.headers
         .insert("x-parts-count", HeaderValue::from(plan.segments.len()));
@@ -397,7 +431,7 @@ pub async fn answer_part(
         return Ok(answer);
     }
     let ranges = Ranges::parse(&format!("bytes={start}-{}", end.saturating_sub(1)));
-    let source = Bytestream::Plan(plan, ctx.may_read(name.account()).await);
+    let source = Large::source(plan, linked, ctx, name).await?;
     respond(ctx, view, source, ranges).await
 }
 
@@ -464,8 +498,8 @@ async fn segments_to_delete(ctx: &Ctx, own: &ObjectName) -> Result<Vec<bulk::Ite
 /// The segments of a stored manifest, and which of them are manifests.
 async fn stored_entries(ctx: &Ctx, name: &ObjectName) -> Result<Vec<(ObjectName, bool)>, Fault> {
     use crate::core::manifest::Source;
-    authorized_container(ctx, &Method::GET, name).await?;
-    let stat = match live_head(ctx, name).await {
+    let mut walk = Walk::from(name);
+    let stat = match symlink::head(ctx, &mut walk).await {
         Ok(stat) if is_slo(&stat) => stat,
         Ok(_) => return Err(Fault::html(StatusCode::BAD_REQUEST, "Not an SLO manifest")),
         Err(fault) if fault.status() == StatusCode::NOT_FOUND => {
@@ -473,8 +507,9 @@ async fn stored_entries(ctx: &Ctx, name: &ObjectName) -> Result<Vec<(ObjectName,
         }
         Err(fault) => return Err(fault),
     };
-    let (_, plan) = view(ctx, name, &stat, None, true).await?;
-    let named = plan
+    let large = view(ctx, walk.name(), &stat, None, true).await?;
+    let named = large
+        .plan
         .segments
         .into_iter()
         .filter_map(|segment| match segment.source {
