@@ -49,26 +49,56 @@ impl<T: Send + 'static> Rest<T> {
         self.hand_over(done);
     }
 
+    /// Waits for the next replica: it, if it stored the write, and `None` in
+    /// its place if not. `None` when no replica is out. For callers that wait
+    /// for something else meanwhile; may be dropped at any time.
+    pub(super) async fn hear(&mut self) -> Option<Option<Arc<Peer>>> {
+        let answer = self.pending.next().await?;
+        answer.peer.note(&answer.result, Instant::now());
+        self.waiting.retain(|peer| !Arc::ptr_eq(peer, &answer.peer));
+        Some(answer.result.is_ok().then_some(answer.peer))
+    }
+
+    /// Waits for the replicas in the calling task, which nobody may wait for:
+    /// as [`Rest::finish`], without a task for it.
+    pub(super) async fn finish_here(mut self) {
+        if let Some(finishing) = self.leave(|_| {}) {
+            finishing.await;
+        }
+    }
+
     fn hand_over(&mut self, done: impl Fn(&Arc<Peer>) + Send + 'static) {
-        let count = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
-        if count == 0 || tokio::runtime::Handle::try_current().is_err() {
+        if tokio::runtime::Handle::try_current().is_err() {
             return;
+        }
+        if let Some(finishing) = self.leave(done) {
+            self.shared.tasks.spawn(finishing);
+        }
+    }
+
+    /// What is left to do, if there is anything and room for it.
+    fn leave<F>(&mut self, done: F) -> Option<impl Future<Output = ()> + Send + use<T, F>>
+    where
+        F: Fn(&Arc<Peer>) + Send + 'static,
+    {
+        let count = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
+        if count == 0 {
+            return None;
         }
         // With no permit left the stragglers are given up: reconciliation
         // brings those replicas what they missed.
-        let Ok(permit) = Arc::clone(&self.shared.background).try_acquire_many_owned(count) else {
-            return;
+        let permit = Arc::clone(&self.shared.background)
+            .try_acquire_many_owned(count)
+            .ok()?;
+        let mut rest = Stragglers {
+            pending: std::mem::take(&mut self.pending),
+            waiting: std::mem::take(&mut self.waiting),
         };
-        let (pending, waiting) = (
-            std::mem::take(&mut self.pending),
-            std::mem::take(&mut self.waiting),
-        );
         let (shared, started) = (Arc::clone(&self.shared), self.started);
-        self.shared.tasks.spawn(async move {
-            let mut rest = Stragglers { pending, waiting };
+        Some(async move {
             rest.finish(&shared, started, done).await;
             drop(permit);
-        });
+        })
     }
 }
 

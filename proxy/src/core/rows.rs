@@ -3,6 +3,7 @@
 //! Rows of one container that are due at the same time travel together: while
 //! one batch is on its way the next one gathers. There is no waiting for more.
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
@@ -100,21 +101,27 @@ async fn drive(shared: &Arc<Shared>, container: &ContainerName) {
         container,
     };
     let place = shared.container_place(container);
+    let mut late = None;
     loop {
         let batch = shared.rows.next(container);
         if batch.is_empty() {
-            return;
+            break;
         }
         let (rows, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let call: Call<()> = Box::new(move |node, at, _| {
             let rows = rows.clone();
             Box::pin(async move { node.put_object_rows(&at, rows).await })
         });
-        let (tally, _rest) = fanout::write(shared, &place, call).await;
+        let (tally, rest) = fanout::write(shared, &place, call).await;
         for waiting in waiting {
             // An error means that the waiting one has gone: nothing to tell.
             let _ = waiting.send(tally.by_primaries);
         }
+        late = Some(rest);
+    }
+    // The lane is closed: this task is free for the replicas that are late.
+    if let Some(late) = late {
+        late.finish_here().await;
     }
 }
 
@@ -135,33 +142,36 @@ pub(super) async fn conclude<T: Send + 'static>(
         hash: place.hash,
         version,
     };
-    let owed = Arc::new(Mutex::new(Owed {
-        settled: false,
-        by: stored,
-    }));
-    if let Some(late) = late {
-        let (shared, owed, note) = (Arc::clone(shared), Arc::clone(&owed), note.clone());
-        late.finish(move |peer| {
-            let mut owed = owed.lock().unwrap_or_else(PoisonError::into_inner);
-            if owed.settled {
-                settle(&shared, peer, note.clone());
-            } else {
-                owed.by.push(Arc::clone(peer));
+    let mut stored = stored;
+    let mut late = late;
+    let written = async {
+        let mut writing = pin!(write(shared, name.container_name(), row));
+        loop {
+            // The late replicas mostly answer while the row is written; they
+            // are heard here and need no task of their own.
+            tokio::select! {
+                biased;
+                Some(heard) = hear(&mut late) => stored.extend(heard),
+                written = &mut writing => break written,
             }
-        });
+        }
+    };
+    if timeout(shared.settings.row_wait, written).await != Ok(true) {
+        return;
     }
-    let written = write(shared, name.container_name(), row);
-    if timeout(shared.settings.row_wait, written).await == Ok(true) {
-        let mut owed = owed.lock().unwrap_or_else(PoisonError::into_inner);
-        owed.settled = true;
-        owed.by
-            .drain(..)
-            .for_each(|peer| settle(shared, &peer, note.clone()));
+    for peer in &stored {
+        settle(shared, peer, note.clone());
+    }
+    if let Some(late) = late {
+        let shared = Arc::clone(shared);
+        late.finish(move |peer| settle(&shared, peer, note.clone()));
     }
 }
 
-/// Who owes a row, as long as it is not settled.
-struct Owed {
-    settled: bool,
-    by: Vec<Arc<Peer>>,
+/// The next late replica, as [`Rest::hear`].
+async fn hear<T: Send + 'static>(late: &mut Option<Rest<T>>) -> Option<Option<Arc<Peer>>> {
+    match late {
+        Some(late) => late.hear().await,
+        None => None,
+    }
 }
