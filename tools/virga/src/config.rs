@@ -78,7 +78,8 @@ impl CloudConfig {
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let mut config: Self = virga_node::config::load(file)?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        config.data = folder.join(&config.data);
+        // Collecting the components leaves out "." ("data = \".\"").
+        config.data = folder.join(&config.data).components().collect();
         for device in &mut config.devices {
             device.path = folder.join(&device.path);
         }

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
+use futures_util::StreamExt;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
@@ -14,9 +16,16 @@ use tokio::net::{UnixListener, UnixStream};
 use virga_node::health::{Health, State};
 use virga_node::task::Tasks;
 use virga_object_server::workers::{Progress, WorkerStatus};
-use virga_object_wire::node::{DeviceStatus, ObjectNode};
+use virga_object_wire::node::{DeviceStatus, Nodes, ObjectNode};
+use virga_object_wire::table::NodeTable;
 
 use crate::placement::{Placement, RingStatus};
+
+/// Longest wait for one node that is asked how it is.
+const NODE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Nodes that are asked at the same time.
+const NODES_AT_ONCE: usize = 64;
 
 /// Largest status that is read, bytes.
 const MAX_STATUS: usize = 4 * 1024 * 1024;
@@ -30,10 +39,10 @@ pub struct CloudStatus {
     pub pid: u32,
     /// Its roles.
     pub roles: Vec<String>,
-    /// URL of the front door.
-    pub front_door: String,
-    /// URL of the object store.
-    pub object_store: String,
+    /// URL of the front door, if it is in this process.
+    pub front_door: Option<String>,
+    /// URL of the object store, if it is in this process.
+    pub object_store: Option<String>,
     /// Every part and its state.
     pub parts: BTreeMap<String, State>,
     /// Every device of this process.
@@ -42,16 +51,28 @@ pub struct CloudStatus {
     pub devices_error: Option<String>,
     /// Every ring that this process places by.
     pub rings: Vec<RingStatus>,
+    /// Every object server that the rings name, as it answers this process;
+    /// empty for a whole cloud in one.
+    pub nodes: Vec<NodeStatus>,
     /// What the workers do, each on each device of this process.
     pub workers: Vec<WorkerStatus>,
 }
 
+/// An object server as this process sees it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its address in the rings.
+    pub node: String,
+    /// Why it does not answer, if so.
+    pub trouble: Option<String>,
+}
+
 /// What the status is made of.
 pub struct Sources {
-    /// URL of the front door.
-    pub front_door: String,
-    /// URL of the object store.
-    pub object_store: String,
+    /// URL of the front door, if it is in this process.
+    pub front_door: Option<String>,
+    /// URL of the object store, if it is in this process.
+    pub object_store: Option<String>,
     /// The board of parts.
     pub health: Health,
     /// The node of this process, if it has one.
@@ -62,6 +83,8 @@ pub struct Sources {
     pub placement: Option<Placement>,
     /// What its workers show.
     pub progress: Progress,
+    /// Other hosts' nodes, when there are any.
+    pub nodes: Option<Arc<NodeTable>>,
 }
 
 impl Sources {
@@ -84,8 +107,29 @@ impl Sources {
             devices_error,
             roles: self.roles.iter().map(ToString::to_string).collect(),
             rings: self.placement.as_ref().map(Placement::status).unwrap_or_default(),
+            nodes: self.nodes().await,
             workers: self.progress.snapshot(),
         }
+    }
+
+    /// Asks every node of the rings, several at a time.
+    async fn nodes(&self) -> Vec<NodeStatus> {
+        let (Some(placement), Some(nodes)) = (&self.placement, &self.nodes) else {
+            return Vec::new();
+        };
+        let ask = |device: virga_ring::Device| async move {
+            let answer = tokio::time::timeout(NODE_PATIENCE, nodes.node(&device).status()).await;
+            NodeStatus {
+                node: format!("{}:{}", device.ip, device.port),
+                trouble: match answer {
+                    Ok(Ok(_)) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(_) => Some(format!("no answer in {NODE_PATIENCE:?}")),
+                },
+            }
+        };
+        let asked = futures_util::stream::iter(placement.nodes()).map(ask);
+        asked.buffered(NODES_AT_ONCE).collect().await
     }
 }
 

@@ -221,7 +221,7 @@ impl Process<'_> {
                 demo_ec2 = self.identity(service, listener, &front_url, &object_url).await?;
             }
             if let Some(listener) = store {
-                self.proxy(listener, nodes, keystone)?;
+                self.proxy(listener, nodes.clone(), keystone)?;
             }
         }
         let rings = self.placement.clone();
@@ -232,13 +232,14 @@ impl Process<'_> {
         };
         housekeeping.start(&self.tasks);
         let sources = Sources {
-            front_door: front_url.clone(),
-            object_store: object_url.clone(),
+            front_door: self.roles.identity.then(|| front_url.clone()),
+            object_store: self.roles.proxy.then(|| object_url.clone()),
             roles: self.roles.names(),
             health: self.health.clone(),
             node,
             placement: self.placement.clone(),
             progress: self.progress.clone(),
+            nodes: (self.company == Company::Others).then_some(nodes),
         };
         let socket = self.config.data.join(match self.company {
             Company::Alone => "control.sock".to_owned(),
@@ -368,7 +369,9 @@ impl Process<'_> {
     async fn stop(&self, devices: Option<tokio::task::JoinHandle<()>>) -> bool {
         let drained = self.tasks.drain(DRAIN_LIMIT).await;
         match devices {
-            Some(devices) => drained && devices.is_finished(),
+            // The task has ended by now; its handle hears of it a moment later.
+            Some(devices) if drained => devices.await.is_ok(),
+            Some(_) => false,
             None => drained,
         }
     }

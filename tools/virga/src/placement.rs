@@ -1,10 +1,11 @@
 //! The rings this process places by: read once at the start, shared by the
 //! parts, read again when their files change ([`crate::housekeeping`]).
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use virga_ring::{HashPath, RingHandle};
+use virga_ring::{Device, HashPath, RingHandle};
 
 use crate::Failure;
 use crate::config::{CloudConfig, DeviceEntry};
@@ -127,6 +128,18 @@ impl Placement {
             }
         };
         self.all().map(one).collect()
+    }
+
+    /// One device of every object server that the rings name, by address.
+    pub fn nodes(&self) -> Vec<Device> {
+        let mut nodes = BTreeMap::new();
+        for named in self.all() {
+            for device in named.handle.current().devices() {
+                let address = (device.ip.clone(), device.port);
+                nodes.entry(address).or_insert_with(|| device.clone());
+            }
+        }
+        nodes.into_values().collect()
     }
 
     /// The devices of this host that no ring names at its address: nothing

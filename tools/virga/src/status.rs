@@ -1,4 +1,6 @@
 //! `virga status`: the state of a running cloud as a table or as JSON.
+use std::io::{ErrorKind, Write};
+
 use comfy_table::{Table, presets};
 use virga_node::health::State;
 
@@ -33,12 +35,14 @@ pub fn run(flags: &cli::Status) -> Result<(), Failure> {
         })));
     }
     for status in answers {
-        match flags.json {
-            true => println!(
-                "{}",
-                serde_json::to_string_pretty(&status).map_err(|e| e.to_string())?
-            ),
-            false => println!("{}", render(&status)),
+        let text = match flags.json {
+            true => serde_json::to_string_pretty(&status).map_err(|e| e.to_string())?,
+            false => render(&status),
+        };
+        // A reader that has seen enough (`| head`) is no failure.
+        match writeln!(std::io::stdout(), "{text}") {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => break,
+            written => written.map_err(|e| e.to_string())?,
         }
     }
     Ok(())
@@ -70,6 +74,9 @@ fn render(status: &CloudStatus) -> String {
     if !status.rings.is_empty() {
         sections.push(rings(status));
     }
+    if !status.nodes.is_empty() {
+        sections.push(nodes(status));
+    }
     if !status.devices.is_empty() {
         sections.push(devices);
     }
@@ -81,13 +88,21 @@ fn render(status: &CloudStatus) -> String {
         .devices_error
         .as_ref()
         .map(|e| format!("\ndevices cannot be asked: {e}"));
-    format!(
-        "virga {} (process {}: {})\n  front door    {}\n  object store  {}\n\n{}{}\n",
+    let mut text = format!(
+        "virga {} (process {}: {})\n",
         status.version,
         status.pid,
-        status.roles.join(", "),
-        status.front_door,
-        status.object_store,
+        status.roles.join(", ")
+    );
+    let urls = [
+        ("front door  ", &status.front_door),
+        ("object store", &status.object_store),
+    ];
+    for (what, url) in urls {
+        text.extend(url.as_ref().map(|url| format!("  {what}  {url}\n")));
+    }
+    format!(
+        "{text}\n{}{}\n",
         sections.join("\n\n"),
         trouble.unwrap_or_default()
     )
@@ -105,6 +120,22 @@ fn rings(status: &CloudStatus) -> Table {
         ]);
     }
     rings
+}
+
+fn nodes(status: &CloudStatus) -> Table {
+    let mut nodes = table(&["object server", "state", "reason"]);
+    for n in &status.nodes {
+        let state = match n.trouble {
+            None => "answers",
+            Some(_) => "away",
+        };
+        nodes.add_row([
+            n.node.clone(),
+            state.to_owned(),
+            n.trouble.clone().unwrap_or_default(),
+        ]);
+    }
+    nodes
 }
 
 fn workers(status: &CloudStatus) -> Table {
