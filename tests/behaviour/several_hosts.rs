@@ -29,6 +29,61 @@ fn objects_go_in_and_out_through_hosts_that_share_only_secrets_and_rings() {
 }
 
 #[test]
+fn tokens_stay_good_while_rotated_keys_reach_the_proxy() {
+    let cluster = Cluster::start();
+    let old = cluster.demo();
+    old.put("box", b"");
+    old.put("box/o", b"x");
+    // The key that seals next was copied with the first ones.
+    cluster.rotate_token_keys(&[7; 32]);
+    let controller_log =
+        || std::fs::read_to_string(cluster.controller_data().join("log")).unwrap_or_default();
+    wait_until("identity reads its keys", || {
+        controller_log().matches("SIGHUP").count() == 1
+    });
+    assert_eq!(cluster.demo().get("box/o").status, 200);
+    // After a second one the proxy needs another copy.
+    cluster.rotate_token_keys(&[8; 32]);
+    wait_until("identity reads its keys", || {
+        controller_log().matches("SIGHUP").count() == 2
+    });
+    let mut fresh = cluster.demo();
+    wait_until("tokens are sealed with the new key", || {
+        fresh = cluster.demo();
+        fresh.get("box/o").status == 401
+    });
+    cluster.copy_token_keys();
+    cluster.hang_up_proxy();
+    wait_until("the proxy knows the new key", || fresh.get("box/o").status == 200);
+    assert_eq!(old.get("box/o").status, 200);
+}
+
+#[test]
+fn the_proxy_says_which_host_is_away_and_which_does_not_know_the_secret() {
+    let mut cluster = Cluster::start();
+    let trouble = |cluster: &Cluster| {
+        let status = cluster.proxy_status();
+        let nodes = status["nodes"].as_array().expect("nodes").clone();
+        assert_eq!(nodes.len(), 4, "{status}");
+        let away = nodes.iter().filter_map(|n| n["trouble"].as_str());
+        away.map(ToOwned::to_owned).collect::<Vec<_>>()
+    };
+    assert!(trouble(&cluster).is_empty());
+    cluster.kill_store(1);
+    wait_until("it is away", || trouble(&cluster).len() == 1);
+    let secrets = cluster.store_data(1).join("secrets/cluster.json");
+    let text = std::fs::read_to_string(&secrets).expect("the secrets");
+    let (head, tail) = text.split_once("\"node_secret\": \"").expect("the secret");
+    let (secret, tail) = tail.split_once('"').expect("its end");
+    let other: String = secret.chars().rev().collect();
+    std::fs::write(&secrets, format!("{head}\"node_secret\": \"{other}\"{tail}")).expect("the secrets");
+    cluster.start_store(1);
+    wait_until("the wrong secret is named", || {
+        trouble(&cluster).iter().any(|why| why.contains("secret"))
+    });
+}
+
+#[test]
 fn a_new_ring_is_used_after_sighup_and_a_bad_one_never() {
     let cluster = Cluster::start();
     let swift = cluster.demo();

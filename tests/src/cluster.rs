@@ -184,6 +184,17 @@ impl Cluster {
         self.proxy.running().signal(Signal::HUP);
     }
 
+    /// Rotates the token keys on the controller as Keystone does: the staged
+    /// key becomes the primary, a new one is staged; then tells it.
+    pub fn rotate_token_keys(&self, new: &[u8; 32]) {
+        let keys = self.controller.data.join("secrets/token-keys");
+        let newest = (1..).find(|n| !keys.join(format!("{}", n + 1)).exists());
+        let primary = keys.join(format!("{}", newest.expect("a number") + 1));
+        std::fs::rename(keys.join("0"), primary).expect("the staged key");
+        std::fs::write(keys.join("0"), base64url(new)).expect("a new key");
+        self.controller.running().signal(Signal::HUP);
+    }
+
     /// The proxy's rings folder.
     pub fn proxy_rings(&self) -> PathBuf {
         self.proxy.data.join("rings")
@@ -245,6 +256,21 @@ fn subnet() -> String {
         .wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed) % 8);
     // Not 127.0: that is everyone's.
     format!("127.{}.{}", 1 + (unique >> 8) % 254, unique & 0xff)
+}
+
+/// 32 bytes as a key file holds them.
+fn base64url(bytes: &[u8; 32]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut out = String::new();
+    for three in bytes.chunks(3) {
+        let mut word = [0; 3];
+        word[..three.len()].copy_from_slice(three);
+        let word = u32::from_be_bytes([0, word[0], word[1], word[2]]);
+        for place in 0..=three.len() {
+            out.push(char::from(LETTERS[(word >> (18 - 6 * place)) as usize & 63]));
+        }
+    }
+    out + "="
 }
 
 /// Copies the files of a folder, not what is in folders inside it.
