@@ -21,6 +21,8 @@ pub struct Config {
     /// Account prefixes and the roles that own accounts under them. The first
     /// is the usual one.
     pub resellers: Vec<Reseller>,
+    /// Domains below which host names stand for accounts and containers.
+    pub storage_domains: Vec<String>,
     /// Role that may do everything in every account.
     pub reseller_admin_role: String,
     /// Roles that may read every account.
@@ -57,6 +59,8 @@ impl Default for Config {
                 default: true,
             }],
             resellers: vec![Reseller::default(), Reseller::services()],
+            // Names below localhost lead to the machine itself: good for trying out.
+            storage_domains: vec!["object.localhost".into()],
             reseller_admin_role: "ResellerAdmin".into(),
             system_reader_roles: Vec::new(),
             default_domain_id: "default".into(),

@@ -30,7 +30,7 @@ pub fn document(config: &Config) -> Value {
         .iter()
         .map(|digest| digest.name())
         .collect();
-    json!({
+    let mut document = json!({
         "swift": {
             "version": env!("CARGO_PKG_VERSION"),
             "max_file_size": limits.max_file_size,
@@ -82,5 +82,9 @@ pub fn document(config: &Config) -> Value {
             "outgoing_remove_headers": ["x-object-meta-*"],
             "outgoing_allow_headers": ["x-object-meta-public-*"],
         },
-    })
+    });
+    if !config.storage_domains.is_empty() {
+        document["domain_remap"] = json!({ "default_reseller_prefix": null });
+    }
+    document
 }

@@ -15,6 +15,7 @@ mod container;
 mod content_type;
 mod cors;
 mod dlo;
+mod domain_remap;
 pub mod fault;
 mod headers;
 mod info;
@@ -106,15 +107,18 @@ impl Swift {
         let hesitant = parts.headers.contains_key("expect");
         let upload = Upload::new(body, hesitant, self.0.uploads.clone(), self.0.tasks.clone());
         let query = Query::parse(parts.uri.query());
-        match parts.uri.path() {
-            "/healthcheck" => return Ok(plain("OK")),
-            "/info" => return self.info(&parts.method),
-            _ => {}
+        if parts.uri.path() == "/healthcheck" {
+            return Ok(plain("OK"));
+        }
+        let host = headers::text(&parts.headers, "host").unwrap_or_default();
+        let remapped = domain_remap::remap(&self.0.config, host, parts.uri.path())?;
+        if remapped.is_none() && parts.uri.path() == "/info" {
+            return self.info(&parts.method);
         }
         if is_s3(&parts.headers, &query) {
             return Ok(s3_not_implemented());
         }
-        let target = target::parse(parts.uri.path())?;
+        let target = target::parse(remapped.as_deref().unwrap_or(parts.uri.path()))?;
         let mut parts_headers = std::mem::take(&mut parts.headers);
         headers::drop_internal(&mut parts_headers);
         self.allowed(&parts.method, &target)?;

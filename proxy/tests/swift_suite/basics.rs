@@ -43,6 +43,7 @@ async fn info_names_limits_policies_and_only_what_works() {
             "bulk_delete",
             "container_quotas",
             "dlo",
+            "domain_remap",
             "slo",
             "staticweb",
             "swift",

@@ -107,11 +107,37 @@ async fn a_site_opens_nothing_that_its_access_list_does_not() {
         let reply = door.call("", &format!("GET /v1/AUTH_p/c/{path}"), &[], b"").await;
         assert_eq!(reply.status, 401, "{path}");
         assert!(
-            !reply.text().contains("home") && !reply.text().contains("not"),
+            !reply.text().contains("home") && !reply.text().contains("not you"),
             "{path}"
         );
     }
     let web = [("X-Web-Mode", "true")];
     let owner = door.call(ALICE, "GET /v1/AUTH_p/c/", &web, b"").await;
     assert_eq!((owner.status, owner.text().as_str()), (200, "home"));
+}
+
+#[tokio::test]
+async fn a_host_name_stands_for_account_and_container() {
+    let door = site(OPEN, &[INDEX]).await;
+    let get = |host: &str, path: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: {host}.object.localhost:8080\r\nConnection: close\r\n\r\n")
+    };
+    for (host, path, text) in [
+        ("c.AUTH_p", "/", "home"),
+        ("c.auth-p", "/dir/", "dir home"),
+        ("AUTH-p", "/c/dir/index.html", "dir home"),
+    ] {
+        let reply = door.raw(get(host, path).as_bytes()).await;
+        assert_eq!((reply.status, reply.text().as_str()), (200, text), "{host}{path}");
+    }
+    let reply = door.raw(get("c.auth-p", "/dir").as_bytes()).await;
+    let location = "http://c.auth-p.object.localhost:8080/dir/";
+    assert_eq!((reply.status, reply.header("location")), (301, Some(location)));
+    // Nothing but the way to the container changes: its access list still counts.
+    for (host, path) in [("AUTH_p", "/"), ("AUTH_q", "/c/")] {
+        let reply = door.raw(get(host, path).as_bytes()).await;
+        assert_eq!(reply.status, 401, "{host}{path}");
+    }
+    let many = door.raw(get("a.c.auth-p", "/").as_bytes()).await;
+    assert_eq!(many.status, 400);
 }
