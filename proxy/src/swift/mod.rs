@@ -88,6 +88,8 @@ struct Ctx {
     /// `who` with the names that access lists may hold, once somebody needs
     /// them. They count only where [`Ctx::learn`] says so.
     learnt: OnceCell<Who>,
+    /// The temporary URL of the request, if it is one for several objects.
+    shared: Option<Arc<tempurl::Shared>>,
     now: Micros,
 }
 
@@ -130,6 +132,7 @@ impl Swift {
             query,
             who: Who::Anonymous,
             learnt: OnceCell::new(),
+            shared: None,
             now: self.0.clock.now(),
         };
         if ctx.method != Method::OPTIONS && tempurl::claimed(&ctx.query) {
@@ -192,32 +195,34 @@ impl Swift {
             ctx.now.as_secs(),
             peer,
         )?;
-        let Target::Object(object) = &target else {
-            return Err(tempurl::invalid());
+        let container = match &target {
+            Target::Object(object) => object.container_name(),
+            Target::Container(name) => name.clone(),
+            Target::Account(_) => return Err(tempurl::invalid()),
         };
         let account_scope = TempScope {
-            account: object.account().to_owned(),
+            account: container.account().to_owned(),
             container: None,
         };
         let container_scope = TempScope {
-            container: Some(object.container().to_owned()),
+            container: Some(container.container().to_owned()),
             ..account_scope.clone()
         };
         let mut keys = Vec::new();
-        if let Some(info) = self
-            .0
-            .core
-            .account_info(&object.container_name().account_name())
-            .await?
-        {
+        if let Some(info) = self.0.core.account_info(&container.account_name()).await? {
             keys.extend(tempurl::keys(&info.meta, "account", &account_scope));
         }
-        if let Some(info) = self.0.core.container_info(&object.container_name()).await? {
+        if let Some(info) = self.0.core.container_info(&container).await? {
             keys.extend(tempurl::keys(&info.meta, "container", &container_scope));
         }
         let scope = url.verify(&ctx.method, &target, &keys)?;
         url.check_headers(&ctx.method, &ctx.headers)?;
         ctx.who = Who::TempUrl(scope);
+        ctx.shared = tempurl::TempUrl::shared(&ctx.query).map(Arc::new);
+        // Containers themselves are never signed for, only what a site shows of them.
+        if matches!(target, Target::Container(_)) && !staticweb::is_site(&ctx, &container).await? {
+            return Err(tempurl::invalid());
+        }
         // The signature covers the path alone: nothing else that was asked counts.
         ctx.query = Query::default();
         let method = ctx.method.clone();
@@ -395,6 +400,7 @@ impl Ctx {
             query,
             who: self.who.clone(),
             learnt: self.learnt.clone(),
+            shared: self.shared.clone(),
             now: self.now,
         }
     }

@@ -3,8 +3,9 @@
 //!
 //! For requests without a valid token, and for those that say `X-Web-Mode`.
 //! What a container's owner wants is in its metadata (`X-Container-Meta-Web-`).
-//! Every page is read with the rights of who asks. Left out: holders of
-//! temporary URLs, who are answered as by the API.
+//! Every page is read with the rights of who asks. A temporary URL with a
+//! prefix shows the directories below it, and its links carry the signature
+//! on; owners' error pages are not for its holder.
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use super::body::{Answer, full};
 use super::fault::Fault;
 use super::listing::xml_escape;
 use super::query::{Query, is_true};
+use super::tempurl::Shared;
 use super::{Ctx, container, headers, meta_value, object, target, timestamp};
 use crate::core::{ContainerName, ListError, ObjectName};
 
@@ -63,9 +65,19 @@ pub fn applies(ctx: &Ctx) -> bool {
         && match ctx.who {
             Who::Anonymous => true,
             Who::Known(_) => headers::truthy(&ctx.headers, "x-web-mode"),
-            Who::TempUrl(_) => false,
+            Who::TempUrl(_) => ctx.shared.is_some(),
         }
 }
+
+/// Whether a container is a site and the request reads it.
+pub async fn is_site(ctx: &Ctx, name: &ContainerName) -> Result<bool, Fault> {
+    let info = ctx.core().container_info(name).await?;
+    Ok(applies(ctx) && Site::of(info.as_deref()).is_on())
+}
+
+/// Marks an answer that is a listing made here, not an object.
+#[derive(Clone, Copy, Debug)]
+pub struct Listing;
 
 /// Answers a request for a container: its index page or its listing.
 pub async fn site(ctx: Ctx, name: ContainerName) -> Result<Answer, Fault> {
@@ -80,7 +92,8 @@ pub async fn site(ctx: Ctx, name: ContainerName) -> Result<Answer, Fault> {
     if !site.is_on() {
         return match ctx.who {
             Who::Known(_) => Err(Fault::not_found()),
-            Who::Anonymous | Who::TempUrl(_) => container::handle(ctx, name).await,
+            Who::Anonymous => container::handle(ctx, name).await,
+            Who::TempUrl(_) => Err(ctx.denied(name.account())),
         };
     }
     if !ctx.path.ends_with('/') {
@@ -115,6 +128,10 @@ pub async fn page(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
     }
     let directory = format!("{}/", name.object().trim_end_matches('/'));
     let slash = name.object().ends_with('/');
+    let outside = |shared: &Shared| !directory.starts_with(&shared.prefix);
+    if ctx.shared.as_deref().is_some_and(outside) {
+        return found;
+    }
     if let (false, Ok(index)) = (
         site.index.is_empty(),
         container.object(&format!("{directory}{}", site.index)),
@@ -180,7 +197,8 @@ async fn error_page(
 ) -> Result<Answer, Fault> {
     let status = status(&outcome);
     let page = name.object(&format!("{}{}", status.as_u16(), site.error));
-    let (false, Ok(page)) = (site.error.is_empty(), page) else {
+    let none = site.error.is_empty() || ctx.shared.is_some();
+    let (false, Ok(page)) = (none, page) else {
         return outcome;
     };
     // Conditions and ranges were meant for something else.
@@ -239,7 +257,14 @@ async fn listing(ctx: &Ctx, name: &ContainerName, site: &Site, prefix: &str) -> 
     };
     match entries {
         Ok(entries) => {
-            let mut answer = Answer::new(full(write_listing(&label, site, prefix, &entries)));
+            let mut answer = Answer::new(full(write_listing(
+                ctx.shared.as_deref(),
+                &label,
+                site,
+                prefix,
+                &entries,
+            )));
+            answer.extensions_mut().insert(Listing);
             let html = HeaderValue::from_static("text/html; charset=UTF-8");
             answer.headers_mut().insert(CONTENT_TYPE, html);
             Ok(answer)
@@ -285,7 +310,13 @@ fn not_listed(label: &str, site: &Site, prefix: &str) -> String {
     html
 }
 
-fn write_listing(label: &str, site: &Site, prefix: &str, entries: &[Entry<ObjectRow>]) -> String {
+fn write_listing(
+    shared: Option<&Shared>,
+    label: &str,
+    site: &Site,
+    prefix: &str,
+    entries: &[Entry<ObjectRow>],
+) -> String {
     let mut html = head(label, site, prefix);
     let _ = write!(
         html,
@@ -301,8 +332,9 @@ fn write_listing(label: &str, site: &Site, prefix: &str, entries: &[Entry<Object
              <td class=\"colsize\">{size}</td><td class=\"coldate\">{date}</td></tr>"
         );
     };
-    if !prefix.is_empty() {
-        line("parent", "../", "../", "&nbsp;", "&nbsp;");
+    let query = shared.map_or_else(String::new, |shared| format!("?{}", shared.query));
+    if prefix.len() > shared.map_or(0, |shared| shared.prefix.len()) {
+        line("parent", &format!("../{query}"), "../", "&nbsp;", "&nbsp;");
     }
     let bare = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
     for entry in entries {
@@ -310,7 +342,7 @@ fn write_listing(label: &str, site: &Site, prefix: &str, entries: &[Entry<Object
             let name = bare(name);
             line(
                 "subdir",
-                &format!("./{}", target::quote(&name)),
+                &format!("./{}{query}", target::quote(&name)),
                 &name,
                 "&nbsp;",
                 "&nbsp;",
@@ -330,7 +362,7 @@ fn write_listing(label: &str, site: &Site, prefix: &str, entries: &[Entry<Object
             let date = date.split('.').next().unwrap_or_default().replace('T', " ");
             line(
                 &kinds.join(" "),
-                &format!("./{}", target::quote(&name)),
+                &format!("./{}{query}", target::quote(&name)),
                 &name,
                 &readable(row.size),
                 &date,

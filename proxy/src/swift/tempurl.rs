@@ -47,6 +47,15 @@ pub struct Key {
     pub scope: TempScope,
 }
 
+/// A temporary URL for all objects whose names begin alike.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// What the names begin with.
+    pub prefix: String,
+    /// Query for links to them, escaped for HTML.
+    pub query: String,
+}
+
 /// 401 as temporary URLs say it.
 pub fn invalid() -> Fault {
     Fault::html(StatusCode::UNAUTHORIZED, "401 Unauthorized: Temp URL invalid\n")
@@ -190,23 +199,48 @@ fn hmac(digest: Digest, key: &str, message: &str) -> Vec<u8> {
 }
 
 impl TempUrl {
+    /// What a page that lists files needs to make its links work too; `None`
+    /// for an URL that is good for a single object.
+    pub fn shared(query: &Query) -> Option<Shared> {
+        let text = |name| {
+            query
+                .first(name)
+                .map(|raw| String::from_utf8_lossy(raw).into_owned())
+        };
+        let prefix = text("temp_url_prefix")?;
+        let mut parts = vec![format!("temp_url_prefix={}", quote(&prefix))];
+        for name in ["temp_url_expires", "temp_url_sig", "temp_url_ip_range"] {
+            parts.extend(text(name).map(|value| format!("{name}={}", quote(&value))));
+        }
+        if query.has("inline") {
+            parts.push("inline".into());
+        }
+        Some(Shared {
+            prefix,
+            query: parts.join("&amp;"),
+        })
+    }
+
     /// Which key, if any, signed this request.
     ///
     /// # Errors
     /// 401 if none did.
     pub fn verify(&self, method: &Method, target: &Target, keys: &[Key]) -> Result<TempScope, Fault> {
-        let Target::Object(object) = target else {
-            return Err(invalid());
-        };
-        if !METHODS.contains(method) || object.object().chars().all(|c| c == '/') {
+        if !METHODS.contains(method) {
             return Err(invalid());
         }
-        let path = match &self.prefix {
-            None => format!("/v1/{}", object.path()),
-            Some(prefix) if object.object().starts_with(prefix.as_str()) => {
+        let path = match (target, &self.prefix) {
+            (Target::Object(object), _) if object.object().chars().all(|c| c == '/') => {
+                return Err(invalid());
+            }
+            (Target::Object(object), None) => format!("/v1/{}", object.path()),
+            (Target::Object(object), Some(prefix)) if object.object().starts_with(prefix.as_str()) => {
                 format!("prefix:/v1/{}/{}/{prefix}", object.account(), object.container())
             }
-            Some(_) => return Err(invalid()),
+            (Target::Container(container), Some(prefix)) if prefix.is_empty() => {
+                format!("prefix:/v1/{}/", container.path())
+            }
+            _ => return Err(invalid()),
         };
         let signed_for: &[&str] = match *method {
             Method::HEAD => &["HEAD", "GET", "POST", "PUT"],
@@ -262,6 +296,9 @@ impl TempUrl {
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
         let Target::Object(object) = target else { return };
+        if answer.extensions().get::<super::staticweb::Listing>().is_some() {
+            return;
+        }
         if !reads || !answer.status().is_success() {
             return;
         }

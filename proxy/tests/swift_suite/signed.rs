@@ -125,3 +125,51 @@ async fn a_signed_upload_may_not_point_elsewhere() {
         "new"
     );
 }
+
+#[tokio::test]
+async fn a_signed_prefix_shows_its_directories_and_nothing_beside_them() {
+    let door = Door::open().await;
+    let key = [("X-Container-Meta-Temp-URL-Key", "k")];
+    door.alice("PUT /v1/AUTH_p/c", &key, b"", 201).await;
+    for name in ["dir/a", "dir/sub/b", "secret", "404error.html"] {
+        let line = format!("PUT /v1/AUTH_p/c/{name}");
+        door.alice(&line, &[], b"x", 201).await;
+    }
+    let ask = |prefix: &str, path: &str| {
+        let expires = Door::now() + 60;
+        let text = format!("GET\n{expires}\nprefix:/v1/AUTH_p/c/{prefix}");
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"k").unwrap();
+        mac.update(text.as_bytes());
+        let sig = hex::encode(mac.finalize().into_bytes());
+        let query = format!("temp_url_prefix={prefix}&temp_url_expires={expires}&temp_url_sig={sig}");
+        format!("GET /v1/AUTH_p/c{path}?{query}")
+    };
+    for path in ["", "/", "/dir/"] {
+        let reply = door.call("", &ask("", path), &[], b"").await;
+        assert!([401, 404].contains(&reply.status), "no site yet: {path}");
+    }
+    let site = [
+        ("X-Container-Meta-Web-Listings", "true"),
+        ("X-Container-Meta-Web-Error", "error.html"),
+    ];
+    door.alice("POST /v1/AUTH_p/c", &site, b"", 204).await;
+    let root = door.call("", &ask("", "/"), &[], b"").await;
+    assert_eq!(root.status, 200);
+    assert!(
+        root.text()
+            .contains("./secret?temp_url_prefix=&amp;temp_url_expires=")
+    );
+    assert!(!root.text().contains("href=\".."));
+    let dir = door.call("", &ask("dir/", "/dir/"), &[], b"").await;
+    assert!(dir.status == 200 && dir.text().contains("./sub/?temp_url_prefix=dir/&amp;"));
+    assert_eq!(dir.header("content-disposition"), None);
+    assert!(!dir.text().contains("secret") && !dir.text().contains("href=\".."));
+    let sub = door.call("", &ask("dir/", "/dir/sub/"), &[], b"").await;
+    assert!(sub.status == 200 && sub.text().contains("../?temp_url_prefix=dir/"));
+    for path in ["", "/", "/secret", "/other/"] {
+        let reply = door.call("", &ask("dir/", path), &[], b"").await;
+        assert_eq!(reply.status, 401, "{path}");
+    }
+    let none = door.call("", &ask("dir/", "/dir/none/"), &[], b"").await;
+    assert!(none.status == 404 && none.text() != "x");
+}
