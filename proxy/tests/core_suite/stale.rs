@@ -279,7 +279,7 @@ async fn history_is_exact(history: Vec<(Request, usize)>) -> Result<(), TestCase
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if std::env::var_os("VIRGA_SOAK").is_some() { 20_000 } else { 96 },
+        cases: if std::env::var_os("VIRGA_SOAK").is_some() { 5_000 } else { 96 },
         ..ProptestConfig::default()
     })]
 
