@@ -24,7 +24,7 @@ use crate::sys::{self, Totals};
 /// one who settles writes them.
 const SETTLED_WAITING: usize = 1024;
 /// Memtable of one family in bytes; idle families take next to nothing.
-const WRITE_BUFFER: usize = 16 << 20;
+const WRITE_BUFFER: usize = 8 << 20;
 
 /// What is derived from entries and kept in memory, beside positions.
 #[derive(Default)]

@@ -7,9 +7,9 @@ use virga_disk::kv::{Durability, Family, FamilyOptions, Kv, KvCache, KvError, Kv
 use super::fault::{ChangeError, OpenError, ReadError};
 use super::keys;
 
-/// Bytes of a memtable: some 60 000 rows, so that flushes stay rare under the
+/// Bytes of a memtable: some 30 000 rows, so that flushes stay rare under the
 /// load of one device.
-const MEMTABLE: usize = 16 << 20;
+const MEMTABLE: usize = 8 << 20;
 /// Bytes of log that a crash may leave to replay, well under a second's work.
 const MAX_LOG: u64 = 96 << 20;
 
