@@ -1,8 +1,8 @@
 # Virga's commands for people; `make help` lists them. Plain GNU make.
-# Builds share one target folder per machine, so that a second clone compiles
-# only what differs; CARGO_TARGET_DIR says another.
+# Builds go to ./target, or to CARGO_TARGET_DIR (docs/decisions/0003 says why
+# clones do not share one).
 SHELL := /bin/sh
-export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/virga/target
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
 UP ?=
 
 .PHONY: help up build test soak check bench deps-build deps-test
