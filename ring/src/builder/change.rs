@@ -87,6 +87,14 @@ pub enum ChangeError {
     /// A negative or absurd overload.
     #[error("bad overload {0}: it must be 0 or more")]
     Overload(f64),
+    /// Every partition has more replicas than that.
+    #[error("a scatter limit of {limit} is less than the other replicas of a partition: with {replicas} replicas it must be {} or more", replicas.ceil() - 1.0)]
+    ScatterLimit {
+        /// The limit.
+        limit: u32,
+        /// Replicas of a partition.
+        replicas: f64,
+    },
     /// A bad replica count or min_part_hours.
     #[error(transparent)]
     Setting(#[from] CreateError),

@@ -106,13 +106,16 @@ impl<'a> Field<'a> {
             .sum()
     }
 
+    /// How far a row is below the plan's minimums, summed over all tiers.
+    pub(super) fn shortfall(&self, row: &[u32]) -> u32 {
+        let missing = |&node: &usize| self.plan.min[node].saturating_sub(self.count(row, usize::MAX, node));
+        self.required.iter().map(missing).sum()
+    }
+
     /// How far a row is outside the plan: replicas over a maximum and under a
     /// minimum, summed over all tiers.
     pub(super) fn violation(&self, row: &[u32]) -> u32 {
-        let mut sum = 0;
-        for &node in &self.required {
-            sum += self.plan.min[node].saturating_sub(self.count(row, usize::MAX, node));
-        }
+        let mut sum = self.shortfall(row);
         for (at, &leaf) in row.iter().enumerate().filter(|(_, leaf)| **leaf != NONE) {
             for node in self.tree.upwards(leaf) {
                 // Each tier once, at its first entry.

@@ -7,6 +7,7 @@
 //! levels at once, with exact quotas. Blocks of partitions with their own
 //! random order do the same at a smaller scale and spread the copysets.
 use super::random::{Random, mix};
+use super::scatter;
 use super::tree::{ROOT, Tree};
 use crate::table::{NONE, Table};
 
@@ -27,6 +28,30 @@ pub(super) fn fill(tree: &Tree, table: &mut Table, quota: &[u64], blocks: usize,
         let row = table.of_mut(part);
         let turn = mix(part as u64) as usize % row.len().max(1);
         row.rotate_left(turn);
+    }
+}
+
+/// Fills an empty table with as many blocks, up to `blocks`, as keep every
+/// device's scatter within `limit`; with one block if that is still too much.
+pub(super) fn fill_within(
+    tree: &Tree,
+    empty: &Table,
+    quota: &[u64],
+    (mut blocks, limit): (usize, u32),
+    random: &Random,
+) -> Table {
+    // With equal weights a block gives a device about 2 (R - 1) partners.
+    let a_block = 2 * empty.rows().saturating_sub(1).max(1);
+    blocks = blocks.min(limit as usize / a_block + 1).max(1);
+    loop {
+        let mut table = empty.clone();
+        fill(tree, &mut table, quota, blocks, &mut random.clone());
+        let found = scatter::measure(&table, tree.live, limit);
+        if found.is_met() || blocks == 1 {
+            return table;
+        }
+        let fewer = blocks * limit as usize / found.widest.max(1) as usize;
+        blocks = fewer.clamp(1, blocks - 1);
     }
 }
 

@@ -12,12 +12,15 @@ mod fill;
 pub mod format;
 mod greedy;
 mod measure;
+mod options;
+mod partition_set;
 mod plan;
 mod power;
 mod quota;
 mod random;
 mod rebalance;
 mod repair;
+mod scatter;
 mod tree;
 
 use serde::{Deserialize, Serialize};
@@ -29,9 +32,12 @@ use crate::table::Table;
 pub use change::{ChangeError, DeviceInfo, NewDevice};
 pub use format::{LoadBuilderError, SaveBuilderError};
 pub use measure::{DispersionReport, TierRisk, ValidateError, ValidateReport};
+pub use options::{Movement, RebalanceOptions, Rebalanced};
+pub use partition_set::PartitionSet;
 pub use plan::PlanError;
 pub use power::PowerError;
-pub use rebalance::{Movement, RebalanceError, Rebalanced};
+pub use rebalance::RebalanceError;
+pub use scatter::Scatter;
 
 /// Largest part power: 2^32 partitions is all a digest's first word can tell apart.
 pub const MAX_PART_POWER: u8 = 32;
@@ -95,6 +101,9 @@ pub(crate) struct Settings {
     dispersion: f64,
     /// Stable name of this builder, given at its first save (32 hex digits).
     id: Option<String>,
+    /// Most other devices one may share partitions with; absent in old files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scatter_limit: Option<u32>,
 }
 
 /// A ring in the making. See the module's documentation.
@@ -127,6 +136,7 @@ impl Builder {
             changed: false,
             dispersion: 0.0,
             id: None,
+            scatter_limit: None,
         };
         Ok(Self {
             settings,
@@ -215,6 +225,17 @@ impl Builder {
     /// Hours since `part` last moved, as of the last rebalance.
     pub fn hours_since_move(&self, part: crate::Partition) -> Option<u8> {
         self.times.hours.get(part.0 as usize).copied()
+    }
+
+    /// Partitions that min_part_hours keeps from moving at `now` (Unix
+    /// seconds). Empty before the first rebalance.
+    pub fn resting(&self, now: u64) -> PartitionSet {
+        let passed = now.saturating_sub(self.times.epoch) / 3600;
+        let rests = |&(_, &hours): &(usize, &u8)| {
+            u64::from(hours).saturating_add(passed) < u64::from(self.settings.min_part_hours)
+        };
+        let resting = self.times.hours.iter().enumerate().filter(rests);
+        resting.map(|(part, _)| crate::Partition(part as u32)).collect()
     }
 
     /// Seconds until partitions that just moved may move again, 0 if they may now.

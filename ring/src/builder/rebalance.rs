@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 
 use super::field::Field;
+use super::options::{Movement, RebalanceOptions, Rebalanced};
+use super::partition_set::PartitionSet;
 use super::plan::{Plan, PlanError};
 use super::quota::quotas;
 use super::random::Random;
 use super::tree::Tree;
 use super::{Builder, bound, chains, fill, greedy, repair};
-use crate::device::DeviceId;
+use crate::device::{DeviceId, Partition};
 use crate::table::{MAX_SLOTS, NONE, Table};
 
 /// Why a rebalance is refused. The builder is unchanged then.
@@ -28,43 +30,15 @@ pub enum RebalanceError {
     PowerIncrease,
 }
 
-/// What a rebalance did.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rebalanced {
-    /// Slots now on a device that did not hold their partition before.
-    pub moved: u64,
-    /// Partitions with such a slot.
-    pub parts_moved: u64,
-    /// Fewest moves any table inside the plan would have taken.
-    pub bound: u64,
-    /// Slots that are still to move, held back by min_part_hours: a partition
-    /// moves one replica at a time.
-    pub pending: u64,
-    /// Devices dropped from the ring.
-    pub removed: Vec<DeviceId>,
-    /// Largest deviation from the share by weight, in percent.
-    pub balance: f64,
-    /// Swift's dispersion figure, in percent.
-    pub dispersion: f64,
-    /// Which slots moved where, summed up.
-    pub movements: Vec<Movement>,
-}
-
-/// Slots that went from one device to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Movement {
-    /// The device that gave them up; `None` for new replicas.
-    pub from: Option<DeviceId>,
-    /// The device that has them now.
-    pub to: DeviceId,
-    /// How many.
-    pub slots: u64,
-}
-
 impl Builder {
     /// Places every slot. `seed` decides between equal choices; `now` is Unix
     /// seconds (for min_part_hours). On an error nothing has changed.
     pub fn rebalance(&mut self, seed: u64, now: u64) -> Result<Rebalanced, RebalanceError> {
+        self.rebalance_with(&RebalanceOptions::new(seed, now))
+    }
+
+    /// [`Builder::rebalance`] with everything that can be told.
+    pub fn rebalance_with(&mut self, options: &RebalanceOptions<'_>) -> Result<Rebalanced, RebalanceError> {
         if self.settings.next_part_power.is_some() {
             return Err(RebalanceError::PowerIncrease);
         }
@@ -75,24 +49,31 @@ impl Builder {
         Plan::new(&tree, self.settings.replicas, self.settings.overload)?;
         // A fraction is cut to whole slots: plan for those.
         let plan = Plan::new(&tree, empty.replica_count(), self.settings.overload)?;
-        let mut random = Random::new(seed);
+        let mut random = Random::new(options.seed);
         let outcome = match self.table.take() {
             None => self.first(&tree, &plan, empty, &mut random),
-            Some(before) => self.change(&tree, &plan, before, empty, &mut random, now),
+            Some(before) => self.change(&tree, &plan, (before, empty), &mut random, options),
         };
         if outcome.moved > 0 {
             // Whole hours are counted from here: no partition rests too short.
-            self.times.epoch = now;
+            self.times.epoch = options.now;
         }
         Ok(self.conclude(outcome))
     }
 
-    fn first(&mut self, tree: &Tree, plan: &Plan, mut table: Table, random: &mut Random) -> Outcome {
-        let slots = table.slots() as u64;
-        let quota = quotas(tree, plan, table.parts(), slots, &vec![0; tree.nodes.len()]);
+    fn first(&mut self, tree: &Tree, plan: &Plan, empty: Table, random: &mut Random) -> Outcome {
+        let slots = empty.slots() as u64;
+        let quota = quotas(tree, plan, empty.parts(), slots, &vec![0; tree.nodes.len()]);
         let per_leaf: Vec<u64> = tree.node_of_leaf.iter().map(|&node| quota[node]).collect();
-        let blocks = blocks_for(tree.live, table.parts());
-        fill::fill(tree, &mut table, &per_leaf, blocks, random);
+        let blocks = blocks_for(tree.live, empty.parts());
+        let table = match self.settings.scatter_limit {
+            Some(limit) => fill::fill_within(tree, &empty, &per_leaf, (blocks, limit), random),
+            None => {
+                let mut table = empty;
+                fill::fill(tree, &mut table, &per_leaf, blocks, random);
+                table
+            }
+        };
         self.times.hours = vec![0; table.parts()];
         let counts = per_leaf
             .iter()
@@ -105,11 +86,11 @@ impl Builder {
                 slots,
             })
             .collect();
-        let parts_moved = table.parts() as u64;
+        let parts = (0..table.parts() as u32).map(Partition).collect();
         self.table = Some(to_devices(tree, table));
         Outcome {
             moved: slots,
-            parts_moved,
+            parts,
             bound: slots,
             pending: 0,
             movements,
@@ -120,12 +101,11 @@ impl Builder {
         &mut self,
         tree: &Tree,
         plan: &Plan,
-        before: Table,
-        mut rows: Table,
+        (before, mut rows): (Table, Table),
         random: &mut Random,
-        now: u64,
+        options: &RebalanceOptions<'_>,
     ) -> Outcome {
-        self.times.advance(now);
+        self.times.advance(options.now);
         let old = to_leaves(tree, before);
         let (parts, slots) = (rows.parts(), rows.slots() as u64);
         let mut allowed = vec![0u8; parts];
@@ -137,7 +117,10 @@ impl Builder {
             // What has no device must move; else one, if it has rested.
             let holes = row.iter().filter(|leaf| **leaf == NONE).count() as u8;
             let rested = u32::from(self.times.hours[part]) >= self.settings.min_part_hours;
-            *allowed = holes.max(u8::from(rested));
+            let locked = options
+                .locked
+                .is_some_and(|set| set.contains(Partition(part as u32)));
+            *allowed = holes.max(u8::from(rested && !locked));
         }
         let held = held_by_tier(tree, &old);
         let quota = quotas(tree, plan, parts, slots, &held);
@@ -148,7 +131,7 @@ impl Builder {
         let stride = (parts as f64 * 0.618) as usize | 1;
         let order = || (0..parts).map(move |step| (start + step.wrapping_mul(stride)) & (parts - 1));
         repair::place_holes(&mut field, order());
-        let outside = repair::repair(&mut field, order());
+        let outside = repair::repair(&mut field, order(), options.least_moves);
         chains::rewire(&mut field);
         greedy::shed(&mut field, order());
         chains::settle(&mut field);
@@ -162,7 +145,7 @@ impl Builder {
         let pending = surplus.max(outside);
         let mut outcome = Outcome {
             moved: 0,
-            parts_moved: 0,
+            parts: PartitionSet::new(),
             bound,
             pending,
             movements: Vec::new(),
@@ -180,7 +163,7 @@ impl Builder {
             }
             if moved > 0 {
                 outcome.moved += moved;
-                outcome.parts_moved += 1;
+                outcome.parts.insert(Partition(part as u32));
                 self.times.hours[part] = 0;
             }
         }
@@ -204,20 +187,22 @@ impl Builder {
         self.settings.dispersion = self.measure_dispersion();
         Rebalanced {
             moved: outcome.moved,
-            parts_moved: outcome.parts_moved,
+            parts_moved: outcome.parts.len(),
+            moved_parts: outcome.parts,
             bound: outcome.bound,
             pending: outcome.pending,
             removed,
             balance: self.balance(),
             dispersion: self.settings.dispersion,
             movements: outcome.movements,
+            scatter: self.scatter(),
         }
     }
 }
 
 struct Outcome {
     moved: u64,
-    parts_moved: u64,
+    parts: PartitionSet,
     bound: u64,
     pending: u64,
     movements: Vec<Movement>,

@@ -68,14 +68,15 @@ pub(super) fn place_holes(field: &mut Field<'_>, order: impl Iterator<Item = usi
 
 /// Moves slots of partitions that are above a tier's maximum, below a
 /// minimum, or on a drained device, as far as they may move. Gives the number
-/// of partitions left outside the plan.
-pub(super) fn repair(field: &mut Field<'_>, order: impl Iterator<Item = usize>) -> u64 {
+/// of partitions left outside the plan. With `least_moves`, minimums alone are
+/// no reason to move.
+pub(super) fn repair(field: &mut Field<'_>, order: impl Iterator<Item = usize>, least_moves: bool) -> u64 {
     let mut shorts = Vec::new();
     let mut left = 0;
     for part in order {
         loop {
             let violation = field.violation(field.rows.of(part));
-            if violation == 0 {
+            if violation == 0 || (least_moves && field.shortfall(field.rows.of(part)) == violation) {
                 break;
             }
             let better = match field.may_move(part) {

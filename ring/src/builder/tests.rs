@@ -253,3 +253,49 @@ fn a_power_increase_keeps_every_partition_in_place() {
     }
     builder.validate().unwrap();
 }
+
+#[test]
+fn a_locked_partition_stays_and_the_moved_ones_are_named() {
+    let mut builder = Builder::create(6, 3.0, 0).unwrap();
+    add_many(&mut builder, 6, 3);
+    builder.rebalance(1, NOW).unwrap();
+    let old = builder.table().unwrap().clone();
+    add(&mut builder, 1, 0, 9, 1.0);
+    let locked: PartitionSet = (0..60).map(Partition).collect();
+    let options = RebalanceOptions {
+        locked: Some(&locked),
+        ..RebalanceOptions::new(1, NOW)
+    };
+    let done = builder.rebalance_with(&options).unwrap();
+    assert!(done.moved > 0 && done.pending > 0);
+    assert_eq!(done.moved_parts.len(), done.parts_moved);
+    let new = builder.table().unwrap();
+    for part in 0..64 {
+        let moved = old.of(part) != new.of(part);
+        assert_eq!(moved, done.moved_parts.contains(Partition(part as u32)));
+        assert!(!moved || part >= 60);
+    }
+}
+
+#[test]
+fn partitions_rest_for_as_long_as_was_set() {
+    let mut builder = Builder::create(4, 3.0, 2).unwrap();
+    add_many(&mut builder, 6, 3);
+    assert!(builder.resting(NOW).is_empty());
+    builder.rebalance(1, NOW).unwrap();
+    assert_eq!(builder.resting(NOW + 7199).len(), 16);
+    assert!(builder.resting(NOW + 7200).is_empty());
+}
+
+#[test]
+fn a_scatter_limit_is_kept_by_the_first_table_and_written_down() {
+    let mut builder = Builder::create(12, 3.0, 0).unwrap();
+    add_many(&mut builder, 60, 5);
+    builder.set_scatter_limit(Some(12)).unwrap();
+    let found = builder.rebalance(1, NOW).unwrap().scatter.unwrap();
+    assert!(found.is_met() && found.widest <= 12, "{found:?}");
+    assert!(builder.rebalance(1, NOW).unwrap().moved == 0);
+    let again = Builder::decode(&builder.encode().unwrap()).unwrap();
+    assert_eq!(again.scatter_limit(), Some(12));
+    assert_eq!(again.scatter(), Some(found));
+}
