@@ -10,5 +10,6 @@
 pub mod chance;
 pub mod cloud;
 pub mod cluster;
+pub mod linear;
 pub mod process;
 pub mod swift;
