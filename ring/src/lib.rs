@@ -15,13 +15,15 @@ pub mod file;
 mod handle;
 mod handoff;
 pub mod hash;
+mod history;
 mod ring;
 mod table;
 
 pub use device::{Device, DeviceId, Partition};
 pub use durability::Durability;
-pub use handle::RingHandle;
+pub use handle::{ReloadError, RingHandle};
 pub use handoff::Handoffs;
 pub use hash::{HashPath, NameHash};
+pub use history::{HistoryError, KnownRing, RingId, RingsInUse};
 pub use ring::{Primaries, Ring, RingError, RingInfo};
 pub use table::{MAX_SLOTS, Table};
