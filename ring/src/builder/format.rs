@@ -39,9 +39,14 @@ pub enum LoadBuilderError {
     },
     /// It is a Swift builder file.
     #[error(
-        "this is a builder file of Swift (a pickle): write the ring with Swift's tool and take it over with: virga ring NAME.ring.gz write_builder"
+        "this is a builder file of Swift (a pickle): take it over with: virga ring NEW.builder import FILE"
     )]
     Pickle,
+    /// It describes a composite ring.
+    #[error(
+        "this describes a composite ring, which has no devices of its own: change its component builders, then: virga ring FILE compose --output NAME.ring.gz"
+    )]
+    Composite,
     /// It is something else.
     #[error("not a builder file (it does not start with RNGB)")]
     NotABuilder,
@@ -189,6 +194,8 @@ fn split(bytes: &[u8]) -> Result<Vec<(&str, &[u8])>, LoadBuilderError> {
         let pickle = bytes.first() == Some(&0x80) && bytes.last() == Some(&b'.');
         return Err(if pickle {
             LoadBuilderError::Pickle
+        } else if bytes.first() == Some(&b'{') {
+            LoadBuilderError::Composite
         } else {
             LoadBuilderError::NotABuilder
         });

@@ -41,6 +41,10 @@ fn a_pickle_and_a_newer_file_are_named_for_what_they_are() {
         Builder::decode(b"\x80\x02}q\x00."),
         Err(LoadBuilderError::Pickle)
     ));
+    assert!(matches!(
+        Builder::decode(b"{\"components\": []}"),
+        Err(LoadBuilderError::Composite)
+    ));
     let mut newer = GOLDEN.to_vec();
     newer[5] = 2;
     assert!(matches!(Builder::decode(&newer), Err(LoadBuilderError::Newer(2))));

@@ -21,6 +21,7 @@ mod random;
 mod rebalance;
 mod repair;
 mod scatter;
+pub mod swift;
 mod tree;
 
 use serde::{Deserialize, Serialize};
