@@ -10,7 +10,7 @@ use crate::device::{Device, Partition};
 use crate::ring::Ring;
 
 /// A set of small dense numbers.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Seen {
     bits: Vec<u64>,
     count: usize,
@@ -42,7 +42,7 @@ impl Seen {
 const PASSES: usize = 4;
 
 /// The handoff devices of one partition, best first, with their index.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Handoffs<'a> {
     ring: &'a Ring,
     /// Seen numbers per pass: regions, zones, servers, devices.

@@ -8,6 +8,7 @@
 //! [`Ring::partition`] -> [`Ring::primaries`], [`Ring::handoffs`]);
 //! `virga ring` and `virga up` drive the builder. Pure: no network, no
 //! runtime, no clock; time and seeds come in as arguments.
+pub mod affinity;
 pub mod builder;
 mod device;
 mod durability;
@@ -19,6 +20,7 @@ mod history;
 mod ring;
 mod table;
 
+pub use affinity::{AffinityError, HandoffDeleteCount, NodeCount, ReadAffinity, WriteAffinity};
 pub use device::{Device, DeviceId, Partition};
 pub use durability::Durability;
 pub use handle::{ReloadError, RingHandle};
