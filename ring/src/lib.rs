@@ -10,6 +10,7 @@
 //! runtime, no clock; time and seeds come in as arguments.
 pub mod affinity;
 pub mod builder;
+pub mod composite;
 mod device;
 mod durability;
 pub mod file;
