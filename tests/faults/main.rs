@@ -4,3 +4,4 @@
 mod dead_node;
 mod kills;
 mod rot;
+mod under_load;

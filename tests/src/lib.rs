@@ -13,3 +13,4 @@ pub mod cluster;
 pub mod linear;
 pub mod process;
 pub mod swift;
+pub mod workload;

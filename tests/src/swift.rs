@@ -98,6 +98,15 @@ impl Swift {
         }
     }
 
+    /// The same session with another proxy, at `endpoint` ("http://host:port").
+    pub fn at(&self, endpoint: &str) -> Self {
+        let (_, account) = self.url.split_once("/v1/").expect("a storage URL");
+        Self {
+            url: format!("{endpoint}/v1/{account}"),
+            ..self.clone()
+        }
+    }
+
     /// Sends a request; `None` when the connection failed.
     pub fn try_send(
         &self,
@@ -106,6 +115,20 @@ impl Swift {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Option<Answer> {
+        self.exchange(method, path, headers, body).ok()
+    }
+
+    /// Sends a request, to a cloud that may not be there.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Answer, ureq::Error> {
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{}/{path}", self.url).trim_end_matches('/'))
@@ -117,11 +140,10 @@ impl Swift {
             self.agent.run(request.body(()).expect("a request"))
         } else {
             self.agent.run(request.body(body).expect("a request"))
-        }
-        .ok()?;
+        }?;
         let (parts, mut body) = answer.into_parts();
-        let body = body.with_config().limit(1 << 32).read_to_vec().ok()?;
-        Some(Answer {
+        let body = body.with_config().limit(1 << 32).read_to_vec()?;
+        Ok(Answer {
             status: parts.status,
             headers: parts.headers,
             body,
