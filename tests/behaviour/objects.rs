@@ -116,7 +116,6 @@ fn memory_stays_flat_while_a_large_object_passes() {
 }
 
 #[test]
-#[ignore = "the store sends a part of a record of two blocks with the checksums of both (store/src/read.rs, checked)"]
 fn every_range_of_every_size_around_a_block_is_served() {
     let cloud = Cloud::start();
     let swift = Swift::connect(&cloud);

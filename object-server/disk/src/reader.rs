@@ -261,17 +261,19 @@ fn attempt(
         }
         let wanted = wanted.unwrap_or(0..record.payload_len);
         check_range(&wanted, record.payload_len)?;
-        let blocks = bytes.slice(record.descriptor_len..);
-        if !record.verifies(0, &blocks) {
+        let all = bytes.slice(record.descriptor_len..);
+        if !record.verifies(0, &all) {
             return Err(damaged(Bad::Payload(0), &bytes));
         }
+        // More was read than asked for; what is handed on covers only that.
+        let covering = Covering::of(&wanted, record.head.kind.crc_block(), record.payload_len);
         return Ok(Some(Record {
             head: record.head,
             meta: bytes.slice_ref(record.meta),
             payload_len: record.payload_len,
-            first_block: 0,
-            crcs: record.crcs().collect(),
-            blocks,
+            first_block: covering.first_block,
+            crcs: covering.crcs(record.crcs()),
+            blocks: all.slice(covering.bytes),
             wanted,
         }));
     }
@@ -284,30 +286,48 @@ fn attempt(
         return Err(damaged(Bad::Layout, &bytes));
     }
     check_range(&wanted, record.payload_len)?;
-    let size = record.head.kind.crc_block();
-    let first_block = wanted.start / size;
-    let end = wanted.end.next_multiple_of(size).min(record.payload_len);
-    let start = first_block * size;
-    let at = u64::from(locator.offset) + (record.descriptor_len + start) as u64;
-    let Some(blocks) = fetch(segment, at, end.saturating_sub(start), way).map_err(io)? else {
+    let covering = Covering::of(&wanted, record.head.kind.crc_block(), record.payload_len);
+    let at = u64::from(locator.offset) + (record.descriptor_len + covering.bytes.start) as u64;
+    let Some(blocks) = fetch(segment, at, covering.bytes.len(), way).map_err(io)? else {
         return Ok(None);
     };
-    if !record.verifies(first_block, &blocks) {
+    if !record.verifies(covering.first_block, &blocks) {
         return Err(damaged(Bad::Payload(0), &blocks));
     }
     Ok(Some(Record {
         head: record.head,
         meta: bytes.slice_ref(record.meta),
         payload_len: record.payload_len,
-        first_block,
-        crcs: record
-            .crcs()
-            .skip(first_block)
-            .take(blocks.len().div_ceil(size))
-            .collect(),
+        first_block: covering.first_block,
+        crcs: covering.crcs(record.crcs()),
         blocks,
         wanted,
     }))
+}
+
+/// The whole blocks of a payload that cover a part of it.
+struct Covering {
+    first_block: usize,
+    blocks: usize,
+    bytes: Range<usize>,
+}
+
+impl Covering {
+    /// `wanted` lies in the payload; `size` is that of a block in bytes.
+    fn of(wanted: &Range<usize>, size: usize, payload_len: usize) -> Self {
+        let first_block = wanted.start / size;
+        let start = (first_block * size).min(payload_len);
+        let end = wanted.end.next_multiple_of(size).min(payload_len).max(start);
+        Self {
+            first_block,
+            blocks: (end - start).div_ceil(size),
+            bytes: start..end,
+        }
+    }
+
+    fn crcs(&self, all: impl Iterator<Item = u32>) -> Vec<u32> {
+        all.skip(self.first_block).take(self.blocks).collect()
+    }
 }
 
 fn check_range(wanted: &Range<usize>, payload_len: usize) -> Result<(), ReadError> {
