@@ -5,7 +5,7 @@ SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 UP ?=
 
-.PHONY: help up build test soak check bench deps-build deps-test
+.PHONY: help up build test soak fuzz check bench deps-build deps-test
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ test: deps-build deps-test check ## every test: unit, behaviour, faults, clients
 soak: deps-build deps-test ## the long forms: hundreds of crash cycles, many seeds (an hour or so)
 	cargo build --locked --bin virga
 	VIRGA_SOAK=1 PROPTEST_CASES=10000 cargo nextest run --locked --workspace --profile soak
+
+fuzz: deps-build ## fuzz every reader of files (SECONDS=60 each; TARGETS="..." for some)
+	tools/fuzz $(or $(SECONDS),60) $(TARGETS)
 
 check: deps-build ## format, lints, layers, tidy, licences, docs: the fast gate
 	cargo fmt --all --check

@@ -1,8 +1,8 @@
 //! Any bytes as a key and as a value of each family of a device's index.
 
-use virga_object_store::digest::Sum;
+use virga_object_store::digest::{self, Sum};
 use virga_object_store::entry::Entry;
-use virga_object_store::keys::{self, NameKey, Owed};
+use virga_object_store::keys::{self, NameKey};
 use virga_object_store::live::{Live, LiveDelta};
 use virga_object_store::sys::{self, Totals};
 
@@ -14,19 +14,26 @@ pub fn chew(data: &[u8]) {
         let mut data = data.to_vec();
         data[0] = 1;
         entry(&data);
-        if let Some((target, version, hash)) = keys::parse_work(&data) {
-            assert_eq!(keys::work(Owed::Row, target, version, hash)[..], data[..]);
+        if let Some((name, version)) = keys::parse_work(&data) {
+            assert_eq!(keys::work(&name, version)[..], data[..]);
         }
         assert!(keys::parse_work(&[&[first | 4], &data[1..]].concat()).is_none());
     }
     if let Some(name) = NameKey::parse(data) {
-        assert_eq!(NameKey::new(name.partition(), name.hash()).0[..], *data);
+        assert_eq!(NameKey::new(name.policy(), name.partition(), name.hash()).0[..], *data);
     }
     if let Some((at, name)) = keys::parse_due(data) {
         assert_eq!(keys::due(at, &name)[..], *data);
     }
-    if let Some(partition) = keys::parse_kept(data) {
-        assert_eq!(keys::kept(partition)[..], *data);
+    if let Some((policy, partition, bucket)) = keys::parse_digest(data) {
+        assert_eq!(keys::partition(policy, partition), data[..8]);
+        assert_eq!(bucket, data[8]);
+    }
+    if let Some(round) = sys::decode_round(data) {
+        assert_eq!(sys::encode_round(round)[..], *data);
+    }
+    if let Some(version) = sys::decode_version(data) {
+        assert_eq!(sys::encode_version(version)[..], *data);
     }
     if let Some(sum) = Sum::decode(data) {
         assert_eq!(sum.plus(sum).minus(sum).encode()[..], *data);
@@ -52,8 +59,8 @@ fn entry(data: &[u8]) {
     let mut bytes = Vec::new();
     entry.encode(&mut bytes);
     assert_eq!(bytes, data);
-    let name = NameKey([7; 20]);
-    assert_eq!(Sum::of(&name, &entry).count, 1);
+    let name = NameKey([7; keys::NAME_LEN]);
+    assert_eq!(digest::of(&name, &entry).count, 1);
     Totals::of(Some(&entry));
     let mut live = LiveDelta::default();
     live.count(entry.keeps(), 1);

@@ -50,9 +50,10 @@ impl Table {
     }
 
     /// Builds from rows as ring files have them: replica-major, every row full
-    /// but the last. `None` when the rows do not fit the shape.
+    /// but the last. `None` when the rows do not fit the shape. The first one
+    /// has to be full: a few bytes must not claim a table of gigabytes.
     pub fn from_row_major(parts: usize, ids: &[u32]) -> Option<Self> {
-        if parts == 0 {
+        if parts == 0 || (!ids.is_empty() && ids.len() < parts) {
             return None;
         }
         let rows = ids.len().div_ceil(parts);
@@ -208,6 +209,13 @@ mod tests {
         assert_eq!(table.of(0), [0, 8, 16]);
         assert_eq!(table.of(7), [7, 15]);
         assert_eq!(table.row_major().collect::<Vec<_>>(), ids);
+    }
+
+    #[test]
+    fn a_table_takes_no_more_memory_than_its_rows_account_for() {
+        assert_eq!(Table::from_row_major(MAX_SLOTS, &[0]), None);
+        assert_eq!(Table::from_row_major(4, &[0, 1, 2]), None);
+        assert_eq!(Table::from_row_major(4, &[]).unwrap().slots(), 0);
     }
 
     #[test]

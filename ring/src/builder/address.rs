@@ -23,8 +23,16 @@ fn is_host_name(name: &str) -> bool {
     if name.is_empty() || name.len() > 255 {
         return false;
     }
-    let labels = name.strip_suffix('.').unwrap_or(name).split('.');
-    labels.into_iter().all(|label| {
+    let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
+    // A name that ends in a number is a mistyped address (10.0.0.256).
+    if labels
+        .clone()
+        .next_back()
+        .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+    {
+        return false;
+    }
+    labels.all(|label| {
         let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         let len = label.len();
         (1..=63).contains(&len)
@@ -48,7 +56,11 @@ mod tests {
         ] {
             assert_eq!(normalize(given).as_deref(), Some(want));
         }
-        for bad in ["", "-a", "a b", "a..b", "[::1", "é", &"a".repeat(64)] {
+        let mistyped = ["10.0.0.256", "10.0.0.1R10.1.0.1", "10.0.0", "7"];
+        for bad in ["", "-a", "a b", "a..b", "[::1", "é", &"a".repeat(64)]
+            .iter()
+            .chain(&mistyped)
+        {
             assert_eq!(normalize(bad), None, "{bad}");
         }
     }

@@ -29,6 +29,16 @@ fn a_builder_reads_back_equal() {
 }
 
 #[test]
+fn weights_and_overload_come_back_to_the_last_bit() {
+    let mut builder = Builder::decode(GOLDEN).unwrap();
+    for overload in [3.4813079652560953e-105, 0.1 + 0.2, 1.0 / 3.0, 99.99999999999999] {
+        builder.set_overload(overload).unwrap();
+        builder.set_weight(DeviceId(0), overload).unwrap();
+        assert_eq!(Builder::decode(&builder.encode().unwrap()).unwrap(), builder);
+    }
+}
+
+#[test]
 fn every_cut_of_a_builder_file_is_an_error() {
     for len in 0..GOLDEN.len() {
         assert!(Builder::decode(&GOLDEN[..len]).is_err(), "cut at {len}");

@@ -1,0 +1,82 @@
+//! The bodies of the fuzz targets as property tests, so that they run without a fuzzer: on what the fuzzer found worth
+//! keeping, on edits of it, and on any bytes.
+
+use std::path::{Path, PathBuf};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+#[path = "../../fuzz/bodies/ring_builder.rs"]
+mod ring_builder;
+#[path = "../../fuzz/bodies/ring_composite.rs"]
+mod ring_composite;
+#[path = "../../fuzz/bodies/ring_file.rs"]
+mod ring_file;
+
+type Body = fn(&[u8]);
+
+const TARGETS: [(&str, Body); 8] = [
+    ("ring_zipped", ring_file::zipped),
+    ("ring_v1", ring_file::v1),
+    ("ring_v2", ring_file::v2),
+    ("ring_builder", ring_builder::native),
+    ("ring_builder_sections", ring_builder::sections),
+    ("swift_builder", ring_builder::swift),
+    ("swift_builder_fields", ring_builder::swift_fields),
+    ("ring_composite", ring_composite::chew),
+];
+
+/// The inputs kept for a target and those that once failed, in order of name.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
+    let folders = [fuzz.join("corpus"), fuzz.join("regressions")].map(|kind| kind.join(target));
+    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+#[test]
+fn every_kept_input_of_the_fuzzer_still_passes() {
+    for (target, body) in TARGETS {
+        let inputs = corpus(target);
+        assert!(!inputs.is_empty(), "{target}");
+        inputs.iter().for_each(|input| body(input));
+    }
+}
+
+/// A target, one of its kept inputs, and a few bytes to change, cut out or put in.
+fn edited() -> impl Strategy<Value = (usize, Index, Vec<(Index, u8, u8)>)> {
+    (
+        0..TARGETS.len(),
+        any::<Index>(),
+        vec(any::<(Index, u8, u8)>(), 1..8),
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_upset_any_reader(target in 0..TARGETS.len(), data in vec(any::<u8>(), 0..2000)) {
+        TARGETS[target].1(&data);
+    }
+
+    #[test]
+    fn no_edit_of_a_file_upsets_its_reader((target, input, edits) in edited()) {
+        let (name, body) = TARGETS[target];
+        let inputs = corpus(name);
+        let mut data = input.get(&inputs).clone();
+        for (at, how, byte) in edits {
+            if data.is_empty() {
+                break;
+            }
+            let at = at.index(data.len());
+            match how % 4 {
+                0 => data.insert(at, byte),
+                1 => drop(data.remove(at)),
+                _ => data[at] = byte,
+            }
+        }
+        body(&data);
+    }
+}
