@@ -1,7 +1,7 @@
 use std::process::Command;
 
 use virga_tests::cluster::Cluster;
-use virga_tests::process::{binary, virga, wait_until};
+use virga_tests::process::{binary, wait_until};
 
 #[test]
 fn objects_go_in_and_out_through_hosts_that_share_only_secrets_and_rings() {
@@ -15,9 +15,9 @@ fn objects_go_in_and_out_through_hosts_that_share_only_secrets_and_rings() {
     assert!(swift.get("box/large").body == large);
     assert_eq!(swift.get("box").text(), "large\nsmall\n");
     // Only identity keeps records; the proxy's host has none to lose.
-    cluster.restart_proxy();
+    cluster.restart_proxy(0);
     assert_eq!(swift.get("box/small").body, b"a few bytes");
-    let proxy = cluster.proxy_status();
+    let proxy = cluster.proxy_status(0);
     assert_eq!(proxy["roles"], serde_json::json!(["proxy"]), "{proxy}");
     assert_eq!(proxy["parts"]["rings"]["state"], "ready", "{proxy}");
     let store = cluster.store_status(0);
@@ -53,7 +53,7 @@ fn tokens_stay_good_while_rotated_keys_reach_the_proxy() {
         fresh.get("box/o").status == 401
     });
     cluster.copy_token_keys();
-    cluster.hang_up_proxy();
+    cluster.hang_up_proxy(0);
     wait_until("the proxy knows the new key", || fresh.get("box/o").status == 200);
     assert_eq!(old.get("box/o").status, 200);
 }
@@ -62,7 +62,7 @@ fn tokens_stay_good_while_rotated_keys_reach_the_proxy() {
 fn the_proxy_says_which_host_is_away_and_which_does_not_know_the_secret() {
     let mut cluster = Cluster::start();
     let trouble = |cluster: &Cluster| {
-        let status = cluster.proxy_status();
+        let status = cluster.proxy_status(0);
         let nodes = status["nodes"].as_array().expect("nodes").clone();
         assert_eq!(nodes.len(), 4, "{status}");
         let away = nodes.iter().filter_map(|n| n["trouble"].as_str());
@@ -89,28 +89,26 @@ fn a_new_ring_is_used_after_sighup_and_a_bad_one_never() {
     let swift = cluster.demo();
     swift.put("box", b"");
     let version = || {
-        let status = cluster.proxy_status();
+        let status = cluster.proxy_status(0);
         let rings = status["rings"].as_array().expect("rings").clone();
         let object = rings.iter().find(|r| r["ring"] == "object").expect("the ring");
         object["version"].as_u64().expect("a number")
     };
-    let state = || cluster.proxy_status()["parts"]["rings"]["state"].clone();
+    let state = || cluster.proxy_status(0)["parts"]["rings"]["state"].clone();
     let (before, file) = (version(), cluster.proxy_rings().join("object.ring.gz"));
 
     std::fs::write(&file, b"not a ring").expect("a file");
-    cluster.hang_up_proxy();
+    cluster.hang_up_proxy(0);
     wait_until("the bad ring is noticed", || state() == "degraded");
     assert_eq!(version(), before);
     assert_eq!(swift.put("box/still", b"here").status, 201);
     assert!(cluster.proxy_log().contains("the one read before stays in use"));
 
-    let builder = cluster.builders().join("object.builder");
-    let builder = builder.to_str().expect("UTF-8");
-    virga(&["ring", builder, "set_weight", "d0", "90"]);
-    virga(&["ring", builder, "pretend_min_part_hours_passed"]);
-    virga(&["ring", builder, "rebalance"]);
-    std::fs::copy(cluster.builders().join("object.ring.gz"), &file).expect("a copy");
-    cluster.hang_up_proxy();
+    let builders = cluster.builders();
+    builders.run("object", &["set_weight", "d0", "90"]);
+    builders.run("object", &["pretend_min_part_hours_passed"]);
+    builders.rebalance("object");
+    cluster.distribute_to_proxy("object", 0);
     wait_until("the new ring is in use", || version() > before);
     assert_eq!(state(), "ready");
     assert_eq!(swift.get("box/still").body, b"here");

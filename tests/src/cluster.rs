@@ -1,7 +1,8 @@
-//! A cloud of several hosts on one machine: a controller (identity), a proxy
+//! A cloud of several hosts on one machine: a controller (identity), proxies
 //! and storage hosts, each a `virga run` process with a data folder and a
 //! loopback address of its own, set up as an operator sets hosts up: secrets
-//! and rings are made once and copied.
+//! and rings are made once and copied. Hosts come, go, are killed, lose disks,
+//! and rings are changed ([`crate::rings`]) and copied while it all runs.
 //!
 //! Every host has its own address in 127.0.0.0/8, so the usual ports are free
 //! on each and several clusters run side by side.
@@ -12,24 +13,62 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::process::{Process, virga};
+use crate::rings::Builders;
 use crate::swift::Swift;
 
-/// Storage hosts, one device each: three replicas and one to spare.
+/// Storage hosts of the usual shape, one device each: three replicas and one to spare.
 pub const STORES: usize = 4;
-/// Partitions are 2 to the power of this: few, so that rings are made quickly.
-const PART_POWER: u8 = 8;
+/// The port of every object server.
+const NODE_PORT: u16 = 6200;
 
-/// A host: its folder, its roles, its process if that runs.
+/// How a cluster is made.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Zone and number of devices of every storage host.
+    pub stores: Vec<(u32, usize)>,
+    /// Proxies.
+    pub proxies: usize,
+    /// Partitions are 2 to the power of this: few, so that rings are made and
+    /// moved quickly.
+    pub part_power: u8,
+    /// Hours that a partition rests after a move.
+    pub min_part_hours: u8,
+    /// The rings: "account", "container", and one for each storage policy.
+    pub rings: Vec<String>,
+    /// More lines for every storage host's file; its section is [workers].
+    pub workers: String,
+    /// More lines for every proxy's file.
+    pub proxy: String,
+}
+
+impl Default for Shape {
+    /// Four hosts in four zones. Workers look often, so that tests need not
+    /// wait for them.
+    fn default() -> Self {
+        Self {
+            stores: (1..).zip([1; STORES]).collect(),
+            proxies: 1,
+            part_power: 8,
+            min_part_hours: 1,
+            rings: ["account", "container", "object"].map(str::to_owned).into(),
+            workers: "push_handoffs_ms = 200\nupdate_listings_ms = 200\n".to_owned(),
+            proxy: String::new(),
+        }
+    }
+}
+
+/// A host: its folder, its address, its role, its process if that runs.
 #[derive(Debug)]
 struct Host {
     role: &'static str,
     data: PathBuf,
+    address: String,
     process: Option<Process>,
 }
 
 impl Host {
     fn start(&mut self) {
-        assert!(self.process.is_none(), "{} runs already", self.role);
+        assert!(self.process.is_none(), "{} runs already", self.data.display());
         let config = self.data.join("virga.toml");
         let config = config.to_str().expect("UTF-8");
         let args = ["run", "--config", config, "--role", self.role];
@@ -39,6 +78,11 @@ impl Host {
     fn running(&self) -> &Process {
         self.process.as_ref().expect("the host runs")
     }
+
+    fn configure(&self, text: &str) {
+        let file = self.data.join("virga.toml");
+        std::fs::write(file, format!("data = \".\"\n{text}")).expect("a configuration");
+    }
 }
 
 /// The cloud. Dropping it kills its processes and removes its folders.
@@ -46,67 +90,85 @@ impl Host {
 pub struct Cluster {
     /// Processes before folders: dropped in this order.
     controller: Host,
-    proxy: Host,
+    proxies: Vec<Host>,
     stores: Vec<Host>,
+    shape: Shape,
+    builders: Builders,
     folder: TempDir,
     subnet: String,
 }
 
 impl Cluster {
-    /// Makes rings and secrets, copies them to all hosts and starts those.
+    /// A cluster of the usual shape.
     pub fn start() -> Self {
+        Self::start_as(Shape::default())
+    }
+
+    /// Makes rings and secrets, copies them to all hosts and starts those.
+    pub fn start_as(shape: Shape) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let subnet = subnet();
-        let host = |name: &str, role| {
-            let data = folder.path().join(name);
-            std::fs::create_dir_all(&data).expect("a folder");
-            Host {
-                role,
-                data,
-                process: None,
-            }
+        let builders = Builders {
+            folder: folder.path().join("rings"),
         };
+        std::fs::create_dir_all(&builders.folder).expect("a folder");
         let mut cluster = Self {
-            controller: host("controller", "identity"),
-            proxy: host("proxy", "proxy"),
-            stores: (1..=STORES)
-                .map(|n| host(&format!("store{n}"), "object-server"))
-                .collect(),
-            subnet,
+            controller: host(folder.path(), "controller", "identity", String::new()),
+            proxies: Vec::new(),
+            stores: Vec::new(),
+            builders,
+            subnet: subnet(),
             folder,
+            shape,
         };
-        cluster.configure();
+        cluster.controller.address = cluster.address(1);
+        let (front, object) = (cluster.address(1), cluster.address(2));
+        cluster.controller.configure(&format!(
+            "front_door = \"{front}:5000\"\nobject_url = \"http://{object}:8080\"\n"
+        ));
         cluster.make_rings();
         cluster.controller.start();
-        cluster.copy_secrets();
-        for store in &mut cluster.stores {
-            store.start();
+        for (_, devices) in cluster.shape.stores.clone() {
+            cluster.add_store(devices);
         }
-        cluster.proxy.start();
+        for _ in 0..cluster.shape.proxies {
+            cluster.add_proxy();
+        }
         cluster
     }
 
-    fn configure(&self) {
-        let write = |host: &Host, text: String| {
-            std::fs::write(host.data.join("virga.toml"), format!("data = \".\"\n{text}"))
-                .expect("a configuration");
-        };
-        let ip = |last| self.address(last);
-        let (front, object) = (ip(1), ip(2));
-        write(
-            &self.controller,
-            format!("front_door = \"{front}:5000\"\nobject_url = \"http://{object}:8080\"\n"),
-        );
-        write(&self.proxy, format!("object_store = \"{object}:8080\"\n"));
-        for (n, store) in self.stores.iter().enumerate() {
-            // Workers look often, so that tests need not wait for them.
-            let text = format!(
-                "node = \"{}:6200\"\n[[devices]]\nname = \"d1\"\npath = \"d1\"\n\
-                 [workers]\npush_handoffs_ms = 200\nupdate_listings_ms = 200\n",
-                ip(10 + n)
-            );
-            write(store, text);
+    /// A storage host more, with these devices, secrets and rings as they are;
+    /// it runs, and no ring needs to know of it. Its number.
+    pub fn add_store(&mut self, devices: usize) -> usize {
+        let n = self.stores.len();
+        let address = self.address(10 + n);
+        let name = format!("store{}", n + 1);
+        let store = host(self.folder.path(), &name, "object-server", address);
+        let mut text = format!("node = \"{}:{NODE_PORT}\"\n", store.address);
+        for device in 1..=devices {
+            text += &format!("[[devices]]\nname = \"d{device}\"\npath = \"d{device}\"\n");
         }
+        store.configure(&format!("{text}[workers]\n{}", self.shape.workers));
+        self.copy_secrets(&store);
+        self.copy_rings(&store);
+        self.stores.push(store);
+        self.stores[n].start();
+        n
+    }
+
+    fn add_proxy(&mut self) {
+        let n = self.proxies.len();
+        let address = self.address(2 + n);
+        let name = format!("proxy{}", n + 1);
+        let proxy = host(self.folder.path(), &name, "proxy", address);
+        proxy.configure(&format!(
+            "object_store = \"{}:8080\"\n{}",
+            proxy.address, self.shape.proxy
+        ));
+        self.copy_secrets(&proxy);
+        self.copy_rings(&proxy);
+        self.proxies.push(proxy);
+        self.copy_token_keys();
+        self.proxies[n].start();
     }
 
     fn address(&self, last: usize) -> String {
@@ -114,43 +176,95 @@ impl Cluster {
     }
 
     fn make_rings(&self) {
-        let made = self.folder.path().join("rings");
-        std::fs::create_dir_all(&made).expect("a folder");
-        for name in ["account", "container", "object"] {
-            let builder = made.join(format!("{name}.builder"));
-            let builder = builder.to_str().expect("UTF-8");
-            virga(&["ring", builder, "create", &PART_POWER.to_string(), "3", "1"]);
-            for n in 0..STORES {
-                let device = format!("r1z{}-{}:6200/d1", n + 1, self.address(10 + n));
-                virga(&["ring", builder, "add", &device, "100"]);
+        let power = self.shape.part_power.to_string();
+        let hours = self.shape.min_part_hours.to_string();
+        for name in &self.shape.rings {
+            self.builders.run(name, &["create", &power, "3", &hours]);
+            for (n, (zone, devices)) in self.shape.stores.iter().enumerate() {
+                for device in 1..=*devices {
+                    self.add_to(name, n, *zone, device);
+                }
             }
-            virga(&["ring", builder, "rebalance", "--seed", "7"]);
-        }
-        for host in self.stores.iter().chain([&self.proxy]) {
-            copy(&made, &host.data.join("rings"));
+            self.builders.run(name, &["rebalance", "--seed", "7"]);
         }
     }
 
-    /// Storage hosts get what nodes share, the proxy the token keys as well.
-    fn copy_secrets(&self) {
-        let from = self.controller.data.join("secrets");
-        for host in self.stores.iter().chain([&self.proxy]) {
-            let to = host.data.join("secrets");
-            std::fs::create_dir_all(&to).expect("a folder");
-            std::fs::copy(from.join("cluster.json"), to.join("cluster.json")).expect("the secrets");
-        }
-        self.copy_token_keys();
+    /// Adds a device ("d1" is 1) of a storage host to a builder.
+    pub fn add_to(&self, ring: &str, store: usize, zone: u32, device: usize) {
+        let address = self.address(10 + store);
+        let device = format!("r1z{zone}-{address}:{NODE_PORT}/d{device}");
+        self.builders.run(ring, &["add", &device, "100"]);
     }
 
-    /// Copies the token keys to the proxy, as after a rotation.
+    /// How rings name a device of a storage host.
+    pub fn search(&self, store: usize, device: usize) -> String {
+        format!("{}:{NODE_PORT}/d{device}", self.address(10 + store))
+    }
+
+    /// Address and port of a storage host, as rings name it.
+    pub fn node(&self, store: usize) -> String {
+        format!("{}:{NODE_PORT}", self.stores[store].address)
+    }
+
+    fn copy_secrets(&self, host: &Host) {
+        let (from, to) = (self.controller.data.join("secrets"), host.data.join("secrets"));
+        std::fs::create_dir_all(&to).expect("a folder");
+        std::fs::copy(from.join("cluster.json"), to.join("cluster.json")).expect("the secrets");
+    }
+
+    fn copy_rings(&self, host: &Host) {
+        self.shape
+            .rings
+            .iter()
+            .for_each(|ring| self.copy_ring(ring, host));
+    }
+
+    /// As `cp` and `mv` do it: nobody reads half a file.
+    fn copy_ring(&self, ring: &str, host: &Host) {
+        let folder = host.data.join("rings");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (new, file) = (folder.join(format!(".{ring}.new")), format!("{ring}.ring.gz"));
+        std::fs::copy(self.builders.ring_file(ring), &new).expect("a copy");
+        std::fs::rename(new, folder.join(file)).expect("a rename");
+    }
+
+    /// Copies a ring to every host and tells those that run to read it.
+    pub fn distribute(&self, ring: &str) {
+        self.hosts().for_each(|host| self.copy_ring(ring, host));
+        for process in self.hosts().filter_map(|host| host.process.as_ref()) {
+            process.signal(Signal::HUP);
+        }
+    }
+
+    /// The same for one proxy alone.
+    pub fn distribute_to_proxy(&self, ring: &str, proxy: usize) {
+        self.copy_ring(ring, &self.proxies[proxy]);
+        self.proxies[proxy].running().signal(Signal::HUP);
+    }
+
+    /// Those that place by rings.
+    fn hosts(&self) -> impl Iterator<Item = &Host> {
+        self.stores.iter().chain(&self.proxies)
+    }
+
+    /// Copies the token keys to the proxies, as after a rotation.
     pub fn copy_token_keys(&self) {
         let keys = |host: &Host| host.data.join("secrets/token-keys");
-        copy(&keys(&self.controller), &keys(&self.proxy));
+        for proxy in &self.proxies {
+            copy(&keys(&self.controller), &keys(proxy));
+        }
     }
 
     /// The demo user at the object store.
     pub fn demo(&self) -> Swift {
         Swift::of(&self.controller.data)
+    }
+
+    /// The demo user at every proxy.
+    pub fn doors(&self) -> Vec<Swift> {
+        let demo = self.demo();
+        let at = |proxy: &Host| demo.at(&format!("http://{}:8080", proxy.address));
+        self.proxies.iter().map(at).collect()
     }
 
     /// kill -9 of a storage host (from 0), waiting until it is gone.
@@ -163,6 +277,20 @@ impl Cluster {
         self.stores[store].start();
     }
 
+    /// Stops a storage host for good: what it held is not needed any more.
+    pub fn stop_store(&mut self, store: usize) {
+        self.stores[store].process.take().expect("the host runs").stop();
+    }
+
+    /// A disk died and an empty one stands in its place: the host is killed,
+    /// the device's folder goes, the host starts.
+    pub fn replace_disk(&mut self, store: usize, device: usize) {
+        self.kill_store(store);
+        let folder = self.stores[store].data.join(format!("d{device}"));
+        std::fs::remove_dir_all(folder).expect("the device");
+        self.start_store(store);
+    }
+
     /// Freezes a storage host: its kernel still takes connections, nobody answers.
     pub fn freeze_store(&self, store: usize) {
         self.stores[store].running().signal(Signal::STOP);
@@ -173,15 +301,22 @@ impl Cluster {
         self.stores[store].running().signal(Signal::CONT);
     }
 
-    /// Stops and starts the proxy.
-    pub fn restart_proxy(&mut self) {
-        self.proxy.process.take().expect("the proxy runs").stop();
-        self.proxy.start();
+    /// Stops and starts a proxy.
+    pub fn restart_proxy(&mut self, proxy: usize) {
+        let process = self.proxies[proxy].process.take();
+        process.expect("the proxy runs").stop();
+        self.proxies[proxy].start();
     }
 
-    /// Tells the proxy to read its files again.
-    pub fn hang_up_proxy(&self) {
-        self.proxy.running().signal(Signal::HUP);
+    /// kill -9 of a proxy and a start.
+    pub fn crash_proxy(&mut self, proxy: usize) {
+        self.proxies[proxy].process = None;
+        self.proxies[proxy].start();
+    }
+
+    /// Tells a proxy to read its files again.
+    pub fn hang_up_proxy(&self, proxy: usize) {
+        self.proxies[proxy].running().signal(Signal::HUP);
     }
 
     /// Rotates the token keys on the controller as Keystone does: the staged
@@ -195,24 +330,39 @@ impl Cluster {
         self.controller.running().signal(Signal::HUP);
     }
 
-    /// The proxy's rings folder.
+    /// The first proxy's rings folder.
     pub fn proxy_rings(&self) -> PathBuf {
-        self.proxy.data.join("rings")
+        self.proxies[0].data.join("rings")
     }
 
-    /// The folder with the builders.
-    pub fn builders(&self) -> PathBuf {
-        self.folder.path().join("rings")
+    /// The builders.
+    pub fn builders(&self) -> &Builders {
+        &self.builders
     }
 
-    /// What the proxy has logged.
+    /// What the first proxy has logged.
     pub fn proxy_log(&self) -> String {
-        self.proxy.running().log()
+        self.proxies[0].running().log()
     }
 
-    /// `virga status --json` of the proxy.
-    pub fn proxy_status(&self) -> serde_json::Value {
-        status(&self.proxy.data)
+    /// `virga status --json` of a proxy.
+    pub fn proxy_status(&self, proxy: usize) -> serde_json::Value {
+        status(&self.proxies[proxy].data)
+    }
+
+    /// Data folder of a proxy.
+    pub fn proxy_data(&self, proxy: usize) -> &Path {
+        &self.proxies[proxy].data
+    }
+
+    /// Storage hosts that there are, whether they run or not.
+    pub fn stores(&self) -> usize {
+        self.stores.len()
+    }
+
+    /// Whether a storage host runs.
+    pub fn runs(&self, store: usize) -> bool {
+        self.stores[store].process.is_some()
     }
 
     /// `virga status --json` of a storage host.
@@ -234,11 +384,22 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for host in self.stores.iter().chain([&self.proxy, &self.controller]) {
+            for host in self.hosts().chain([&self.controller]) {
                 let log = std::fs::read_to_string(host.data.join("log")).unwrap_or_default();
                 eprintln!("--- log of {} ---\n{log}", host.data.display());
             }
         }
+    }
+}
+
+fn host(folder: &Path, name: &str, role: &'static str, address: String) -> Host {
+    let data = folder.join(name);
+    std::fs::create_dir_all(&data).expect("a folder");
+    Host {
+        role,
+        data,
+        address,
+        process: None,
     }
 }
 

@@ -12,5 +12,6 @@ pub mod cloud;
 pub mod cluster;
 pub mod linear;
 pub mod process;
+pub mod rings;
 pub mod swift;
 pub mod workload;
