@@ -2,15 +2,18 @@
 //!
 //! Readers take a snapshot and never wait; whoever watches the file calls
 //! [`RingHandle::reload_if_changed`] now and then. A bad new file is reported
-//! and the old ring stays. A handle that keeps history counts the rings before
+//! and the old ring stays; as long as the file is the same bytes, the same
+//! report costs no second decoding. A handle that keeps history counts the rings before
 //! a change as in use until somebody says that the change is over
 //! ([`RingHandle::retire`]).
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
+use crate::file::map::{Maps, SourceDigest, WriteMapError};
 use crate::file::{self, ReadRingError};
 use crate::history::{Copies, HistoryError, KnownRing, RingId, RingsInUse};
 use crate::ring::Ring;
@@ -24,6 +27,8 @@ const MOST_PREVIOUS: usize = 16;
 struct Stamp {
     modified: Option<SystemTime>,
     size: u64,
+    /// Tells files apart that were replaced within one tick of the clock.
+    inode: u64,
 }
 
 /// Why the ring in a file was not taken into use, or not as it should be.
@@ -55,14 +60,34 @@ pub enum ReloadError {
     /// The copy of the ring in use, for a later start, could not be written.
     #[error("a copy of the ring in use cannot be kept, and no further ring is taken without one: {0}")]
     Keep(#[from] HistoryError),
+    /// The file is still the one that was refused before.
+    #[error(transparent)]
+    Refused(Arc<ReloadError>),
+}
+
+/// A ring that follows one with a higher version: somebody put an older file
+/// back. It is in use all the same, but an operator should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WentBack {
+    /// Version of the ring before.
+    pub from: u64,
+    /// Version of the ring in use.
+    pub to: u64,
 }
 
 /// What was last read, and what is still to be done about it.
 #[derive(Debug, Default)]
 struct Watched {
     stamp: Option<Stamp>,
+    /// Of the bytes that the current ring was read from.
+    digest: Option<SourceDigest>,
     /// The current ring has no copy yet.
     unkept: bool,
+    /// Bytes that were no good, and why.
+    refused: Option<(SourceDigest, Arc<ReloadError>)>,
+    went_back: Option<WentBack>,
+    /// Why the map of the current ring could not be written.
+    map_fault: Option<Arc<WriteMapError>>,
 }
 
 /// A shared place that holds the current ring.
@@ -73,6 +98,8 @@ pub struct RingHandle {
     /// Whether rings before the current one stay in use.
     keeps: bool,
     copies: Option<Copies>,
+    /// Where maps of rings are kept, for a quick start.
+    maps: Option<Maps>,
     /// Held by whoever puts another ring in place.
     watched: Mutex<Watched>,
 }
@@ -93,6 +120,7 @@ impl RingHandle {
             source,
             keeps,
             copies: None,
+            maps: None,
             watched: Mutex::default(),
         }
     }
@@ -103,18 +131,39 @@ impl RingHandle {
     /// # Errors
     /// See [`ReadRingError`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ReadRingError> {
-        let path = path.into();
+        Self::open_through(path.into(), None)
+    }
+
+    /// Like [`RingHandle::open`], with a folder in which large rings are kept
+    /// in a form that opens in milliseconds. Nothing is lost with the folder.
+    ///
+    /// # Errors
+    /// See [`ReadRingError`]; see [`RingHandle::map_fault`] for what goes wrong
+    /// in the folder.
+    pub fn open_cached(path: impl Into<PathBuf>, cache: impl Into<PathBuf>) -> Result<Self, ReadRingError> {
+        Self::open_through(path.into(), Some(Maps::new(cache.into())))
+    }
+
+    fn open_through(path: PathBuf, maps: Option<Maps>) -> Result<Self, ReadRingError> {
         // The stamp first: a file replaced while it is read is read again.
         let stamp = stamp_of(&path);
-        let current = KnownRing::new(file::load(&path)?);
-        let handle = Self::holding(current, Some(path), false);
-        handle.watch().stamp = stamp;
+        let (bytes, digest) = read(&path)?;
+        let opened = decode(&path, &bytes, digest, maps.as_ref())?;
+        let mut handle = Self::holding(opened.known, Some(path), false);
+        handle.maps = maps;
+        *handle.watch() = Watched {
+            stamp,
+            digest: Some(digest),
+            map_fault: opened.fault,
+            ..Watched::default()
+        };
         Ok(handle)
     }
 
     /// Reads `path`; rings before the current one stay in use until they are
     /// retired, also those that an earlier process used and left a copy of in
-    /// `history`. The faults are copies that are no good, and a copy that
+    /// `history`, where the map of a large ring is kept too (see
+    /// [`RingHandle::open_cached`]). The faults are copies that are no good, and a copy that
     /// could not be written (tried again at every reload).
     ///
     /// # Errors
@@ -123,22 +172,33 @@ impl RingHandle {
         path: impl Into<PathBuf>,
         history: impl Into<PathBuf>,
     ) -> Result<(Self, Vec<HistoryError>), ReloadError> {
-        let path = path.into();
+        let (path, history) = (path.into(), history.into());
         let stamp = stamp_of(&path);
-        let bytes = read(&path)?;
-        let current = decode(&path, &bytes)?;
-        let copies = Copies::new(history.into());
+        let (bytes, digest) = read(&path)?;
+        let maps = Maps::new(history.clone());
+        let Opened {
+            known: current,
+            fault: map_fault,
+        } = decode(&path, &bytes, digest, Some(&maps))?;
+        let copies = Copies::new(history);
         let (previous, mut faults) = copies.load(current.id);
         for known in &previous {
             same_power(&path, &known.ring, &current.ring)?;
         }
         let kept = copies.keep(&current, Some(&bytes));
         let mut handle = Self::holding(current.clone(), Some(path), true);
+        let newest = previous.iter().map(|known| known.id.version).max();
+        let went_back = newest.and_then(|from| step_back(from, current.id.version));
         handle.in_use.store(Arc::new(RingsInUse { current, previous }));
         handle.copies = Some(copies);
+        handle.maps = Some(maps);
         *handle.watch() = Watched {
             stamp,
+            digest: Some(digest),
             unkept: kept.is_err(),
+            went_back,
+            map_fault,
+            ..Watched::default()
         };
         faults.extend(kept.err());
         Ok((handle, faults))
@@ -166,13 +226,27 @@ impl RingHandle {
 
     /// Puts another ring in place; requests under way keep the one they have.
     pub fn swap(&self, ring: Ring) {
-        let _watched = self.watch();
-        self.put(KnownRing::new(ring));
+        let known = KnownRing::new(ring);
+        let mut watched = self.watch();
+        self.put(known, &mut watched);
     }
 
-    /// Called with the lock held.
-    fn put(&self, next: KnownRing) {
+    /// Whether the current ring has a lower version than the one before it.
+    pub fn went_back(&self) -> Option<WentBack> {
+        self.watch().went_back
+    }
+
+    /// Why the next start will take longer than it could: the map of the
+    /// current ring could not be written.
+    pub fn map_fault(&self) -> Option<Arc<WriteMapError>> {
+        self.watch().map_fault.clone()
+    }
+
+    fn put(&self, next: KnownRing, watched: &mut Watched) {
         let now = self.in_use.load_full();
+        if now.current.id != next.id {
+            watched.went_back = step_back(now.current.id.version, next.id.version);
+        }
         let next = if self.keeps && now.current.id != next.id {
             now.followed_by(next)
         } else {
@@ -213,6 +287,8 @@ impl RingHandle {
 
     /// Reads the file again if it is not the one last read. True if a new ring
     /// is in use; on an error the old one stays, but see [`ReloadError::Keep`].
+    /// A file that was no good is refused each time until it is another one,
+    /// with the same words; it is not decoded again for that.
     ///
     /// # Errors
     /// See [`ReloadError`].
@@ -223,24 +299,47 @@ impl RingHandle {
         let mut watched = self.watch();
         let now = stamp_of(path);
         if now.is_some() && now == watched.stamp {
+            watched.refused = None;
             return self.keep_current(&mut watched, None).map(|()| false);
         }
-        let bytes = read(path)?;
-        let next = decode(path, &bytes)?;
+        let (bytes, digest) = read(path)?;
+        if let Some((_, why)) = watched.refused.as_ref().filter(|(of, _)| *of == digest) {
+            return Err(ReloadError::Refused(Arc::clone(why)));
+        }
+        if watched.digest == Some(digest) {
+            // Touched, or written anew with the same content.
+            watched.stamp = now;
+            watched.refused = None;
+            return self.keep_current(&mut watched, None).map(|()| false);
+        }
         let in_use = self.in_use.load_full();
-        same_power(path, &in_use.current.ring, &next.ring)?;
-        let is_new = next.id != in_use.current.id;
+        let judged = decode(path, &bytes, digest, self.maps.as_ref())
+            .map_err(ReloadError::from)
+            .and_then(|opened| {
+                same_power(path, &in_use.current.ring, &opened.known.ring)?;
+                Ok(opened)
+            });
+        let opened = match judged {
+            Ok(opened) => opened,
+            Err(why) => {
+                let why = Arc::new(why);
+                watched.refused = Some((digest, Arc::clone(&why)));
+                return Err(ReloadError::Refused(why));
+            }
+        };
+        let is_new = opened.known.id != in_use.current.id;
         if self.keeps && is_new && in_use.previous.len() >= MOST_PREVIOUS {
             return Err(ReloadError::Behind { path: path.clone() });
         }
         // The current ring must be found by a later start before it becomes
         // one of those before.
         self.keep_current(&mut watched, None)?;
-        self.put(next);
-        *watched = Watched {
-            stamp: now,
-            unkept: self.copies.is_some(),
-        };
+        self.put(opened.known, &mut watched);
+        watched.stamp = now;
+        watched.digest = Some(digest);
+        watched.refused = None;
+        watched.map_fault = opened.fault;
+        watched.unkept = self.copies.is_some();
         self.keep_current(&mut watched, Some(&bytes))?;
         Ok(is_new)
     }
@@ -255,19 +354,45 @@ impl RingHandle {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, ReadRingError> {
-    std::fs::read(path).map_err(|source| ReadRingError::Read {
-        path: path.into(),
-        source,
-    })
+fn step_back(from: u64, to: u64) -> Option<WentBack> {
+    (to < from).then_some(WentBack { from, to })
 }
 
-fn decode(path: &Path, bytes: &[u8]) -> Result<KnownRing, ReadRingError> {
+fn read(path: &Path) -> Result<(Vec<u8>, SourceDigest), ReadRingError> {
+    let bytes = std::fs::read(path).map_err(|source| ReadRingError::Read {
+        path: path.into(),
+        source,
+    })?;
+    let digest = SourceDigest::of(&bytes);
+    Ok((bytes, digest))
+}
+
+/// A ring of a file, and why it has no map.
+struct Opened {
+    known: KnownRing,
+    fault: Option<Arc<WriteMapError>>,
+}
+
+/// Takes the ring from its map, or from the file's bytes and makes the map.
+fn decode(
+    path: &Path,
+    bytes: &[u8],
+    digest: SourceDigest,
+    maps: Option<&Maps>,
+) -> Result<Opened, ReadRingError> {
+    if let Some(known) = maps.and_then(|maps| maps.load(path, digest)) {
+        return Ok(Opened { known, fault: None });
+    }
     let ring = file::decode(bytes).map_err(|source| ReadRingError::Decode {
         path: path.into(),
         source,
     })?;
-    Ok(KnownRing::new(ring))
+    let known = KnownRing::new(ring);
+    let kept = maps.map_or(Ok(()), |maps| maps.keep(path, &known, digest));
+    Ok(Opened {
+        known,
+        fault: kept.err().map(Arc::new),
+    })
 }
 
 fn same_power(path: &Path, old: &Ring, new: &Ring) -> Result<(), ReloadError> {
@@ -286,6 +411,7 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
     Some(Stamp {
         modified: meta.modified().ok(),
         size: meta.len(),
+        inode: meta.ino(),
     })
 }
 

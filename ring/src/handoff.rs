@@ -67,7 +67,7 @@ enum Walk {
 
 impl<'a> Handoffs<'a> {
     pub(crate) fn new(ring: &'a Ring, part: Partition) -> Self {
-        let parts = ring.table.parts();
+        let parts = ring.lookup.parts();
         let digest: [u8; 16] = Md5::digest(part.to_string().as_bytes()).into();
         let leading = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
         let start = ring.cut(leading) as usize;
@@ -104,11 +104,11 @@ impl<'a> Handoffs<'a> {
     fn position(&mut self) -> Option<usize> {
         loop {
             match self.walk {
-                Walk::Up(at) if at < self.ring.table.parts() => return Some(at),
+                Walk::Up(at) if at < self.ring.lookup.parts() => return Some(at),
                 Walk::Up(_) => {
                     // Swift begins the second run at `step - rest`, which skips
                     // partition 0 when the rest is 0. Part of the contract.
-                    let rest = (self.ring.table.parts() - self.start) % self.step;
+                    let rest = (self.ring.lookup.parts() - self.start) % self.step;
                     self.walk = Walk::Around(self.step - rest);
                 }
                 Walk::Around(at) if at < self.start => return Some(at),
@@ -137,8 +137,8 @@ impl<'a> Handoffs<'a> {
     fn find(&mut self) -> Option<u32> {
         while self.seen[self.pass].count < self.ring.tiers.totals[self.pass] {
             let part = self.position()?;
-            let row = self.ring.table.of(part);
-            while let Some(&id) = row.get(self.row) {
+            let row = self.ring.lookup.slots(part);
+            while let Some(id) = row.get(self.row) {
                 self.row += 1;
                 let Some(tiers) = self.ring.tiers.of.get(id as usize) else {
                     continue;

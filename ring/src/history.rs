@@ -48,14 +48,7 @@ impl RingId {
         }
         // Ends the devices: no device has this number.
         hash.update(u32::MAX.to_le_bytes());
-        let table = ring.table();
-        let mut row = Vec::new();
-        for part in 0..table.parts() {
-            row.clear();
-            row.extend(table.of(part).iter().flat_map(|id| id.to_le_bytes()));
-            row.extend(u32::MAX.to_le_bytes());
-            hash.update(&row);
-        }
+        ring.lookup.each_piece(|piece| hash.update(piece));
         let whole: [u8; 32] = hash.finalize().into();
         let mut digest = [0; 16];
         digest.copy_from_slice(&whole[..16]);

@@ -22,7 +22,12 @@ fn devices() -> Vec<Device> {
         }))
         .unwrap()
     };
-    swift()["devices"].as_array().unwrap().iter().map(device).collect()
+    swift()["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(device)
+        .collect()
 }
 
 fn texts(list: &Value) -> Vec<String> {
@@ -67,7 +72,12 @@ fn local_nodes_come_first_in_swifts_order_and_none_is_left_out() {
                 .chain(ring.handoffs(Partition(part)))
                 .map(|(_, device)| device);
             let found: Vec<DeviceId> = affinity.local_first(nodes, count).map(|d| d.id).collect();
-            assert_eq!(serde_json::json!(found), *expected, "{} {count} of {part}", case[0]);
+            assert_eq!(
+                serde_json::json!(found),
+                *expected,
+                "{} {count} of {part}",
+                case[0]
+            );
         }
     }
 }
@@ -104,9 +114,21 @@ fn an_error_names_the_piece_and_how_to_write_it() {
 #[test]
 fn node_counts_are_numbers_or_multiples_of_the_replicas() {
     let count = |value| NodeCount::parse(value).unwrap().of(3);
-    assert_eq!((count("2 * replicas"), count(" 7 "), count("3 * REPLICAS")), (6, 7, 9));
+    assert_eq!(
+        (count("2 * replicas"), count(" 7 "), count("3 * REPLICAS")),
+        (6, 7, 9)
+    );
     assert_eq!(NodeCount::default(), NodeCount::PerReplica(2));
-    for bad in ["", "x", "-1", "2*replicas", "replicas", "2 * 3", "2 * replicas 3", "1.5"] {
+    for bad in [
+        "",
+        "x",
+        "-1",
+        "2*replicas",
+        "replicas",
+        "2 * 3",
+        "2 * replicas 3",
+        "1.5",
+    ] {
         assert!(NodeCount::parse(bad).is_err(), "{bad}");
     }
     let count = |value| HandoffDeleteCount::parse(value).unwrap().of(3, 1);

@@ -18,12 +18,19 @@ const LEVEL: u32 = 6;
 /// Unzips a ring file piece by piece.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
+    /// Most bytes that are likely to come: what is made room for at once.
+    likely: usize,
     zip: io::Take<GzDecoder<&'a [u8]>>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
+        // What gzip's last four bytes say, if that much can be in there: one
+        // byte of deflate gives at most 1032.
+        let said = bytes.last_chunk().map_or(0, |last| u32::from_le_bytes(*last));
+        let most = bytes.len().saturating_mul(1032).min(MAX_CONTENT as usize);
         Self {
+            likely: most.min(said as usize),
             zip: GzDecoder::new(bytes).take(MAX_CONTENT + 1),
         }
     }
@@ -50,19 +57,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Some bytes, 0 at the end (which checks the stream's own checksum).
-    pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize, DecodeRingError> {
-        let got = self.zip.read(into).map_err(DecodeRingError::Unzip)?;
-        if self.zip.limit() == 0 {
-            Err(DecodeRingError::TooLarge(MAX_CONTENT))
-        } else {
-            Ok(got)
-        }
-    }
-
     /// Everything that is left, after `head`.
     pub(super) fn rest(mut self, head: Vec<u8>) -> Result<Vec<u8>, DecodeRingError> {
         let mut out = head;
+        // One more: that the end is reached shows when a byte more is asked for.
+        out.reserve(self.likely + 1);
         self.zip.read_to_end(&mut out).map_err(DecodeRingError::Unzip)?;
         if self.zip.limit() == 0 {
             Err(DecodeRingError::TooLarge(MAX_CONTENT))

@@ -6,6 +6,7 @@
 mod atomic;
 mod gzip;
 mod json;
+pub mod map;
 mod v1;
 mod v2;
 
@@ -118,7 +119,7 @@ pub fn decode(bytes: &[u8]) -> Result<Ring, DecodeRingError> {
         return Err(DecodeRingError::NotARing);
     }
     match u16::from_be_bytes([head[4], head[5]]) {
-        1 => v1::decode(&mut content),
+        1 => v1::decode(content),
         2 => v2::decode(content, head.to_vec()),
         other => Err(DecodeRingError::Version(other)),
     }

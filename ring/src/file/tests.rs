@@ -160,7 +160,10 @@ fn a_handle_takes_a_new_file_and_keeps_the_old_ring_when_it_is_bad() {
     assert_eq!(handle.current().part_power(), 4);
     write(&encode(&ring(4, 2.0, 5), Format::V2, "object.ring.gz", None).unwrap());
     assert!(handle.reload_if_changed().unwrap());
-    assert_eq!((handle.current().replica_count(), before.replica_count()), (2.0, 3.0));
+    assert_eq!(
+        (handle.current().replica_count(), before.replica_count()),
+        (2.0, 3.0)
+    );
 }
 
 #[test]

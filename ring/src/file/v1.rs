@@ -6,11 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::gzip::{Reader, Writer};
 use super::{DecodeRingError, EncodeRingError, MAGIC, MAX_JSON, json};
 use crate::device::Device;
+use crate::lookup::{Encoding, LookupTable};
 use crate::ring::{Ring, RingInfo};
-use crate::table::{MAX_SLOTS, Table};
-
-/// Means "unassigned" in two bytes.
-const UNASSIGNED: u16 = u16::MAX;
+use crate::table::MAX_SLOTS;
 
 #[derive(Deserialize, Serialize)]
 struct Header<D> {
@@ -28,7 +26,7 @@ struct Header<D> {
     extra: BTreeMap<String, serde_json::Value>,
 }
 
-pub(super) fn decode(content: &mut Reader<'_>) -> Result<Ring, DecodeRingError> {
+pub(super) fn decode(mut content: Reader<'_>) -> Result<Ring, DecodeRingError> {
     let mut len = [0; 4];
     content.fill(&mut len, "the header")?;
     let len = u64::from(u32::from_be_bytes(len));
@@ -41,16 +39,22 @@ pub(super) fn decode(content: &mut Reader<'_>) -> Result<Ring, DecodeRingError> 
             part: "the header",
             source,
         })?;
-    let big = match header.byteorder.as_deref() {
-        None => cfg!(target_endian = "big"),
-        Some("little") => false,
-        Some("big") => true,
+    let encoding = match header.byteorder.as_deref() {
+        None if cfg!(target_endian = "big") => Encoding::Big2,
+        None | Some("little") => Encoding::Little2,
+        Some("big") => Encoding::Big2,
         Some(other) => return Err(DecodeRingError::Value(format!("unknown byteorder {other:?}"))),
     };
     let part_power = part_power(header.part_shift)?;
-    let ids = read_rows(content, big)?;
+    let rows = content.rest(Vec::new())?;
+    if rows.len() % encoding.bytes() != 0 {
+        return Err(DecodeRingError::Truncated("the last row"));
+    }
+    if rows.len() / encoding.bytes() > MAX_SLOTS {
+        return Err(DecodeRingError::TooLarge(2 * MAX_SLOTS as u64));
+    }
     let parts = usize::try_from(1u64 << part_power).unwrap_or(usize::MAX);
-    let table = Table::from_row_major(parts, &ids)
+    let table = LookupTable::from_rows(parts, &rows, encoding, header.devs.len())
         .ok_or_else(|| DecodeRingError::Value("the rows do not fit the part power".into()))?;
     if table.rows() as u64 != header.replica_count {
         let found = table.rows();
@@ -65,7 +69,7 @@ pub(super) fn decode(content: &mut Reader<'_>) -> Result<Ring, DecodeRingError> 
         next_part_power: header.next_part_power,
         extra: header.extra,
     };
-    Ok(Ring::new(info, header.devs, table)?)
+    Ok(Ring::from_lookup(info, header.devs, table)?)
 }
 
 pub(super) fn part_power(part_shift: u8) -> Result<u8, DecodeRingError> {
@@ -73,40 +77,8 @@ pub(super) fn part_power(part_shift: u8) -> Result<u8, DecodeRingError> {
         .ok_or_else(|| DecodeRingError::Value(format!("part_shift {part_shift} is over 32")))
 }
 
-fn read_rows(content: &mut Reader<'_>, big: bool) -> Result<Vec<u32>, DecodeRingError> {
-    let mut ids = Vec::new();
-    let mut buffer = vec![0; 64 << 10];
-    let mut held = 0;
-    loop {
-        let got = content.read(&mut buffer[held..])?;
-        if got == 0 {
-            break;
-        }
-        held += got;
-        let whole = held & !1;
-        ids.extend(buffer[..whole].chunks_exact(2).map(|pair| {
-            let pair = [pair[0], pair[1]];
-            u32::from(if big {
-                u16::from_be_bytes(pair)
-            } else {
-                u16::from_le_bytes(pair)
-            })
-        }));
-        if ids.len() > MAX_SLOTS {
-            return Err(DecodeRingError::TooLarge(2 * MAX_SLOTS as u64));
-        }
-        buffer.copy_within(whole..held, 0);
-        held -= whole;
-    }
-    if held == 0 {
-        Ok(ids)
-    } else {
-        Err(DecodeRingError::Truncated("the last row"))
-    }
-}
-
 pub(super) fn encode(ring: &Ring, name: &str) -> Result<Vec<u8>, EncodeRingError> {
-    let table = ring.table();
+    let table = &ring.lookup;
     let header = Header {
         byteorder: Some("little".to_owned()),
         devs: ring.device_list(),
@@ -119,13 +91,12 @@ pub(super) fn encode(ring: &Ring, name: &str) -> Result<Vec<u8>, EncodeRingError
     let text = json::to_ascii(&header).map_err(EncodeRingError::Json)?;
     let mut head = MAGIC.to_vec();
     head.extend_from_slice(&1u16.to_be_bytes());
-    let mut body = Vec::with_capacity(4 + text.len() + 2 * table.slots());
+    let mut body = Vec::with_capacity(4 + text.len() + 2 * table.slot_count());
     body.extend_from_slice(&(text.len() as u32).to_be_bytes());
     body.extend_from_slice(&text);
-    for id in table.row_major() {
-        let narrow = u16::try_from(id).ok().filter(|&id| id != UNASSIGNED);
-        body.extend_from_slice(&narrow.ok_or(EncodeRingError::IdTooLarge(id))?.to_le_bytes());
-    }
+    table
+        .write_rows(&mut body, Encoding::Little2)
+        .map_err(EncodeRingError::IdTooLarge)?;
     let mut zip = Writer::new(name);
     // The magic stays readable without unzipping, for `file`.
     zip.stored(&head);

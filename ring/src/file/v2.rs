@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256, Sha512};
 use super::gzip::{Reader, Writer};
 use super::{DecodeRingError, EncodeRingError, MAGIC, MAX_JSON, json, v1};
 use crate::device::Device;
+use crate::lookup::{Encoding, LookupTable};
 use crate::ring::{Ring, RingInfo};
-use crate::table::{MAX_SLOTS, Table};
+use crate::table::MAX_SLOTS;
 
 const METADATA: &str = "swift/ring/metadata";
 const DEVICES: &str = "swift/ring/devices";
@@ -56,18 +57,13 @@ pub(super) fn decode(content: Reader<'_>, head: Vec<u8>) -> Result<Ring, DecodeR
             raw.len()
         )));
     }
-    let ids: Vec<u32> = match width {
-        2 => raw
-            .chunks_exact(2)
-            .map(|b| u16::from_be_bytes([b[0], b[1]]).into())
-            .collect(),
-        _ => raw
-            .chunks_exact(4)
-            .map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
+    let encoding = if width == 2 {
+        Encoding::Big2
+    } else {
+        Encoding::Big4
     };
     let parts = usize::try_from(1u64 << part_power).unwrap_or(usize::MAX);
-    let table = Table::from_row_major(parts, &ids)
+    let table = LookupTable::from_rows(parts, raw, encoding, devices.len())
         .filter(|table| (table.replica_count() - metadata.replica_count).abs() * (parts as f64) < 1.5)
         .ok_or_else(|| DecodeRingError::Value("the rows do not fit part power and replica count".into()))?;
     let info = RingInfo {
@@ -76,7 +72,7 @@ pub(super) fn decode(content: Reader<'_>, head: Vec<u8>) -> Result<Ring, DecodeR
         next_part_power: metadata.next_part_power,
         extra: metadata.extra,
     };
-    Ok(Ring::new(info, devices, table)?)
+    Ok(Ring::from_lookup(info, devices, table)?)
 }
 
 /// The width of device ids in a file.
@@ -204,13 +200,15 @@ pub(super) fn encode(ring: &Ring, name: &str, id_bytes: Option<u8>) -> Result<Ve
     })
     .map_err(EncodeRingError::Json)?;
     let devices = json::to_ascii(&ring.device_list()).map_err(EncodeRingError::Json)?;
-    let mut assignments = Vec::with_capacity(ring.table().slots() * usize::from(dev_id_bytes));
-    for id in ring.table().row_major() {
-        match dev_id_bytes {
-            2 => assignments.extend_from_slice(&(id as u16).to_be_bytes()),
-            _ => assignments.extend_from_slice(&id.to_be_bytes()),
-        }
-    }
+    let mut assignments = Vec::new();
+    let encoding = if dev_id_bytes == 2 {
+        Encoding::Big2
+    } else {
+        Encoding::Big4
+    };
+    ring.lookup
+        .write_rows(&mut assignments, encoding)
+        .map_err(|_| EncodeRingError::IdBytes(dev_id_bytes))?;
     let mut zip = Writer::new(name);
     let mut head = MAGIC.to_vec();
     head.extend_from_slice(&2u16.to_be_bytes());

@@ -1,0 +1,496 @@
+//! The assignment table as lookups want it: one cache line a partition.
+//!
+//! [`Table`] is what the builder changes: four bytes a slot. A ring that is
+//! only looked up in holds this instead: two bytes a slot while device numbers
+//! allow it, the slots of a partition side by side and padded so that they
+//! never straddle a line of 64 bytes (with up to 32 replicas). Owned by
+//! [`crate::Ring`]; ring files are read straight into it.
+use crate::table::{MAX_SLOTS, NONE, Table};
+
+/// Means "no device" where a device number takes two bytes.
+const NONE_NARROW: u16 = u16::MAX;
+/// Bytes of a line of the processor's cache.
+const LINE: usize = 64;
+
+/// A device number as the table stores it.
+pub(crate) trait Cell: Copy + Eq {
+    /// No device.
+    const NONE: Self;
+    /// Bytes of it.
+    const BYTES: usize = size_of::<Self>();
+    /// Its bytes, least first.
+    fn write(self, out: &mut Vec<u8>);
+    /// Reads what [`Cell::write`] wrote.
+    fn read_all(from: &[u8], to: &mut [Self]);
+}
+
+impl Cell for u16 {
+    const NONE: Self = NONE_NARROW;
+    #[inline]
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_le_bytes());
+    }
+    fn read_all(from: &[u8], to: &mut [Self]) {
+        for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
+            *to = Self::from_le_bytes(*from);
+        }
+    }
+}
+
+impl Cell for u32 {
+    const NONE: Self = NONE;
+    #[inline]
+    fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_le_bytes());
+    }
+    fn read_all(from: &[u8], to: &mut [Self]) {
+        for (to, from) in to.iter_mut().zip(from.as_chunks().0) {
+            *to = Self::from_le_bytes(*from);
+        }
+    }
+}
+
+/// Cells of which the first in use lies on a cache line.
+#[derive(Debug)]
+pub(crate) struct Cells<T> {
+    store: Vec<T>,
+    base: usize,
+    len: usize,
+}
+
+impl<T: Cell> Cells<T> {
+    /// `len` cells without a device.
+    fn new(len: usize) -> Self {
+        let store = vec![T::NONE; len + LINE / T::BYTES];
+        // How far it is to a line's start. Only speed hangs on it, so a
+        // platform that cannot say gets 0. The vector never grows, so it holds.
+        let base = Some(store.as_ptr().align_offset(LINE)).filter(|&at| at < LINE / T::BYTES);
+        Self {
+            store,
+            base: base.unwrap_or(0),
+            len,
+        }
+    }
+
+    #[inline]
+    fn get(&self, at: usize, len: usize) -> &[T] {
+        let at = self.base + at;
+        self.store.get(at..at + len).unwrap_or_default()
+    }
+
+    pub(crate) fn all(&self) -> &[T] {
+        self.get(0, self.len)
+    }
+
+    pub(crate) fn all_mut(&mut self) -> &mut [T] {
+        let end = self.base + self.len;
+        self.store.get_mut(self.base..end).unwrap_or_default()
+    }
+}
+
+/// Cells of either width.
+#[derive(Debug)]
+pub(crate) enum Width {
+    Narrow(Cells<u16>),
+    Wide(Cells<u32>),
+}
+
+/// Device numbers of every replica of every partition, to be read only.
+#[derive(Debug)]
+pub(crate) struct LookupTable {
+    pub(crate) cells: Width,
+    parts: usize,
+    rows: usize,
+    last_row: usize,
+    /// Cells from one partition to the next.
+    stride: usize,
+}
+
+/// The slots of one partition, in row order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Slots<'a> {
+    Narrow(&'a [u16]),
+    Wide(&'a [u32]),
+}
+
+impl Slots<'_> {
+    #[inline]
+    pub(crate) fn get(self, at: usize) -> Option<u32> {
+        match self {
+            Slots::Narrow(cells) => cells.get(at).map(|&id| id.into()),
+            Slots::Wide(cells) => cells.get(at).copied(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Slots::Narrow(cells) => cells.len(),
+            Slots::Wide(cells) => cells.len(),
+        }
+    }
+
+    /// Whether one of the first `end` slots has this device.
+    #[inline]
+    pub(crate) fn has_before(self, end: usize, id: u32) -> bool {
+        (0..end).any(|at| self.get(at) == Some(id))
+    }
+}
+
+/// Whether numbers of a list of so many devices take two bytes.
+pub(crate) fn is_narrow(devices: usize) -> bool {
+    devices <= usize::from(NONE_NARROW)
+}
+
+fn stride_of(rows: usize) -> usize {
+    match rows {
+        0 => 0,
+        1..=16 => rows.next_power_of_two(),
+        _ => rows.next_multiple_of(16),
+    }
+}
+
+impl LookupTable {
+    /// Like [`Table::new`], for numbers of `devices` devices.
+    pub(crate) fn new(parts: usize, rows: usize, last_row: usize, devices: usize) -> Option<Self> {
+        let slots = parts.checked_mul(rows).filter(|&slots| slots <= MAX_SLOTS);
+        if slots.is_none() || last_row > parts || (last_row == 0) != (rows == 0) {
+            return None;
+        }
+        let stride = stride_of(rows);
+        let len = parts * stride;
+        Some(Self {
+            cells: if is_narrow(devices) {
+                Width::Narrow(Cells::new(len))
+            } else {
+                Width::Wide(Cells::new(len))
+            },
+            parts,
+            rows,
+            last_row,
+            stride,
+        })
+    }
+
+    /// Takes over `table`, whose device numbers are below `devices`; others
+    /// become "no device".
+    pub(crate) fn of(table: &Table, devices: usize) -> Option<Self> {
+        let mut made = Self::new(table.parts(), table.rows(), table.last_row(), devices)?;
+        let stride = made.stride.max(1);
+        match &mut made.cells {
+            Width::Narrow(cells) => {
+                for (part, to) in cells.all_mut().chunks_exact_mut(stride).enumerate() {
+                    for (to, &id) in to.iter_mut().zip(table.of(part)) {
+                        *to = u16::try_from(id).unwrap_or(NONE_NARROW);
+                    }
+                }
+            }
+            Width::Wide(cells) => {
+                for (part, to) in cells.all_mut().chunks_exact_mut(stride).enumerate() {
+                    let from = table.of(part);
+                    to[..from.len()].copy_from_slice(from);
+                }
+            }
+        }
+        Some(made)
+    }
+
+    /// The same as a table that a builder can change.
+    pub(crate) fn to_table(&self) -> Table {
+        // The shape was checked against the same limits.
+        let mut table = Table::new(self.parts, self.rows, self.last_row).unwrap_or_default();
+        for part in 0..self.parts {
+            let from = self.slots(part);
+            for (at, to) in table.of_mut(part).iter_mut().enumerate() {
+                *to = from.get(at).unwrap_or(NONE);
+            }
+        }
+        table
+    }
+
+    pub(crate) fn parts(&self) -> usize {
+        self.parts
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn last_row(&self) -> usize {
+        self.last_row
+    }
+
+    /// Slots in all: part-replicas.
+    pub(crate) fn slot_count(&self) -> usize {
+        (self.rows.saturating_sub(1)) * self.parts + self.last_row
+    }
+
+    /// Replicas of a partition on average.
+    pub(crate) fn replica_count(&self) -> f64 {
+        if self.rows == 0 {
+            0.0
+        } else {
+            (self.rows - 1) as f64 + self.last_row as f64 / self.parts as f64
+        }
+    }
+
+    /// The slots of `part`. None beyond the last partition.
+    #[inline]
+    pub(crate) fn slots(&self, part: usize) -> Slots<'_> {
+        let width = if part < self.last_row {
+            self.rows
+        } else if part < self.parts {
+            self.rows.saturating_sub(1)
+        } else {
+            0
+        };
+        let at = part * self.stride;
+        match &self.cells {
+            Width::Narrow(cells) => Slots::Narrow(cells.get(at, width)),
+            Width::Wide(cells) => Slots::Wide(cells.get(at, width)),
+        }
+    }
+
+    /// Length of one row.
+    pub(crate) fn row_len(&self, row: usize) -> usize {
+        match (row + 1).cmp(&self.rows) {
+            std::cmp::Ordering::Less => self.parts,
+            std::cmp::Ordering::Equal => self.last_row,
+            std::cmp::Ordering::Greater => 0,
+        }
+    }
+
+    /// All slots, replica-major, as ring files store them.
+    pub(crate) fn row_major(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.rows).flat_map(move |row| {
+            (0..self.row_len(row)).map(move |part| self.slots(part).get(row).unwrap_or(NONE))
+        })
+    }
+}
+
+/// Cells are read and written in pieces of so many bytes, so that a piece is
+/// still in the processor's cache when it is hashed and stored.
+const PIECE: usize = 64 << 10;
+
+impl LookupTable {
+    /// All bytes of the cells, padding too, piece by piece: the same for the
+    /// same slots whatever machine it is.
+    pub(crate) fn each_piece(&self, mut each: impl FnMut(&[u8])) {
+        fn pieces<T: Cell>(cells: &[T], each: &mut impl FnMut(&[u8])) {
+            let mut piece = Vec::with_capacity(PIECE);
+            for cells in cells.chunks(PIECE / T::BYTES) {
+                piece.clear();
+                cells.iter().for_each(|cell| cell.write(&mut piece));
+                each(&piece);
+            }
+        }
+        match &self.cells {
+            Width::Narrow(cells) => pieces(cells.all(), &mut each),
+            Width::Wide(cells) => pieces(cells.all(), &mut each),
+        }
+    }
+
+    /// Fills the cells with bytes that [`LookupTable::each_piece`] gave.
+    /// `fill` fills the piece it is given.
+    pub(crate) fn fill<E>(&mut self, mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<(), E> {
+        fn pieces<T: Cell, E>(
+            cells: &mut [T],
+            fill: &mut impl FnMut(&mut [u8]) -> Result<(), E>,
+        ) -> Result<(), E> {
+            let mut piece = vec![0; PIECE];
+            for cells in cells.chunks_mut(PIECE / T::BYTES) {
+                let bytes = &mut piece[..cells.len() * T::BYTES];
+                fill(bytes)?;
+                T::read_all(bytes, cells);
+            }
+            Ok(())
+        }
+        match &mut self.cells {
+            Width::Narrow(cells) => pieces(cells.all_mut(), &mut fill),
+            Width::Wide(cells) => pieces(cells.all_mut(), &mut fill),
+        }
+    }
+
+    /// Bytes of one cell and of all cells that a table of this shape has;
+    /// `None` beyond the limits.
+    pub(crate) fn bytes_for(parts: usize, rows: usize, devices: usize) -> Option<(u64, u64)> {
+        parts.checked_mul(rows).filter(|&slots| slots <= MAX_SLOTS)?;
+        let bytes = if is_narrow(devices) { 2 } else { 4 };
+        let cells = parts.checked_mul(stride_of(rows))? as u64;
+        Some((bytes, cells.checked_mul(bytes)?))
+    }
+
+    /// Bytes of one cell.
+    pub(crate) fn bytes_of_a_cell(&self) -> u16 {
+        match &self.cells {
+            Width::Narrow(_) => 2,
+            Width::Wide(_) => 4,
+        }
+    }
+
+    /// Bytes of all cells.
+    pub(crate) fn cell_bytes(&self) -> u64 {
+        (self.parts * self.stride) as u64 * u64::from(self.bytes_of_a_cell())
+    }
+}
+
+/// How a file stores device numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Little2,
+    Big2,
+    Big4,
+}
+
+impl Encoding {
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Encoding::Little2 | Encoding::Big2 => 2,
+            Encoding::Big4 => 4,
+        }
+    }
+
+    /// Reads one number; what stands for "unassigned" becomes [`NONE`].
+    fn read(self, bytes: &[u8]) -> u32 {
+        let narrow = |id: u16| if id == NONE_NARROW { NONE } else { id.into() };
+        match (self, bytes) {
+            (Encoding::Little2, &[a, b]) => narrow(u16::from_le_bytes([a, b])),
+            (Encoding::Big2, &[a, b]) => narrow(u16::from_be_bytes([a, b])),
+            (Encoding::Big4, &[a, b, c, d]) => u32::from_be_bytes([a, b, c, d]),
+            _ => NONE,
+        }
+    }
+}
+
+impl LookupTable {
+    /// Reads rows as ring files have them: replica-major, every row full but
+    /// the last. `None` when they do not fit the shape; the first has to be
+    /// full, so that a few bytes cannot claim gigabytes. Numbers not below
+    /// `devices` become "no device" where they do not fit the cells.
+    pub(crate) fn from_rows(parts: usize, rows: &[u8], encoding: Encoding, devices: usize) -> Option<Self> {
+        let ids = rows.len() / encoding.bytes();
+        if parts == 0 || ids * encoding.bytes() != rows.len() {
+            return None;
+        }
+        if ids > 0 && ids < parts {
+            return None;
+        }
+        let count = ids.div_ceil(parts);
+        let last_row = ids - count.saturating_sub(1) * parts;
+        let mut made = Self::new(parts, count, last_row, devices)?;
+        let stride = made.stride.max(1);
+        for (row, ids) in rows.chunks(parts * encoding.bytes()).enumerate() {
+            match (&mut made.cells, encoding) {
+                // The usual case, in a form that the compiler makes fast.
+                (Width::Narrow(cells), Encoding::Little2) => {
+                    let to = cells.all_mut().chunks_exact_mut(stride);
+                    for (to, id) in to.zip(ids.as_chunks::<2>().0) {
+                        to[row] = u16::from_le_bytes(*id);
+                    }
+                }
+                (Width::Narrow(cells), _) => {
+                    let to = cells.all_mut().chunks_exact_mut(stride);
+                    for (to, id) in to.zip(ids.chunks_exact(encoding.bytes())) {
+                        to[row] = u16::try_from(encoding.read(id)).unwrap_or(NONE_NARROW);
+                    }
+                }
+                (Width::Wide(cells), _) => {
+                    let to = cells.all_mut().chunks_exact_mut(stride);
+                    for (to, id) in to.zip(ids.chunks_exact(encoding.bytes())) {
+                        to[row] = encoding.read(id);
+                    }
+                }
+            }
+        }
+        Some(made)
+    }
+
+    /// Appends the rows to `out` as files store them. The first number that
+    /// two bytes cannot hold is the error.
+    pub(crate) fn write_rows(&self, out: &mut Vec<u8>, encoding: Encoding) -> Result<(), u32> {
+        out.reserve(self.slot_count() * encoding.bytes());
+        for id in self.row_major() {
+            match encoding {
+                Encoding::Big4 => out.extend_from_slice(&id.to_be_bytes()),
+                Encoding::Little2 | Encoding::Big2 => {
+                    let narrow = u16::try_from(id).ok().filter(|&id| id != NONE_NARROW).ok_or(id)?;
+                    out.extend_from_slice(&match encoding {
+                        Encoding::Little2 => narrow.to_le_bytes(),
+                        _ => narrow.to_be_bytes(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(slots: Slots<'_>) -> Vec<u32> {
+        (0..slots.len()).filter_map(|at| slots.get(at)).collect()
+    }
+
+    #[test]
+    fn it_holds_what_the_builders_table_holds_in_either_width() {
+        for (parts, count) in [(8, 21), (8, 24), (1, 20), (4, 66), (16, 16), (2, 3)] {
+            for devices in [1000, 70_000] {
+                let numbers: Vec<u32> = (0..count).map(|n| n * 37 % 1000).collect();
+                let table = Table::from_row_major(parts, &numbers).unwrap();
+                let made = LookupTable::of(&table, devices).unwrap();
+                assert_eq!(matches!(made.cells, Width::Narrow(_)), devices == 1000);
+                for part in 0..parts {
+                    assert_eq!(ids(made.slots(part)), table.of(part));
+                }
+                assert!(ids(made.slots(parts)).is_empty());
+                assert_eq!(made.row_major().collect::<Vec<_>>(), numbers);
+                assert_eq!(made.to_table(), table);
+                assert_eq!(made.slot_count(), table.slots());
+                assert_eq!(made.replica_count(), table.replica_count());
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_written_and_read_back_in_every_encoding() {
+        let numbers: Vec<u32> = (0..21).collect();
+        let table = Table::from_row_major(8, &numbers).unwrap();
+        for devices in [21, 70_000] {
+            let made = LookupTable::of(&table, devices).unwrap();
+            for encoding in [Encoding::Little2, Encoding::Big2, Encoding::Big4] {
+                let mut bytes = Vec::new();
+                made.write_rows(&mut bytes, encoding).unwrap();
+                let back = LookupTable::from_rows(8, &bytes, encoding, devices).unwrap();
+                assert_eq!(back.to_table(), table);
+                let cut = LookupTable::from_rows(8, &bytes[1..], encoding, devices);
+                assert!(cut.is_none());
+            }
+        }
+        assert!(LookupTable::from_rows(0, &[1, 2], Encoding::Big2, 1).is_none());
+        assert!(LookupTable::from_rows(1 << 27, &[1, 2], Encoding::Big2, 1).is_none());
+    }
+
+    #[test]
+    fn unassigned_slots_and_numbers_too_large_never_become_a_device() {
+        let made = LookupTable::from_rows(2, &[0xff, 0xff, 1, 0], Encoding::Little2, 70_000).unwrap();
+        assert_eq!(ids(made.slots(0)), [NONE]);
+        let made = LookupTable::from_rows(1, &[0, 1, 0, 0], Encoding::Big4, 2).unwrap();
+        assert_eq!(made.slots(0).get(0), Some(u32::from(NONE_NARROW)));
+        assert_eq!(made.write_rows(&mut Vec::new(), Encoding::Big2), Err(0xffff));
+    }
+
+    #[test]
+    fn a_partition_never_straddles_a_cache_line() {
+        for rows in [1, 2, 3, 5, 7, 14, 16] {
+            let made = LookupTable::new(64, rows, 64, 10).unwrap();
+            let Width::Narrow(cells) = &made.cells else {
+                panic!("ten devices need two bytes")
+            };
+            assert_eq!(cells.all().as_ptr().align_offset(LINE), 0);
+            let bytes = made.stride * 2;
+            assert!(bytes <= LINE && LINE % bytes == 0 && made.stride >= rows);
+        }
+    }
+}
