@@ -20,7 +20,10 @@ pub fn chew(data: &[u8]) {
         assert!(keys::parse_work(&[&[first | 4], &data[1..]].concat()).is_none());
     }
     if let Some(name) = NameKey::parse(data) {
-        assert_eq!(NameKey::new(name.policy(), name.partition(), name.hash()).0[..], *data);
+        assert_eq!(
+            NameKey::new(name.policy(), name.partition(), name.hash()).0[..],
+            *data
+        );
     }
     if let Some((at, name)) = keys::parse_due(data) {
         assert_eq!(keys::due(at, &name)[..], *data);

@@ -8,6 +8,7 @@
 //! HTTP here.
 pub mod config;
 pub mod local;
+mod movement;
 pub mod rings;
 mod run;
 pub mod workers;

@@ -21,10 +21,13 @@ use virga_object_wire::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
     PutContainer,
 };
+use virga_object_wire::movement::{Answering, Movement, NamesPage, NamesRequest, Push, RingName, Sum, Sums};
 use virga_object_wire::node::{DeviceStatus, ObjectNode, PutStream, Read, Span};
 use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
+use virga_ring::Partition;
 
 use crate::config::{Config, DeviceEntry};
+use crate::movement::Movements;
 
 /// Folder of a device's account and container database.
 const LISTINGS: &str = "list";
@@ -75,6 +78,7 @@ impl Drop for InUse<'_> {
 pub struct LocalNode {
     places: BTreeMap<Arc<str>, Place>,
     traffic: Traffic,
+    movements: Movements,
 }
 
 impl LocalNode {
@@ -109,7 +113,13 @@ impl LocalNode {
         Self {
             places,
             traffic: Traffic::default(),
+            movements: Movements::default(),
         }
+    }
+
+    /// Rings, address, and what the workers note of movement.
+    pub(crate) fn movements(&self) -> &Movements {
+        &self.movements
     }
 
     /// The devices that are open.
@@ -319,5 +329,47 @@ impl ObjectNode for LocalNode {
             },
         });
         Ok(status.collect())
+    }
+
+    async fn movement(&self) -> Result<Vec<Movement>, NodeError> {
+        let mut all = Vec::new();
+        for device in self.open_devices() {
+            all.extend(self.movements.of_objects(device).await?);
+        }
+        Ok(all)
+    }
+
+    async fn sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partitions: Vec<Partition>,
+    ) -> Result<Sums, NodeError> {
+        let objects = &self.device(device)?.objects;
+        Ok(Sums {
+            answering: Answering {
+                identity: objects.identity(),
+                using: self.movements.using(RingName::Object(policy)),
+                horizon: objects.horizon(policy)?,
+            },
+            sums: objects.sums(policy, partitions).await?,
+        })
+    }
+
+    async fn bucket_sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partition: Partition,
+    ) -> Result<Vec<(u8, Sum)>, NodeError> {
+        self.device(device)?.objects.bucket_sums(policy, partition).await
+    }
+
+    async fn names(&self, device: &Arc<str>, wanted: NamesRequest) -> Result<NamesPage, NodeError> {
+        self.device(device)?.objects.names(wanted).await
+    }
+
+    async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
+        self.device(&at.device)?.objects.push(at, push).await
     }
 }

@@ -17,12 +17,22 @@ pub struct Rings {
     pub object: Vec<(u32, Arc<RingHandle>)>,
 }
 
+impl Rings {
+    /// The ring of a storage policy's objects.
+    pub fn object(&self, policy: u32) -> Option<&Arc<RingHandle>> {
+        let known = self.object.iter().find(|(index, _)| *index == policy);
+        known.map(|(_, ring)| ring)
+    }
+}
+
 /// A name's primaries, each with the place of the name on it.
-pub(crate) fn primaries(ring: &RingHandle, hash: NameHash) -> Vec<(Device, At)> {
+/// `policy`: storage policy of an object, 0 for containers and accounts.
+pub(crate) fn primaries(ring: &RingHandle, policy: u32, hash: NameHash) -> Vec<(Device, At)> {
     let ring = ring.current();
     let partition = ring.partition(&hash);
     let place = |device: &Device| At {
         device: Arc::from(device.device.as_str()),
+        policy,
         partition,
         hash,
     };

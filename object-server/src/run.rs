@@ -109,6 +109,8 @@ pub async fn run(config: Config, mut parts: Parts) -> Result<(), RunError> {
             .tasks
             .spawn(serve(listener, secret, dispatch, parts.tasks.clone()));
     }
+    node.movements()
+        .set_known(parts.rings.clone(), address.ip().to_string(), address.port());
     let workers = Workers {
         node: Arc::clone(&node),
         nodes: parts.nodes,

@@ -26,7 +26,7 @@ use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{Entry, ListRequest, PutAccount, PutContainer};
 use virga_object_wire::node::{Nodes, ObjectNode};
-use virga_object_wire::object::{At, Found, ObjectMeta, PutObject};
+use virga_object_wire::object::{At, Found, ObjectMeta, PutObject, Source};
 use virga_object_wire::table::NodeTable;
 use virga_ring::builder::{Builder, NewDevice};
 use virga_ring::{Device, HashPath, NameHash, RingHandle};
@@ -188,6 +188,7 @@ impl Cluster {
         let partition = self.rings.container.current().partition(&hash);
         At {
             device: format!("d{n}").into(),
+            policy: 0,
             partition,
             hash,
         }
@@ -238,6 +239,7 @@ impl Cluster {
             blake3,
             meta,
             handoff_for: None,
+            source: Source::Client,
         }
     }
 

@@ -90,11 +90,13 @@ fn appends(segments: &Arc<Segments>, tasks: u64, time: Duration) -> Result<(), F
                 while !stop.load(Ordering::Relaxed) {
                     let head = Head {
                         kind: Kind::Object,
+                        policy: 0,
                         partition: 1,
                         key: [7; 16],
                         version: task << 32 | count,
                         size: 4096,
                         blake3: [0; 32],
+                        settled: false,
                     };
                     let meta = Bytes::from_static(&[0; 200]);
                     log.submit(NewRecord::new(head, meta, payload.clone())?).await?;

@@ -6,6 +6,7 @@
 //! <dev>/seg/          segments
 //! <dev>/index/        derived index (RocksDB)
 //! <dev>/bad/          copies of what failed verification, capped
+//! <dev>/stale/        copies of objects set aside by reconciliation
 //! ```
 //!
 //! Opened by the object store. Whether the device belongs in this cluster is decided here; what it holds is not
@@ -20,6 +21,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::aside::{self, Aside};
 use crate::io::Space;
 use crate::io::file::{self, FileDisk};
 use crate::segment::header::Identity;
@@ -205,6 +207,22 @@ impl Device {
     /// What the file system says.
     pub fn space(&self) -> io::Result<Space> {
         file::space(&self.path)
+    }
+
+    /// Starts a copy of an object under `stale/`; `line` says what it is and has no line break. Blocks on the device.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn set_aside(&self, name: &str, line: &str) -> io::Result<Aside> {
+        aside::begin(self.path.join("stale"), name, line)
+    }
+
+    /// How many objects are set aside under names that start with `prefix`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn set_aside_count(&self, prefix: &str) -> io::Result<u64> {
+        aside::count(&self.path.join("stale"), prefix)
     }
 
     /// Keeps a copy of damaged bytes under `bad/`, named by where they were; says whether there was room. The

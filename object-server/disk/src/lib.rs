@@ -7,6 +7,7 @@
 //! What a record means, which version wins and when a segment is dead is the caller's business: metadata is
 //! opaque here. The bytes are described in `docs/formats/segment.md`.
 
+pub mod aside;
 pub mod batch;
 pub mod device;
 pub mod io;

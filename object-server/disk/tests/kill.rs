@@ -160,11 +160,13 @@ fn child(dir: &Path, first: u64) {
                 let size = data.len() as u64;
                 let head = Head {
                     kind: Kind::Object,
+                    policy: 0,
                     partition: 0,
                     key: [0; 16],
                     version: number,
                     size,
                     blake3: [0; 32],
+                    settled: false,
                 };
                 let record = NewRecord::new(head, Bytes::new(), data).unwrap();
                 tickets.push((number, node.log.enqueue(record).await.unwrap()));

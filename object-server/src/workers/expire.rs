@@ -15,7 +15,7 @@ use futures_util::stream::{self, StreamExt};
 use virga_node::clock::Version;
 use virga_object_store::owed::Expired;
 use virga_object_wire::error::NodeError;
-use virga_object_wire::object::Found;
+use virga_object_wire::object::{At, Found};
 
 use super::{Duty, PATIENCE, Round, Workers};
 use crate::local::OpenDevice;
@@ -76,17 +76,15 @@ impl Expire {
 
     /// Whether another replica shows the object as it is after a later change.
     async fn put_off(&self, device: &OpenDevice, expired: &Expired) -> Result<bool, String> {
-        let hash = expired.at.hash;
-        // The policy is not written on the record: the ring that puts the
-        // object here is the one it came by.
-        let rings = self.0.rings.object.iter().map(|(_, ring)| primaries(ring, hash));
-        let here = |places: &Vec<(virga_ring::Device, _)>| {
-            places.iter().any(|(place, _)| *place.device == *device.name)
+        let At { policy, hash, .. } = expired.at;
+        let places = match self.0.rings.object(policy) {
+            Some(ring) => primaries(ring, policy, hash),
+            None => return Err(format!("no ring for storage policy {policy}")),
         };
-        let Some(places) = rings.into_iter().find(here) else {
+        if !places.iter().any(|(place, _)| *place.device == *device.name) {
             // A handoff's copy: the primaries decide, and it is pushed to them.
             return Ok(false);
-        };
+        }
         let asked = join_all(places.iter().map(|(place, at)| {
             let node = self.0.nodes.node(place);
             async move { tokio::time::timeout(PATIENCE, node.head(at)).await.ok()?.ok() }

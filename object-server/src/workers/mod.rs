@@ -4,7 +4,6 @@
 //! it did ([`Progress`]) and rests; after failures it rests longer. Everything
 //! they do may be done twice, by replicas or after a crash, without harm.
 mod expire;
-mod push_handoffs;
 mod reclaim;
 mod report_containers;
 mod update_listings;
@@ -130,11 +129,10 @@ impl Workers {
     /// Starts one task for each duty on each device.
     pub(crate) fn start(self, tasks: &Tasks) {
         let all = Arc::new(self);
-        let duties: [Arc<dyn Duty>; 5] = [
+        let duties: [Arc<dyn Duty>; 4] = [
             Arc::new(update_listings::UpdateListings(Arc::clone(&all))),
             Arc::new(report_containers::ReportContainers(Arc::clone(&all))),
             Arc::new(expire::Expire(Arc::clone(&all))),
-            Arc::new(push_handoffs::PushHandoffs(Arc::clone(&all))),
             Arc::new(reclaim::Reclaim(Arc::clone(&all))),
         ];
         for duty in duties {

@@ -75,7 +75,7 @@ impl ReportContainers {
         changes: &[ContainerChange],
     ) -> Result<(), String> {
         let rings = &self.0.rings;
-        let places = primaries(&rings.account, rings.hash.hash(account, None, None));
+        let places = primaries(&rings.account, 0, rings.hash.hash(account, None, None));
         let rows: Vec<_> = changes.iter().map(|change| change.row.clone()).collect();
         self.0
             .on_quorum(&places, |node, at| {

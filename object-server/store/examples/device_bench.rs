@@ -18,7 +18,7 @@ use virga_node::task::Tasks;
 use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, Storage};
 use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::node::Read;
-use virga_object_wire::object::{At, ObjectMeta, PutObject, Settled};
+use virga_object_wire::object::{At, ObjectMeta, PutObject, Settled, Source};
 use virga_ring::Partition;
 use virga_ring::hash::NameHash;
 
@@ -32,6 +32,7 @@ fn at(n: u64) -> At {
     let partition = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) >> 18;
     At {
         device: "d1".into(),
+        policy: 0,
         partition: Partition(partition),
         hash: NameHash(bytes),
     }
@@ -51,6 +52,7 @@ fn request(n: u64, hlc: &Hlc, size: u64, blake3: [u8; 32]) -> PutObject {
         blake3,
         meta,
         handoff_for: None,
+        source: Source::Client,
     }
 }
 
@@ -127,6 +129,7 @@ impl Bench {
             async move {
                 let (at, put) = (at(n), request(n, &hlc, body.len() as u64, blake3));
                 let settled = Settled {
+                    policy: 0,
                     partition: at.partition,
                     hash: at.hash,
                     version: put.version,

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use virga_disk::batch::record::Kind as RecordKind;
+use virga_disk::batch::record::{Head, Kind as RecordKind};
 use virga_disk::log::{Apply, ApplyError, Damaged, LogRecord};
 use virga_disk::segment::table::Segments;
 use virga_disk::segment::{Position, Stream};
 use virga_node::clock::Version;
+use virga_object_wire::movement::tie;
 use virga_ring::Partition;
 use virga_ring::hash::NameHash;
 
@@ -19,7 +20,6 @@ use crate::change::Change;
 use crate::entry::{Entry, Kind, Post, Winner};
 use crate::index::Index;
 use crate::keys::NameKey;
-use crate::mutate::tie;
 use crate::record::{self, BadHead, CommitHead};
 
 /// What became of a record.
@@ -75,7 +75,7 @@ impl Applier {
     }
 
     fn record(&self, change: &mut Change<'_>, record: &LogRecord<'_>) -> Result<Outcome, ApplyError> {
-        let name = NameKey::new(Partition(record.head.partition), NameHash(record.head.key));
+        let name = name_of(&record.head);
         match record.head.kind {
             RecordKind::Extent => Ok(Outcome::default()),
             RecordKind::Object | RecordKind::Commit | RecordKind::Tombstone => {
@@ -128,9 +128,8 @@ impl Applier {
         };
         let newest = new.version();
         change.replace(name, old.as_ref(), Some(new));
-        change.owe_row(&name, version);
-        if let Some(device) = facts.handoff_for {
-            change.owe_push(&name, version, device);
+        if !record.head.settled {
+            change.owe_row(&name, version);
         }
         Ok(Outcome {
             fate: Fate::Adopted,
@@ -139,6 +138,11 @@ impl Applier {
             expiry,
         })
     }
+}
+
+/// The key of the name that a record is of.
+pub(crate) fn name_of(head: &Head) -> NameKey {
+    NameKey::new(head.policy, Partition(head.partition), NameHash(head.key))
 }
 
 fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Result<Outcome, ApplyError> {
@@ -166,7 +170,7 @@ fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Resul
         });
     };
     change.replace(name, old.as_ref(), Some(entry));
-    if existed {
+    if existed && !record.head.settled {
         change.owe_row(&name, version);
     }
     Ok(Outcome {

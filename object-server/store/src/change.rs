@@ -11,10 +11,10 @@ use virga_disk::kv::{KvBatch, KvError};
 use virga_disk::segment::{Position, Stream};
 use virga_node::clock::Version;
 
-use crate::digest::{Sum, bucket};
+use crate::digest::{self, Sum};
 use crate::entry::Entry;
 use crate::index::Index;
-use crate::keys::{self, NameKey, Owed};
+use crate::keys::{self, NameKey};
 use crate::live::{Live, LiveDelta};
 use crate::sys::{self, Totals};
 
@@ -48,6 +48,7 @@ pub struct Change<'a> {
     batch: KvBatch<'a>,
     pending: Pending,
     live: LiveDelta,
+    sums: Vec<(u64, Sum)>,
     totals: Totals,
     applied: Option<(Stream, Position)>,
     scratch: Vec<u8>,
@@ -59,6 +60,8 @@ pub struct Written<'a> {
     pub batch: KvBatch<'a>,
     /// Changes of live bytes, for the copy in memory.
     pub live: Vec<(u64, Live)>,
+    /// Changes of partitions' sums, for the copy in memory.
+    pub sums: Vec<(u64, Sum)>,
     /// Change of the totals, for the copy in memory.
     pub totals: Totals,
     /// The position it brings a stream to.
@@ -73,6 +76,7 @@ impl<'a> Change<'a> {
             batch: index.batch(),
             pending: Pending::default(),
             live: LiveDelta::default(),
+            sums: Vec::new(),
             totals: Totals::default(),
             applied: None,
             scratch: Vec::with_capacity(160),
@@ -109,11 +113,11 @@ impl<'a> Change<'a> {
         self.totals.objects += after.objects - before.objects;
         self.totals.bytes += after.bytes - before.bytes;
         if let Some(old) = old {
-            sum = sum.minus(Sum::of(&name, old));
+            sum = sum.minus(digest::of(&name, old));
             self.live.count(old.keeps(), -1);
         }
         if let Some(new) = &new {
-            sum = sum.plus(Sum::of(&name, new));
+            sum = sum.plus(digest::of(&name, new));
             self.live.count(new.keeps(), 1);
             self.scratch.clear();
             new.encode(&mut self.scratch);
@@ -122,25 +126,21 @@ impl<'a> Change<'a> {
             self.batch.delete(keys::OBJ, &name.0);
         }
         if sum != Sum::default() {
-            self.batch.merge(
-                keys::DIG,
-                &keys::digest(name.partition(), bucket(&name)),
-                &sum.encode(),
-            );
+            self.batch.merge(keys::DIG, &keys::digest(&name), &sum.encode());
+            self.sums
+                .push((digest::place(name.policy(), name.partition()), sum));
         }
         self.pending.insert(name, new);
     }
 
     /// Notes that the container of a name is owed the row of `version`.
     pub fn owe_row(&mut self, name: &NameKey, version: Version) {
-        let key = keys::work(Owed::Row, name.partition().0, version, name.hash());
-        self.batch.put(keys::WORK, &key, &[]);
+        self.batch.put(keys::WORK, &keys::work(name, version), &[]);
     }
 
-    /// Notes that the record of `version` belongs on another device.
-    pub fn owe_push(&mut self, name: &NameKey, version: Version, device: u32) {
-        let key = keys::work(Owed::Push, device, version, name.hash());
-        self.batch.put(keys::WORK, &key, &keys::kept(name.partition()));
+    /// Writes a value of `sys`.
+    pub fn note(&mut self, key: &[u8], value: &[u8]) {
+        self.batch.put(keys::SYS, key, value);
     }
 
     /// Forgets a debt.
@@ -172,6 +172,7 @@ impl<'a> Change<'a> {
         Written {
             batch: self.batch,
             live,
+            sums: self.sums,
             totals: self.totals,
             applied: self.applied,
         }

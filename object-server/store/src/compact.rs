@@ -7,7 +7,6 @@
 //! either the old place or both. An extent list cannot be copied verbatim when
 //! its extents move, so its COMMIT record is written anew with the new list.
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -17,15 +16,15 @@ use virga_disk::segment::table::Segment;
 use virga_disk::segment::{Locator, Stream};
 use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
-use virga_ring::Partition;
-use virga_ring::hash::NameHash;
 
+use crate::apply::name_of;
 use crate::change::Change;
 use crate::device::{Device, device_failed};
 use crate::entry::{Entry, Kind};
 use crate::keys::NameKey;
 use crate::record::{self, CommitHead, Run, by_segment, pack};
-use crate::scan;
+use crate::rounds::horizon;
+use crate::{scan, sys};
 
 /// Segments fuller than this, in percent, are left alone while there is room.
 const FULL_ENOUGH: i64 = 80;
@@ -52,8 +51,6 @@ pub struct Compacted {
 pub struct Compaction {
     /// Segments that something unreadable still lives in; held while compacting.
     stuck: Mutex<HashSet<u64>>,
-    /// Every replica has seen every tombstone older than the reclaim age.
-    reconciled: AtomicBool,
 }
 
 impl Compaction {
@@ -86,12 +83,6 @@ impl Device {
         tokio::task::spawn_blocking(move || device.compact_blocking())
             .await
             .map_err(device_failed)?
-    }
-
-    /// Permits tombstones older than the reclaim age to be dropped: to be said
-    /// only when every replica of everything here has reconciled since (I7).
-    pub fn set_reconciled(&self, yes: bool) {
-        self.compaction().reconciled.store(yes, Ordering::Relaxed);
     }
 
     /// As [`Device::compact`], on the calling thread.
@@ -185,9 +176,10 @@ impl Device {
 
     /// Moves everything alive out of `segment`.
     async fn empty(&self, segment: &Arc<Segment>, done: &mut Compacted) -> Result<(), NodeError> {
+        let sealed = self.sealed_before(segment);
         let mut found = Vec::new();
         let complete = scan::records(segment, |head, place| {
-            let name = NameKey::new(Partition(head.partition), NameHash(head.key));
+            let name = name_of(&head);
             found.push(Found { name, head, place });
         });
         if !complete.map_err(device_failed)? {
@@ -211,8 +203,8 @@ impl Device {
             if !names(&entry, found.place) {
                 continue;
             }
-            if self.may_drop(&entry) {
-                done.reclaimed += u64::from(self.drop_tombstone(&found)?);
+            if self.may_drop(&found.name, &entry, sealed)? {
+                done.reclaimed += u64::from(self.drop_tombstone(&found, sealed)?);
                 continue;
             }
             bytes += found.place.length as usize;
@@ -354,27 +346,47 @@ impl Device {
         lock.write(change.finish(), 0).map_err(failed)
     }
 
-    /// Whether an entry is a tombstone that nobody needs any more.
-    fn may_drop(&self, entry: &Entry) -> bool {
+    /// A version later than anything in a sealed segment was written.
+    fn sealed_before(&self, segment: &Segment) -> Version {
+        let all = self.segments().all();
+        let later = all
+            .iter()
+            .filter(|other| other.stream() == segment.stream() && other.id() > segment.id());
+        Version(later.map(|other| other.created()).min().unwrap_or(u64::MAX))
+    }
+
+    /// Whether an entry is a tombstone that nobody needs any more (I7): it is old,
+    /// and a round of reconciliation that began when it was here (its segment was
+    /// sealed before `sealed`) was complete, so that every replica has it.
+    fn may_drop(&self, name: &NameKey, entry: &Entry, sealed: Version) -> Result<bool, NodeError> {
         let deleted = entry
             .winner
             .as_ref()
             .is_some_and(|winner| winner.kind == Kind::Tombstone);
         let age = self.clock().now().since(entry.version().time());
-        deleted && age > self.options().reclaim_age && self.compaction().reconciled.load(Ordering::Relaxed)
+        if !deleted || age <= self.options().reclaim_age {
+            return Ok(false);
+        }
+        let round = self.last_round(name.policy())?.unwrap_or_default();
+        Ok(round.started > entry.version().max(sealed))
     }
 
-    fn drop_tombstone(&self, found: &Found) -> Result<bool, NodeError> {
+    fn drop_tombstone(&self, found: &Found, sealed: Version) -> Result<bool, NodeError> {
         let failed = |error| self.index_failed(&error);
         let mut lock = self.index().lock();
         let mut change = Change::new(self.index());
-        let Some(old) = change
-            .entry(&found.name)
-            .map_err(failed)?
-            .filter(|entry| names(entry, found.place) && self.may_drop(entry))
-        else {
+        let entry = change.entry(&found.name).map_err(failed)?;
+        let Some(old) = entry.filter(|entry| names(entry, found.place)) else {
             return Ok(false);
         };
+        if !self.may_drop(&found.name, &old, sealed)? {
+            return Ok(false);
+        }
+        let policy = found.name.policy();
+        let horizon = horizon(self.index(), policy).map_err(failed)?;
+        if old.version() > horizon {
+            change.note(&sys::horizon(policy), &sys::encode_version(old.version()));
+        }
         change.replace(found.name, Some(&old), None);
         lock.write(change.finish(), 0).map_err(failed)?;
         Ok(true)

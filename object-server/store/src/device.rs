@@ -24,7 +24,6 @@ use virga_object_wire::node::DeviceStatus;
 use crate::apply::{Applier, Outcome};
 use crate::bad::BadRecords;
 use crate::compact::Compaction;
-use crate::digest::Sum;
 use crate::entry::Entry;
 use crate::index::{Index, OpenIndexError};
 use crate::keys::{NameKey, WORK_LEN};
@@ -157,6 +156,7 @@ pub(crate) struct Inner {
     compaction: Compaction,
     owed_cursor: Mutex<Option<[u8; WORK_LEN]>>,
     folder: Option<Arc<Folder>>,
+    identity: [u8; 16],
     upkeep: Mutex<Option<Upkeep>>,
 }
 
@@ -245,6 +245,7 @@ impl Device {
             compaction: Compaction::default(),
             owed_cursor: Mutex::default(),
             folder,
+            identity: identity.device,
             upkeep: Mutex::default(),
             options,
         }));
@@ -353,15 +354,13 @@ impl Device {
         }
     }
 
-    /// Digest sums of a partition: what reconciliation compares.
-    ///
-    /// # Errors
-    /// `Device` if the index fails.
-    pub fn digests(&self, partition: virga_ring::Partition) -> Result<Vec<(u8, Sum)>, NodeError> {
-        self.0
-            .index
-            .digests(partition)
-            .map_err(|error| self.index_failed(&error))
+    /// What the device was given when it was made, and no other has.
+    pub fn identity(&self) -> [u8; 16] {
+        self.0.identity
+    }
+
+    pub(crate) fn folder(&self) -> Option<&Arc<Folder>> {
+        self.0.folder.as_ref()
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

@@ -1,100 +1,82 @@
 //! Digest sums: one number per bucket of names that says whether two replicas
 //! know the same.
 //!
-//! Every entry of the index contributes a keyed hash of what it knows; a bucket
-//! holds the wrapping sum, so a change is one subtraction and one addition and
-//! nothing is ever walked. Written by [`crate::apply`], read by reconciliation.
+//! Every entry of the index contributes a keyed hash of what it knows
+//! ([`NameState::sum`]); a bucket holds the wrapping sum, so a change is one
+//! subtraction and one addition and nothing is ever walked. Written by
+//! [`crate::apply`], read by reconciliation. A partition's sum is not stored: it
+//! is added up when first asked for and followed in memory from then on.
+use std::collections::BTreeMap;
+
+pub use virga_object_wire::movement::Sum;
+use virga_object_wire::movement::{DataState, NameState, Rank, tie};
 use virga_ring::Partition;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Kind};
 use crate::keys::NameKey;
 
-/// Key of the hash: a name for the purpose, so that these sums never collide
-/// with other uses of BLAKE3.
-const KEY: [u8; 32] = *b"virga object digest sum, v1\0\0\0\0\0";
-
-/// Sum and number of the entries of one bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Sum {
-    /// Wrapping sum of the entries' hashes.
-    pub sum: u128,
-    /// Number of entries.
-    pub count: u64,
-}
-
-impl Sum {
-    /// Stored length in bytes.
-    pub const LEN: usize = 24;
-
-    /// What one entry contributes.
-    pub fn of(name: &NameKey, entry: &Entry) -> Self {
-        let mut text = [0u8; 33];
-        text[..16].copy_from_slice(&name.0[4..]);
-        let (kind, version) = entry
-            .winner
-            .as_ref()
-            .map_or((0, 0), |w| (w.kind as u8, w.version.0));
-        text[16] = kind;
-        text[17..25].copy_from_slice(&version.to_le_bytes());
-        text[25..].copy_from_slice(&entry.post.as_ref().map_or(0, |post| post.version.0).to_le_bytes());
-        let hash = blake3::keyed_hash(&KEY, &text);
-        let mut first = [0; 16];
-        first.copy_from_slice(&hash.as_bytes()[..16]);
-        Self {
-            sum: u128::from_le_bytes(first),
-            count: 1,
-        }
-    }
-
-    /// Both together.
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            sum: self.sum.wrapping_add(other.sum),
-            count: self.count.wrapping_add(other.count),
-        }
-    }
-
-    /// This without the other.
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            sum: self.sum.wrapping_sub(other.sum),
-            count: self.count.wrapping_sub(other.count),
-        }
-    }
-
-    /// Bytes as stored.
-    pub fn encode(&self) -> [u8; Self::LEN] {
-        let mut out = [0; Self::LEN];
-        out[..16].copy_from_slice(&self.sum.to_le_bytes());
-        out[16..].copy_from_slice(&self.count.to_le_bytes());
-        out
-    }
-
-    /// Reads stored bytes; `None` if they have another length.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (sum, count) = bytes.split_at_checked(16)?;
-        Some(Self {
-            sum: u128::from_le_bytes(sum.try_into().ok()?),
-            count: u64::from_le_bytes(count.try_into().ok()?),
-        })
+/// What another replica is told of an entry.
+pub fn state(name: &NameKey, entry: &Entry) -> NameState {
+    NameState {
+        hash: name.hash(),
+        data: entry.winner.as_ref().map(|winner| DataState {
+            rank: Rank {
+                version: winner.version,
+                tie: tie(&winner.blake3),
+            },
+            deleted: winner.kind == Kind::Tombstone,
+            size: winner.size,
+        }),
+        post: entry.post.as_ref().map(|post| Rank {
+            version: post.version,
+            tie: post.tie,
+        }),
     }
 }
 
-/// Bucket of a name: the last byte of its hash, which no partition ever covers,
-/// so that buckets stay what they are when the partition power grows.
-pub fn bucket(name: &NameKey) -> u8 {
-    name.0[19]
+/// What one entry contributes to its bucket.
+pub fn of(name: &NameKey, entry: &Entry) -> Sum {
+    state(name, entry).sum()
 }
 
-/// Digest of one bucket of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    /// The partition.
-    pub partition: Partition,
-    /// Which of its 256 buckets.
-    pub bucket: u8,
-    /// Its sum.
-    pub sum: Sum,
+/// Sums of whole partitions in memory, in order of policy and partition, as far
+/// as they have been added up.
+#[derive(Debug, Default)]
+pub struct PartitionSums {
+    /// All partitions up to this key are in `sums` unless they are empty.
+    pub upto: Option<u64>,
+    sums: BTreeMap<u64, Sum>,
+}
+
+/// Policy and partition as one number that sorts like they do.
+pub fn place(policy: u32, partition: Partition) -> u64 {
+    u64::from(policy) << 32 | u64::from(partition.0)
+}
+
+impl PartitionSums {
+    /// Adds a change to a partition that has been added up.
+    pub fn add(&mut self, place: u64, change: Sum) {
+        if self.upto.is_some_and(|upto| place <= upto) {
+            let sum = self.sums.entry(place).or_default();
+            *sum = sum.plus(change);
+            if *sum == Sum::default() {
+                self.sums.remove(&place);
+            }
+        }
+    }
+
+    /// The sum of a partition, if it has been added up.
+    pub fn of(&self, place: u64) -> Option<Sum> {
+        let known = self.upto.is_some_and(|upto| place <= upto);
+        known.then(|| self.sums.get(&place).copied().unwrap_or_default())
+    }
+
+    /// Partitions of a policy that hold anything.
+    pub fn held(&self, policy: u32) -> impl Iterator<Item = (Partition, Sum)> + '_ {
+        let (first, last) = (place(policy, Partition(0)), place(policy, Partition(u32::MAX)));
+        let held = self.sums.range(first..=last);
+        held.map(|(place, sum)| (Partition((place & u64::from(u32::MAX)) as u32), *sum))
+    }
 }
 
 #[cfg(test)]
@@ -102,14 +84,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sum_forgets_what_is_taken_out_and_survives_storage() {
-        let a = Sum {
-            sum: u128::MAX - 5,
-            count: 1,
-        };
-        let b = Sum { sum: 77, count: 1 };
-        assert_eq!(a.plus(b).minus(a), b);
-        assert_eq!(Sum::decode(&a.plus(b).encode()), Some(a.plus(b)));
-        assert_eq!(Sum::decode(&[0; 23]), None);
+    fn only_partitions_that_were_added_up_are_followed() {
+        let one = Sum { sum: 7, count: 1 };
+        let mut sums = PartitionSums::default();
+        sums.add(3, one);
+        assert_eq!(sums.of(3), None);
+        sums.upto = Some(5);
+        sums.add(3, one);
+        sums.add(6, one);
+        assert_eq!(
+            (sums.of(3), sums.of(4), sums.of(6)),
+            (Some(one), Some(Sum::default()), None)
+        );
+        assert_eq!(sums.held(0).collect::<Vec<_>>(), [(Partition(3), one)]);
+        sums.add(3, Sum::default().minus(one));
+        assert_eq!(sums.held(0).count(), 0);
     }
 }

@@ -94,6 +94,12 @@ impl Entry {
         self.object().is_some() && self.delete_at.is_some_and(|at| at <= now_secs)
     }
 
+    /// Whether the data or deletion here is at least as new as this data.
+    pub fn outranks(&self, version: Version, blake3: &[u8; 32]) -> bool {
+        let winner = self.winner.as_ref();
+        winner.is_some_and(|winner| (winner.version, &winner.blake3) >= (version, blake3))
+    }
+
     /// The entry after a data record or tombstone, or `None` if that changes
     /// nothing. `delete_at` is the record's own expiry.
     pub fn with_winner(old: Option<&Self>, new: Winner, delete_at: Option<u64>) -> Option<Self> {

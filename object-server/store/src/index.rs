@@ -12,9 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use virga_disk::kv::cursor::{Bounds, Cursor};
 use virga_disk::kv::{Durability, FamilyOptions, Kv, KvBatch, KvCache, KvError, KvOptions, Wal};
 use virga_disk::segment::{Position, Stream};
+use virga_ring::Partition;
 
 use crate::change::{Change, Written};
-use crate::digest::Sum;
+use crate::digest::{self, PartitionSums, Sum};
 use crate::entry::Entry;
 use crate::keys::{self, NameKey, WORK_LEN};
 use crate::live::{Live, LiveMap};
@@ -23,6 +24,8 @@ use crate::sys::{self, Totals};
 /// Settled debts that wait for the next write of a committer; with more, the
 /// one who settles writes them.
 const SETTLED_WAITING: usize = 1024;
+/// Partitions whose sums are added up while writers wait: some 256 keys each.
+const ADDED_AT_ONCE: usize = 16;
 /// Memtable of one family in bytes; idle families take next to nothing.
 const WRITE_BUFFER: usize = 8 << 20;
 
@@ -30,6 +33,7 @@ const WRITE_BUFFER: usize = 8 << 20;
 #[derive(Default)]
 struct Memory {
     live: LiveMap,
+    sums: PartitionSums,
     totals: Totals,
     applied: HashMap<Stream, Position>,
 }
@@ -249,15 +253,14 @@ impl Index {
         self.memory().totals
     }
 
-    /// Digest sums of a partition's buckets that hold anything.
+    /// Digest sums of a partition's buckets that hold anything, by bucket.
     ///
     /// # Errors
     /// What the database says.
-    pub fn digests(&self, partition: virga_ring::Partition) -> Result<Vec<(u8, Sum)>, KvError> {
+    pub fn digests(&self, policy: u32, partition: Partition) -> Result<Vec<(u8, Sum)>, KvError> {
         let mut found = Vec::new();
-        let mut cursor = self
-            .kv
-            .cursor(keys::DIG, Bounds::prefix(partition.0.to_be_bytes()))?;
+        let bounds = Bounds::prefix(keys::partition(policy, partition));
+        let mut cursor = self.kv.cursor(keys::DIG, bounds)?;
         cursor.first();
         while let Some((key, value)) = cursor.current()? {
             let sum = Sum::decode(value).ok_or_else(|| damaged("a digest"))?;
@@ -267,6 +270,82 @@ impl Index {
             cursor.step();
         }
         Ok(found)
+    }
+
+    /// Adds up the sums of more partitions, [`ADDED_AT_ONCE`] at most, so that
+    /// writers do not wait long; says whether all are done.
+    fn add_up(&self) -> Result<bool, KvError> {
+        let mut memory = self.memory();
+        let Some(next) = memory.sums.upto.map_or(Some(0), |upto| upto.checked_add(1)) else {
+            return Ok(true);
+        };
+        let mut cursor = self.kv.cursor(keys::DIG, Bounds::all())?;
+        cursor.seek(&next.to_be_bytes());
+        let mut sums: Vec<(u64, Sum)> = Vec::new();
+        let mut done = true;
+        while let Some((key, value)) = cursor.current()? {
+            let place = keys::be64(key);
+            let sum = Sum::decode(value).ok_or_else(|| damaged("a digest"))?;
+            if sums.last().is_none_or(|(last, _)| *last != place) {
+                if sums.len() == ADDED_AT_ONCE {
+                    done = false;
+                    break;
+                }
+                sums.push((place, Sum::default()));
+            }
+            if let Some((_, all)) = sums.last_mut() {
+                *all = all.plus(sum);
+            }
+            cursor.step();
+        }
+        let upto = sums.last().map(|(place, _)| *place).filter(|_| !done);
+        memory.sums.upto = Some(upto.unwrap_or(u64::MAX));
+        for (place, sum) in sums {
+            memory.sums.add(place, sum);
+        }
+        Ok(done)
+    }
+
+    /// Sums of partitions, zero for one without names. May take a while the
+    /// first time.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn sums(&self, policy: u32, partitions: &[Partition]) -> Result<Vec<Sum>, KvError> {
+        while !self.add_up()? {}
+        let memory = self.memory();
+        let sum = |partition: &Partition| memory.sums.of(digest::place(policy, *partition));
+        Ok(partitions
+            .iter()
+            .map(|partition| sum(partition).unwrap_or_default())
+            .collect())
+    }
+
+    /// Partitions of a policy that hold anything, with their sums. May take a
+    /// while the first time.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn held(&self, policy: u32) -> Result<Vec<(Partition, Sum)>, KvError> {
+        while !self.add_up()? {}
+        Ok(self.memory().sums.held(policy).collect())
+    }
+
+    /// Whether a debt stands.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn owes(&self, debt: &[u8; WORK_LEN]) -> Result<bool, KvError> {
+        self.write_settled()?;
+        Ok(self.kv.get(keys::WORK, debt)?.is_some())
+    }
+
+    /// A value of `sys`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn noted(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
+        self.kv.get(keys::SYS, key)
     }
 
     /// Takes note of debts that are paid: they go with the next write.
@@ -352,6 +431,9 @@ impl IndexLock<'_> {
         self.index.kv.write(written.batch, Durability::Buffered)?;
         for (segment, change) in written.live {
             self.memory.live.add(segment, change);
+        }
+        for (place, change) in written.sums {
+            self.memory.sums.add(place, change);
         }
         self.memory.totals.objects += written.totals.objects;
         self.memory.totals.bytes += written.totals.bytes;

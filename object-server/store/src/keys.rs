@@ -13,7 +13,7 @@ use virga_ring::hash::NameHash;
 pub const OBJ: Family = Family("obj");
 /// Names by the second they expire in: [`due`] -> nothing.
 pub const DUE: Family = Family("due");
-/// What this device owes to others: [`work`] -> see [`Owed`].
+/// Rows that this device owes to containers: [`work`] -> nothing.
 pub const WORK: Family = Family("work");
 /// Digest sums: [`digest`] -> [`crate::digest::Sum`].
 pub const DIG: Family = Family("dig");
@@ -22,22 +22,26 @@ pub const SEG: Family = Family("seg");
 /// Format, positions and totals: see [`crate::sys`].
 pub const SYS: Family = Family("sys");
 
-/// Partition and name hash: the key of `obj`.
+/// Storage policy, partition and name hash: the key of `obj`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NameKey(pub [u8; 20]);
+pub struct NameKey(pub [u8; NAME_LEN]);
+
+/// Length of a [`NameKey`].
+pub const NAME_LEN: usize = 24;
 
 impl NameKey {
-    /// The key of a name in a partition.
-    pub fn new(partition: Partition, hash: NameHash) -> Self {
-        let mut key = [0; 20];
-        key[..4].copy_from_slice(&partition.0.to_be_bytes());
-        key[4..].copy_from_slice(&hash.0);
+    /// The key of a name in a partition of a policy's ring.
+    pub fn new(policy: u32, partition: Partition, hash: NameHash) -> Self {
+        let mut key = [0; NAME_LEN];
+        key[..4].copy_from_slice(&policy.to_be_bytes());
+        key[4..8].copy_from_slice(&partition.0.to_be_bytes());
+        key[8..].copy_from_slice(&hash.0);
         Self(key)
     }
 
     /// The key of a place.
     pub fn of(at: &At) -> Self {
-        Self::new(at.partition, at.hash)
+        Self::new(at.policy, at.partition, at.hash)
     }
 
     /// Reads a stored key; `None` if it has another length.
@@ -45,69 +49,57 @@ impl NameKey {
         bytes.try_into().ok().map(Self)
     }
 
+    /// The storage policy.
+    pub fn policy(&self) -> u32 {
+        be32(&self.0)
+    }
+
     /// The partition.
     pub fn partition(&self) -> Partition {
-        Partition(be32(&self.0))
+        Partition(be32(&self.0[4..]))
     }
 
     /// The name's hash.
     pub fn hash(&self) -> NameHash {
         let mut hash = [0; 16];
-        hash.copy_from_slice(&self.0[4..]);
+        hash.copy_from_slice(&self.0[8..]);
         NameHash(hash)
     }
 }
 
-/// Kinds of debt in `work`, the first byte of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Owed {
-    /// A row that the object's container has not confirmed; the target is the
-    /// object's partition, the value is empty.
-    Row = 1,
-    /// A record kept for another device; the target is that device's ring id,
-    /// the value is the object's partition.
-    Push = 2,
-}
+/// First byte of a `work` key: a row that the object's container has not
+/// confirmed.
+pub const ROW: u8 = 1;
 
 /// Length of a `work` key.
-pub const WORK_LEN: usize = 29;
+pub const WORK_LEN: usize = 33;
 
-/// Key of `work`: kind, target, version, hash.
-pub fn work(kind: Owed, target: u32, version: Version, hash: NameHash) -> [u8; WORK_LEN] {
+/// Key of `work`: what is owed, policy and partition of the object, version,
+/// hash.
+pub fn work(name: &NameKey, version: Version) -> [u8; WORK_LEN] {
     let mut key = [0; WORK_LEN];
-    key[0] = kind as u8;
-    key[1..5].copy_from_slice(&target.to_be_bytes());
-    key[5..13].copy_from_slice(&version.0.to_be_bytes());
-    key[13..].copy_from_slice(&hash.0);
+    key[0] = ROW;
+    key[1..9].copy_from_slice(&name.0[..8]);
+    key[9..17].copy_from_slice(&version.0.to_be_bytes());
+    key[17..].copy_from_slice(&name.hash().0);
     key
 }
 
-/// Takes a `work` key apart into target, version and hash; `None` if it has
-/// another length or kind.
-pub fn parse_work(key: &[u8]) -> Option<(u32, Version, NameHash)> {
+/// Takes a `work` key apart; `None` if it has another length or first byte.
+pub fn parse_work(key: &[u8]) -> Option<(NameKey, Version)> {
     let key: &[u8; WORK_LEN] = key.try_into().ok()?;
-    if key[0] != Owed::Row as u8 && key[0] != Owed::Push as u8 {
+    if key[0] != ROW {
         return None;
     }
-    let mut hash = [0; 16];
-    hash.copy_from_slice(&key[13..]);
-    Some((be32(&key[1..]), Version(be64(&key[5..])), NameHash(hash)))
-}
-
-/// Value of a [`Owed::Push`]: the partition of the object.
-pub fn kept(partition: Partition) -> [u8; 4] {
-    partition.0.to_le_bytes()
-}
-
-/// Reads the value of a [`Owed::Push`]; `None` if it has another length.
-pub fn parse_kept(value: &[u8]) -> Option<Partition> {
-    Some(Partition(u32::from_le_bytes(value.try_into().ok()?)))
+    let mut name = [0; NAME_LEN];
+    name[..8].copy_from_slice(&key[1..9]);
+    name[8..].copy_from_slice(&key[17..]);
+    Some((NameKey(name), Version(be64(&key[9..]))))
 }
 
 /// Key of `due`: the second of expiry, then the name.
-pub fn due(at_secs: u64, name: &NameKey) -> [u8; 28] {
-    let mut key = [0; 28];
+pub fn due(at_secs: u64, name: &NameKey) -> [u8; 8 + NAME_LEN] {
+    let mut key = [0; 8 + NAME_LEN];
     key[..8].copy_from_slice(&at_secs.to_be_bytes());
     key[8..].copy_from_slice(&name.0);
     key
@@ -119,12 +111,29 @@ pub fn parse_due(key: &[u8]) -> Option<(u64, NameKey)> {
     Some((be64(secs), NameKey::parse(&key[8..])?))
 }
 
-/// Key of `dig`: partition, then the bucket of the name.
-pub fn digest(partition: Partition, bucket: u8) -> [u8; 5] {
-    let mut key = [0; 5];
-    key[..4].copy_from_slice(&partition.0.to_be_bytes());
-    key[4] = bucket;
+/// What the digest keys of a partition start with: policy, partition.
+pub fn partition(policy: u32, partition: Partition) -> [u8; 8] {
+    let mut key = [0; 8];
+    key[..4].copy_from_slice(&policy.to_be_bytes());
+    key[4..].copy_from_slice(&partition.0.to_be_bytes());
     key
+}
+
+/// Length of a `dig` key.
+pub const DIGEST_LEN: usize = 9;
+
+/// Key of `dig`: policy, partition, bucket of the name.
+pub fn digest(name: &NameKey) -> [u8; DIGEST_LEN] {
+    let mut key = [0; DIGEST_LEN];
+    key[..8].copy_from_slice(&name.0[..8]);
+    key[8] = name.0[NAME_LEN - 1];
+    key
+}
+
+/// Takes a `dig` key apart: policy, partition, bucket.
+pub fn parse_digest(key: &[u8]) -> Option<(u32, Partition, u8)> {
+    let key: &[u8; DIGEST_LEN] = key.try_into().ok()?;
+    Some((be32(key), Partition(be32(&key[4..])), key[8]))
 }
 
 /// First four bytes as a big-endian number; zero where bytes are missing.
@@ -150,24 +159,29 @@ mod tests {
     #[test]
     fn keys_come_apart_as_they_were_put_together() {
         let hash = NameHash([7; 16]);
-        let name = NameKey::new(Partition(0x0102_0304), hash);
-        assert_eq!((name.partition(), name.hash()), (Partition(0x0102_0304), hash));
-        let key = work(Owed::Push, 9, Version(77), hash);
-        assert_eq!(parse_work(&key), Some((9, Version(77), hash)));
-        assert_eq!(parse_due(&due(12, &name)), Some((12, name)));
-        assert_eq!(parse_due(&[1, 2]), None);
+        let name = NameKey::new(0x0a0b_0c0d, Partition(0x0102_0304), hash);
+        assert_eq!(
+            (name.policy(), name.partition(), name.hash()),
+            (0x0a0b_0c0d, Partition(0x0102_0304), hash)
+        );
+        let key = work(&name, Version(77));
+        assert_eq!(parse_work(&key), Some((name, Version(77))));
         let unknown = [&[3], &key[1..]].concat();
         assert_eq!(parse_work(&unknown), None);
-        assert_eq!(parse_kept(&kept(Partition(5))), Some(Partition(5)));
-        assert_eq!(parse_kept(&[0; 5]), None);
+        assert_eq!(parse_due(&due(12, &name)), Some((12, name)));
+        assert_eq!(parse_due(&[1, 2]), None);
+        let key = digest(&name);
+        assert_eq!(parse_digest(&key), Some((name.policy(), name.partition(), 7)));
+        assert_eq!(key[..8], partition(name.policy(), name.partition()));
     }
 
     #[test]
-    fn keys_sort_by_time_and_partition() {
-        let name = |p| NameKey::new(Partition(p), NameHash([0xff; 16]));
-        assert!(name(1) < name(256));
-        assert!(due(255, &name(9)) < due(256, &name(1)));
-        let key = |v| work(Owed::Row, 3, Version(v), NameHash([0xff; 16]));
+    fn keys_sort_by_time_policy_and_partition() {
+        let name = |policy, p| NameKey::new(policy, Partition(p), NameHash([0xff; 16]));
+        assert!(name(0, 1) < name(0, 256));
+        assert!(name(0, 256) < name(1, 1));
+        assert!(due(255, &name(0, 9)) < due(256, &name(0, 1)));
+        let key = |v| work(&name(0, 3), Version(v));
         assert!(key(255) < key(256));
     }
 }

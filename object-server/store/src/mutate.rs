@@ -8,7 +8,8 @@ use virga_disk::batch::record::{Head, Kind as RecordKind, NewRecord};
 use virga_node::clock::Version;
 use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
-use virga_object_wire::object::{At, Deleted, ObjectStat, PostMeta, PutObject};
+use virga_object_wire::movement::tie;
+use virga_object_wire::object::{At, Deleted, ObjectStat, PostMeta, PutObject, Source};
 
 use crate::apply::{Fate, Outcome};
 use crate::device::Device;
@@ -48,8 +49,9 @@ impl Device {
         let meta = encode(facts, &put.meta)?;
         let head = head(RecordKind::Object, &name, put.version, put.size, put.blake3);
         let crcs = body.crcs().to_vec();
+        let head = from(put.source, head);
         let record = NewRecord::with_crcs(head, meta, body.into_data(), crcs).map_err(invalid)?;
-        judge(self.write_hot(record).await?, put.version)
+        judge(self.write_hot(record).await?, put.version, put.source)
     }
 
     /// What must hold before any record of a PUT is written. `Ok(true)` says
@@ -64,6 +66,10 @@ impl Device {
             && (winner.version, winner.blake3) == (put.version, put.blake3)
         {
             return Ok(true);
+        }
+        if put.source != Source::Client {
+            // Another replica's data is merged: metadata updates do not matter.
+            return Ok(entry.outranks(put.version, &put.blake3));
         }
         // Equal versions are decided by the hash, as everywhere.
         let held = (
@@ -109,7 +115,7 @@ impl Device {
         let bytes = encode(facts, &meta)?;
         let head = head(RecordKind::Meta, &name, version, 0, blake3);
         let record = NewRecord::new(head, bytes, Bytes::new()).map_err(invalid)?;
-        judge(self.write_hot(record).await?, version)?;
+        judge(self.write_hot(record).await?, version, Source::Client)?;
         let mut stat = before.stat;
         record::merge_post(&mut stat.meta, meta);
         stat.meta_version = version;
@@ -144,7 +150,7 @@ impl Device {
         let head = head(RecordKind::Tombstone, &name, version, 0, [0; 32]);
         let record = NewRecord::new(head, meta, Bytes::new()).map_err(invalid)?;
         let outcome = self.write_hot(record).await?;
-        judge(outcome, version)?;
+        judge(outcome, version, Source::Client)?;
         Ok(Deleted {
             existed: outcome.existed && outcome.expiry.is_none_or(|at| at > now),
         })
@@ -155,20 +161,23 @@ impl Device {
 pub(crate) fn head(kind: RecordKind, name: &NameKey, version: Version, size: u64, blake3: [u8; 32]) -> Head {
     Head {
         kind,
+        policy: name.policy(),
         partition: name.partition().0,
         key: name.hash().0,
         version: version.0,
         size,
         blake3,
+        settled: false,
     }
 }
 
-/// First bytes of a record's hash: decides between equal POSTs.
-pub(crate) fn tie(blake3: &[u8; 32]) -> u64 {
-    blake3
-        .iter()
-        .take(8)
-        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+/// The same, by who sends the record: a copy from a replica that owes no row
+/// makes nobody owe one.
+pub(crate) fn from(source: Source, head: Head) -> Head {
+    Head {
+        settled: source == Source::Replica { row_owed: false },
+        ..head
+    }
 }
 
 /// Encodes metadata within its bound.
@@ -181,9 +190,11 @@ pub(crate) fn encode(facts: Facts, head: &impl serde::Serialize) -> Result<Bytes
 }
 
 /// From what applying said to the caller's answer.
-pub(crate) fn judge(outcome: Outcome, asked: Version) -> Result<(), NodeError> {
+pub(crate) fn judge(outcome: Outcome, asked: Version, source: Source) -> Result<(), NodeError> {
     match outcome.fate {
         Fate::Adopted | Fate::Same => Ok(()),
+        // What another replica has is merged, and so it was.
+        Fate::Overtaken if source != Source::Client => Ok(()),
         Fate::Overtaken => Err(NodeError::Newer(outcome.newest.max(asked))),
     }
 }

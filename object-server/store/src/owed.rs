@@ -1,5 +1,5 @@
-//! What the device owes to others: container rows, records kept for another
-//! device, deletions of expired objects.
+//! What the device owes to others: container rows, deletions of expired
+//! objects.
 //!
 //! The rows are written with the index change that causes them, so none is
 //! lost; the workers of the object server come here for what is still open.
@@ -11,11 +11,10 @@ use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{ObjectRow, split_path};
 use virga_object_wire::object::{At, ObjectStat, Settled};
-use virga_ring::Partition;
 
 use crate::device::{Device, device_failed};
 use crate::entry::Kind;
-use crate::keys::{self, NameKey, Owed, WORK_LEN};
+use crate::keys::{self, NameKey, WORK_LEN};
 use crate::record::{self, TombstoneHead};
 
 /// Debts looked at for one that is asked for: a call stays short although most
@@ -33,17 +32,6 @@ pub struct OwedRow {
     pub row: ObjectRow,
     /// What to settle once the container has it.
     pub settled: Settled,
-}
-
-/// A record that this device keeps for another one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwedPush {
-    /// The object on this device.
-    pub at: At,
-    /// Ring id of the device it belongs on.
-    pub device: u32,
-    /// Version that was kept.
-    pub version: Version,
 }
 
 /// An object whose time has come.
@@ -74,7 +62,7 @@ impl Device {
     pub async fn settle(&self, rows: Vec<Settled>) -> Result<(), NodeError> {
         let debts = rows
             .iter()
-            .map(|row| keys::work(Owed::Row, row.partition.0, row.version, row.hash));
+            .map(|row| keys::work(&NameKey::new(row.policy, row.partition, row.hash), row.version));
         self.index()
             .settle(debts)
             .map_err(|error| self.index_failed(&error))
@@ -115,7 +103,7 @@ impl Device {
         let mut position = self.owed_cursor().lock().unwrap_or_else(PoisonError::into_inner);
         let mut cursor = self
             .index()
-            .cursor(keys::WORK, Bounds::prefix([Owed::Row as u8]))
+            .cursor(keys::WORK, Bounds::prefix([keys::ROW]))
             .map_err(failed)?;
         match position.as_ref() {
             Some(last) => {
@@ -136,10 +124,9 @@ impl Device {
                 *position = None;
                 return Ok(debts);
             };
-            if let (Some((partition, version, hash)), Ok(key)) = (keys::parse_work(key), key.try_into()) {
+            if let (Some((name, version)), Ok(key)) = (keys::parse_work(key), key.try_into()) {
                 *position = Some(key);
                 if version < older_than {
-                    let name = NameKey::new(Partition(partition), hash);
                     debts.push(Debt { key, name, version });
                 }
             }
@@ -178,6 +165,7 @@ impl Device {
             (stat.meta.path, row)
         };
         let settled = Settled {
+            policy: debt.name.policy(),
             partition: debt.name.partition(),
             hash: debt.name.hash(),
             version: debt.version,
@@ -190,7 +178,7 @@ impl Device {
         }))
     }
 
-    async fn tombstone_path(&self, name: &NameKey, place: Locator) -> Result<String, NodeError> {
+    pub(crate) async fn tombstone_path(&self, name: &NameKey, place: Locator) -> Result<String, NodeError> {
         match self.reader().range(place, 0..0).await {
             Ok(record) => {
                 let head: TombstoneHead = record::decode(record.meta()).map_err(device_failed)?;
@@ -203,53 +191,6 @@ impl Device {
             Err(virga_disk::reader::ReadError::Gone(_)) => Err(NodeError::Busy),
             Err(error) => Err(self.read_failed(&error)),
         }
-    }
-
-    /// At most `limit` records kept for other devices.
-    ///
-    /// # Errors
-    /// `Device` if the index fails.
-    pub fn owed_pushes(&self, limit: usize) -> Result<Vec<OwedPush>, NodeError> {
-        let failed = |error| self.index_failed(&error);
-        let mut cursor = self
-            .index()
-            .cursor(keys::WORK, Bounds::prefix([Owed::Push as u8]))
-            .map_err(failed)?;
-        cursor.first();
-        let mut pushes = Vec::new();
-        while let Some((key, value)) = cursor.current().map_err(failed)? {
-            if pushes.len() >= limit {
-                break;
-            }
-            if let (Some((device, version, hash)), Some(partition)) =
-                (keys::parse_work(key), keys::parse_kept(value))
-            {
-                let name = NameKey::new(partition, hash);
-                pushes.push(OwedPush {
-                    at: self.at(&name),
-                    device,
-                    version,
-                });
-            }
-            cursor.step();
-        }
-        Ok(pushes)
-    }
-
-    /// Takes note that these records have arrived where they belong.
-    ///
-    /// # Errors
-    /// `Device` if the index fails.
-    pub fn pushed(&self, pushes: &[OwedPush]) -> Result<(), NodeError> {
-        let debts = pushes
-            .iter()
-            .map(|push| keys::work(Owed::Push, push.device, push.version, push.at.hash));
-        self.index()
-            .settle(debts)
-            .map_err(|error| self.index_failed(&error))?;
-        self.index()
-            .write_settled()
-            .map_err(|error| self.index_failed(&error))
     }
 
     /// At most `limit` objects whose time has come; readers do not see them any
@@ -298,9 +239,10 @@ impl Device {
         Ok(names)
     }
 
-    fn at(&self, name: &NameKey) -> At {
+    pub(crate) fn at(&self, name: &NameKey) -> At {
         At {
             device: Arc::clone(self.name()),
+            policy: name.policy(),
             partition: name.partition(),
             hash: name.hash(),
         }

@@ -22,7 +22,7 @@ use virga_object_wire::object::{At, PutObject};
 use crate::apply::Outcome;
 use crate::device::Device;
 use crate::keys::NameKey;
-use crate::mutate::{encode, head, invalid, judge};
+use crate::mutate::{encode, from, head, invalid, judge};
 use crate::pins::{Pinned, Writing};
 use crate::record::{CommitHead, Facts, MAX_EXTENTS, pack};
 use crate::tree;
@@ -147,9 +147,12 @@ impl PutStream for DevicePut {
             meta: put.meta,
         };
         let meta = crate::record::encode(facts, &commit).map_err(invalid)?;
-        let head = head(RecordKind::Commit, &self.name, put.version, put.size, put.blake3);
+        let head = from(
+            put.source,
+            head(RecordKind::Commit, &self.name, put.version, put.size, put.blake3),
+        );
         let record = NewRecord::new(head, meta.into(), Bytes::new()).map_err(invalid)?;
-        judge(self.device.write_hot(record).await?, put.version)
+        judge(self.device.write_hot(record).await?, put.version, put.source)
     }
 }
 
@@ -184,11 +187,13 @@ impl DevicePut {
             .map_err(invalid)?;
         let head = Head {
             kind: RecordKind::Extent,
+            policy: self.name.policy(),
             partition: self.name.partition().0,
             key: self.name.hash().0,
             version: 0,
             size: index * EXTENT as u64,
             blake3: value,
+            settled: false,
         };
         let crcs = std::mem::take(&mut self.crcs);
         let record = NewRecord::with_crcs(head, Bytes::new(), pieces, crcs).map_err(invalid)?;

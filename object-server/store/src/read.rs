@@ -21,7 +21,7 @@ use crate::pins::Pinned;
 use crate::record::{self, CommitHead, Run};
 
 /// How often a read follows a record that compaction moved away.
-const FOLLOW: usize = 4;
+pub(crate) const FOLLOW: usize = 4;
 /// Extents of a large object read at the same time by one reader (I10).
 const READ_AHEAD: usize = 2;
 
@@ -32,7 +32,7 @@ pub(crate) struct Seen {
 }
 
 /// Why one attempt did not give a record.
-enum Miss {
+pub(crate) enum Miss {
     /// Its segment is gone: the index knows a newer place.
     Moved,
     /// The caller's answer.
@@ -145,7 +145,7 @@ impl Device {
         }
     }
 
-    async fn read_whole(
+    pub(crate) async fn read_whole(
         &self,
         name: &NameKey,
         entry: &Entry,
@@ -169,7 +169,7 @@ impl Device {
         })
     }
 
-    async fn read_extents(
+    pub(crate) async fn read_extents(
         &self,
         name: &NameKey,
         entry: &Entry,
@@ -287,7 +287,7 @@ impl Device {
     }
 
     /// Reads one record and makes sure that it is the one the index means.
-    async fn record(
+    pub(crate) async fn record(
         &self,
         name: &NameKey,
         place: Locator,
@@ -341,7 +341,7 @@ fn checked(record: &Record) -> Checked {
     Checked::unverified(record.payload(), record.blocks().map(|(_, crc)| crc).collect())
 }
 
-fn unreadable(error: record::BadHead) -> Miss {
+pub(crate) fn unreadable(error: record::BadHead) -> Miss {
     Miss::Failed(NodeError::Device(error.to_string()))
 }
 

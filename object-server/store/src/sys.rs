@@ -4,13 +4,16 @@
 //! Written by [`crate::change`] and the index itself, read when a device is opened.
 //! Byte by byte in `docs/formats/object.md`.
 use virga_disk::segment::{Position, Stream};
+use virga_node::clock::Version;
+use virga_ring::RingId;
 
 use crate::entry::Entry;
 use crate::live::Live;
+use crate::rounds::LastRound;
 
 /// Format of the index, of all families together. The index is derived: one of
 /// an older format is not read but built anew.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Key of [`FORMAT`]. It is written once everything there was in the log has been
 /// applied: an index without it was never finished.
@@ -29,6 +32,50 @@ pub fn decode_format(bytes: &[u8]) -> Option<u32> {
 /// Key of how far a stream is applied: "applied/hot".
 pub fn applied(stream: Stream) -> Vec<u8> {
     [b"applied/", stream.name().as_bytes()].concat()
+}
+
+/// Key of the last complete round of reconciliation of a policy's objects:
+/// "round/" and the policy, big-endian.
+pub fn round(policy: u32) -> Vec<u8> {
+    [&b"round/"[..], &policy.to_be_bytes()].concat()
+}
+
+/// Bytes of a round as stored: when it began, version and digest of the ring.
+pub fn encode_round(round: LastRound) -> [u8; 32] {
+    let mut out = [0; 32];
+    out[..8].copy_from_slice(&round.started.0.to_le_bytes());
+    out[8..16].copy_from_slice(&round.ring.version.to_le_bytes());
+    out[16..].copy_from_slice(&round.ring.digest);
+    out
+}
+
+/// Reads a stored round; `None` if it has another length.
+pub fn decode_round(bytes: &[u8]) -> Option<LastRound> {
+    let (started, rest) = bytes.split_first_chunk()?;
+    let (version, digest) = rest.split_first_chunk()?;
+    Some(LastRound {
+        started: Version(u64::from_le_bytes(*started)),
+        ring: RingId {
+            version: u64::from_le_bytes(*version),
+            digest: digest.try_into().ok()?,
+        },
+    })
+}
+
+/// Key of the horizon of a policy's objects: "horizon/" and the policy,
+/// big-endian.
+pub fn horizon(policy: u32) -> Vec<u8> {
+    [&b"horizon/"[..], &policy.to_be_bytes()].concat()
+}
+
+/// Bytes of a horizon as stored.
+pub fn encode_version(version: Version) -> [u8; 8] {
+    version.0.to_le_bytes()
+}
+
+/// Reads a stored horizon; `None` if it has another length.
+pub fn decode_version(bytes: &[u8]) -> Option<Version> {
+    Some(Version(u64::from_le_bytes(bytes.try_into().ok()?)))
 }
 
 /// Length of a stored position in bytes.

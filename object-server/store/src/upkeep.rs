@@ -132,7 +132,7 @@ mod tests {
     use virga_disk::segment::header::Identity;
     use virga_node::clock::{Clock, ManualClock, Version};
     use virga_object_wire::checked::Checked;
-    use virga_object_wire::object::{At, ObjectMeta, PutObject};
+    use virga_object_wire::object::{At, ObjectMeta, PutObject, Source};
     use virga_ring::Partition;
     use virga_ring::hash::NameHash;
 
@@ -215,6 +215,7 @@ mod tests {
     async fn put(device: &Device, nth: u64, len: usize) {
         let at = At {
             device: "d1".into(),
+            policy: 0,
             partition: Partition(1),
             hash: NameHash([1; 16]),
         };
@@ -225,6 +226,7 @@ mod tests {
             blake3: *blake3::hash(body.data()).as_bytes(),
             meta: ObjectMeta::default(),
             handoff_for: None,
+            source: Source::Client,
         };
         device.put(&at, request, body).await.unwrap();
     }

@@ -71,12 +71,20 @@ async fn i3_a_rotten_record_is_refused_set_aside_and_its_neighbours_are_served()
     let left = store(&bench, "left", 5000).await;
     let rotten = store(&bench, "rotten", 5000).await;
     let right = store(&bench, "right", 5000).await;
-    let digests = bench.device().digests(at("rotten").partition).unwrap();
+    let digests = bench
+        .device()
+        .bucket_sums(0, at("rotten").partition)
+        .await
+        .unwrap();
     assert_eq!(bench.rot(&rotten[100..164]), 1);
     assert_eq!(get(bench.device(), "rotten").await, Err(NodeError::Damaged));
     assert_eq!(bench.device().head(&at("rotten")).await.unwrap(), Found::Absent);
     assert_ne!(
-        bench.device().digests(at("rotten").partition).unwrap(),
+        bench
+            .device()
+            .bucket_sums(0, at("rotten").partition)
+            .await
+            .unwrap(),
         digests,
         "peers must see the loss"
     );

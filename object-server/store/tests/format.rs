@@ -13,13 +13,14 @@ use virga_disk::segment::{Locator, Position, Stream};
 use virga_node::clock::Version;
 use virga_object_store::digest::{self, Sum};
 use virga_object_store::entry::{Entry, Kind, Post, Winner};
-use virga_object_store::keys::{self, NameKey, Owed};
+use virga_object_store::keys::{self, NameKey};
 use virga_object_store::live::Live;
 use virga_object_store::record::{self, CommitHead, Facts, Run, TombstoneHead};
+use virga_object_store::rounds::LastRound;
 use virga_object_store::sys::{self, Totals};
 use virga_object_wire::object::{Listed, ObjectMeta, PostMeta};
-use virga_ring::Partition;
 use virga_ring::hash::NameHash;
+use virga_ring::{Partition, RingId};
 
 #[path = "../../../fuzz/bodies/object_index.rs"]
 mod object_index;
@@ -27,7 +28,7 @@ mod object_index;
 mod object_record;
 
 const RECORDS: &str = include_str!("../golden/record-v1.txt");
-const INDEX: &str = include_str!("../golden/index-v1.txt");
+const INDEX: &str = include_str!("../golden/index-v2.txt");
 
 /// A golden file: a name and bytes in hex on each line.
 fn lines(text: &str) -> Vec<(&str, Vec<u8>)> {
@@ -175,7 +176,7 @@ fn entries() -> Vec<(&'static str, Entry)> {
 
 fn name() -> NameKey {
     let hash = std::array::from_fn(|n| 0xa0 + n as u8);
-    NameKey::new(Partition(0x0001_0203), NameHash(hash))
+    NameKey::new(2, Partition(0x0001_0203), NameHash(hash))
 }
 
 const POSITION: Position = Position {
@@ -196,6 +197,13 @@ const TOTALS: Totals = Totals {
     bytes: 1 << 33,
 };
 const VERSION: Version = Version(0x1122_3344_5566_7788);
+const ROUND: LastRound = LastRound {
+    started: VERSION,
+    ring: RingId {
+        version: 258,
+        digest: [0xb0; 16],
+    },
+};
 
 #[test]
 fn version_1_metadata_is_written_in_these_bytes() {
@@ -228,7 +236,7 @@ fn version_1_metadata_is_read_from_these_bytes() {
 }
 
 #[test]
-fn format_1_of_the_index_is_written_in_these_bytes() {
+fn format_2_of_the_index_is_written_in_these_bytes() {
     let mut samples = vec![("obj.key", name().0.to_vec())];
     let entries = entries();
     for (sample, entry) in &entries {
@@ -236,22 +244,20 @@ fn format_1_of_the_index_is_written_in_these_bytes() {
         entry.encode(&mut bytes);
         samples.push((sample, bytes));
     }
-    let hash = name().hash();
     samples.extend([
         ("due.key", keys::due(1_800_000_000, &name()).to_vec()),
-        ("work.row", keys::work(Owed::Row, 66_051, VERSION, hash).to_vec()),
-        ("work.push", keys::work(Owed::Push, 300, VERSION, hash).to_vec()),
-        ("work.push.value", keys::kept(name().partition()).to_vec()),
-        (
-            "dig.key",
-            keys::digest(name().partition(), digest::bucket(&name())).to_vec(),
-        ),
+        ("work.row", keys::work(&name(), VERSION).to_vec()),
+        ("dig.key", keys::digest(&name()).to_vec()),
         ("dig.value", SUM.encode().to_vec()),
         ("seg.value", LIVE.encode().to_vec()),
         ("sys.whole.value", sys::encode_format(sys::FORMAT).to_vec()),
         ("sys.applied", sys::applied(Stream::Hot)),
         ("sys.applied.value", sys::encode_position(POSITION).to_vec()),
         ("sys.totals.value", TOTALS.encode().to_vec()),
+        ("sys.round", sys::round(2)),
+        ("sys.round.value", sys::encode_round(ROUND).to_vec()),
+        ("sys.horizon", sys::horizon(2)),
+        ("sys.horizon.value", sys::encode_version(VERSION).to_vec()),
     ]);
     // What an entry adds to a digest is compared between devices.
     for ((sample, entry), named) in
@@ -263,30 +269,30 @@ fn format_1_of_the_index_is_written_in_these_bytes() {
             sample.split_once('.').unwrap().1,
             named.split_once('.').unwrap().1
         );
-        samples.push((named, Sum::of(&name(), entry).encode().to_vec()));
+        samples.push((named, digest::of(&name(), entry).encode().to_vec()));
     }
     assert_golden(INDEX, &samples);
     assert_eq!((sys::WHOLE, Totals::KEY), (&b"whole"[..], &b"totals"[..]));
 }
 
 #[test]
-fn format_1_of_the_index_is_read_from_these_bytes() {
+fn format_2_of_the_index_is_read_from_these_bytes() {
     let read = |name| golden(INDEX, name);
     for (sample, entry) in entries() {
         assert_eq!(Entry::decode(&read(sample)), Ok(entry), "{sample}");
     }
-    let hash = name().hash();
     assert_eq!(NameKey::parse(&read("obj.key")), Some(name()));
     assert_eq!(keys::parse_due(&read("due.key")), Some((1_800_000_000, name())));
-    assert_eq!(keys::parse_work(&read("work.row")), Some((66_051, VERSION, hash)));
-    assert_eq!(keys::parse_work(&read("work.push")), Some((300, VERSION, hash)));
+    assert_eq!(keys::parse_work(&read("work.row")), Some((name(), VERSION)));
     assert_eq!(
-        keys::parse_kept(&read("work.push.value")),
-        Some(name().partition())
+        keys::parse_digest(&read("dig.key")),
+        Some((2, name().partition(), 0xaf))
     );
     assert_eq!(Sum::decode(&read("dig.value")), Some(SUM));
     assert_eq!(Live::decode(&read("seg.value")), Some(LIVE));
-    assert_eq!(sys::decode_format(&read("sys.whole.value")), Some(1));
+    assert_eq!(sys::decode_format(&read("sys.whole.value")), Some(2));
+    assert_eq!(sys::decode_round(&read("sys.round.value")), Some(ROUND));
+    assert_eq!(sys::decode_version(&read("sys.horizon.value")), Some(VERSION));
     assert_eq!(sys::decode_position(&read("sys.applied.value")), Some(POSITION));
     assert_eq!(Totals::decode(&read("sys.totals.value")), Some(TOTALS));
 }

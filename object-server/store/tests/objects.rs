@@ -394,21 +394,3 @@ async fn rows_that_nobody_takes_do_not_hide_the_others() {
     }
     assert_eq!(seen.len(), 20);
 }
-
-#[tokio::test]
-async fn a_record_kept_for_another_device_is_owed_to_it() {
-    let mut bench = Bench::small();
-    let bytes = body(10, 9);
-    let version = bench.next_version();
-    let wanted = PutObject {
-        handoff_for: Some(5),
-        ..request("o", version, &bytes)
-    };
-    put(bench.device(), wanted, &bytes).await.unwrap();
-    bench.kill();
-    let owed = bench.device().owed_pushes(10).unwrap();
-    assert_eq!((owed.len(), owed[0].device, owed[0].version), (1, 5, version));
-    assert_eq!(owed[0].at, at("o"));
-    bench.device().pushed(&owed).unwrap();
-    assert!(bench.device().owed_pushes(10).unwrap().is_empty());
-}

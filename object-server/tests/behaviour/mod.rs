@@ -13,7 +13,7 @@ use virga_object_wire::listing::{
     PutContainer,
 };
 use virga_object_wire::node::{ObjectNode, Read, Span};
-use virga_object_wire::object::{At, Found, ObjectMeta, PostMeta, PutObject};
+use virga_object_wire::object::{At, Found, ObjectMeta, PostMeta, PutObject, Source};
 use virga_ring::{NameHash, Partition};
 
 /// When the tests take place. Versions lie just before it: what was deleted
@@ -135,6 +135,7 @@ pub fn steps() -> impl Strategy<Value = Step> {
 pub fn at(n: u8) -> At {
     At {
         device: "d1".into(),
+        policy: 0,
         partition: Partition(n.into()),
         hash: NameHash([n; 16]),
     }
@@ -158,6 +159,7 @@ pub fn put(version: u64, body: &[u8]) -> PutObject {
         blake3,
         meta,
         handoff_for: None,
+        source: Source::Client,
     }
 }
 

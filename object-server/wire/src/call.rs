@@ -41,14 +41,19 @@ pub(crate) enum Op {
     ListAccount = 27,
     PutContainerRows = 28,
     Status = 32,
+    Movement = 40,
+    Sums = 41,
+    BucketSums = 42,
+    Names = 43,
+    Push = 44,
 }
 
 impl Op {
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         use Op::{
-            BeginPut, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount, HeadContainer,
-            ListAccount, ListContainer, Post, PostContainer, Put, PutAccount, PutContainer, PutContainerRows,
-            PutObjectRows, Settle, Status,
+            BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount,
+            HeadContainer, ListAccount, ListContainer, Movement, Names, Post, PostContainer, Push, Put,
+            PutAccount, PutContainer, PutContainerRows, PutObjectRows, Settle, Status, Sums,
         };
         let all = [
             Put,
@@ -70,6 +75,11 @@ impl Op {
             ListAccount,
             PutContainerRows,
             Status,
+            Movement,
+            Sums,
+            BucketSums,
+            Names,
+            Push,
         ];
         all.into_iter().find(|op| *op as u8 == code)
     }
@@ -263,6 +273,6 @@ mod tests {
                 assert_eq!(op as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 19);
+        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 24);
     }
 }

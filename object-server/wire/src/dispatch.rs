@@ -8,6 +8,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use virga_node::clock::Version;
+use virga_ring::Partition;
 use virga_rpc::Receiver;
 use virga_rpc::frame::{Message, Piece};
 use virga_rpc::server::{Answer, Handler, Refusal, Request};
@@ -16,6 +17,7 @@ use crate::call::{Assembly, Op, ReadHead, from_head, from_piece, to_head, to_mes
 use crate::checked::{BLOCK, Checked};
 use crate::error::NodeError;
 use crate::listing::{ContainerRow, ListRequest, MetaItem, ObjectRow, PutAccount, PutContainer};
+use crate::movement::{NamesRequest, Push};
 use crate::node::{Body, ObjectNode, PutStream, Read, Span};
 use crate::object::{At, PostMeta, PutObject, Settled};
 
@@ -73,6 +75,9 @@ impl Handler for Dispatch {
             Op::BeginPut => self.begin_put(first, rest).await,
             Op::Get => self.get(first, piece).await,
             Op::Head | Op::Post | Op::Delete | Op::Settle | Op::Status => self.object(op, first, piece).await,
+            Op::Movement | Op::Sums | Op::BucketSums | Op::Names | Op::Push => {
+                self.movement(op, first, piece).await
+            }
             _ => self.listing(op, first, piece).await,
         }
     }
@@ -161,6 +166,29 @@ impl Dispatch {
                 reply(&node.settle(&device, rows).await, piece)
             }
             _ => reply(&node.status().await, piece),
+        }
+    }
+
+    async fn movement(&self, op: Op, first: Message, piece: usize) -> Result<Answer, Refusal> {
+        let node = &self.node;
+        match op {
+            Op::Sums => {
+                let (device, policy, partitions): (Arc<str>, u32, Vec<Partition>) = value(first)?;
+                reply(&node.sums(&device, policy, partitions).await, piece)
+            }
+            Op::BucketSums => {
+                let (device, policy, partition): (Arc<str>, u32, Partition) = value(first)?;
+                reply(&node.bucket_sums(&device, policy, partition).await, piece)
+            }
+            Op::Names => {
+                let (device, wanted): (Arc<str>, NamesRequest) = value(first)?;
+                reply(&node.names(&device, wanted).await, piece)
+            }
+            Op::Push => {
+                let (at, push): (At, Push) = value(first)?;
+                reply(&node.push(&at, push).await, piece)
+            }
+            _ => reply(&node.movement().await, piece),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod checked;
 pub mod dispatch;
 pub mod error;
 pub mod listing;
+pub mod movement;
 pub mod node;
 pub mod object;
 pub mod remote;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
-use virga_ring::Device;
+use virga_ring::{Device, Partition};
 
 use crate::checked::Checked;
 use crate::error::NodeError;
@@ -19,6 +19,7 @@ use crate::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
     PutContainer,
 };
+use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
 
 /// Pieces of a body, each on a block boundary, each already verified by the
@@ -163,6 +164,32 @@ pub trait ObjectNode: Send + Sync + 'static {
 
     /// How the node's devices are doing.
     async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError>;
+
+    /// How far each device has come with each ring.
+    async fn movement(&self) -> Result<Vec<Movement>, NodeError>;
+
+    /// Sums over what a device knows of the objects in these partitions.
+    async fn sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partitions: Vec<Partition>,
+    ) -> Result<Sums, NodeError>;
+
+    /// Sums of the buckets of a partition that hold anything, by bucket.
+    async fn bucket_sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partition: Partition,
+    ) -> Result<Vec<(u8, Sum)>, NodeError>;
+
+    /// What a device knows of the names in a partition.
+    async fn names(&self, device: &Arc<str>, wanted: NamesRequest) -> Result<NamesPage, NodeError>;
+
+    /// Takes a deletion or a metadata update that another replica has. `Ok` also
+    /// if something newer is here.
+    async fn push(&self, at: &At, push: Push) -> Result<(), NodeError>;
 }
 
 /// From a device of the ring to the node that holds it.

@@ -11,6 +11,9 @@ use virga_ring::hash::NameHash;
 pub struct At {
     /// Name of the device, as the ring says it ("d1").
     pub device: Arc<str>,
+    /// Storage policy index of an object, which says its ring; 0 for containers
+    /// and accounts.
+    pub policy: u32,
     /// Partition of the name in its ring.
     pub partition: Partition,
     /// Hash of the name.
@@ -118,6 +121,24 @@ pub struct PutObject {
     pub meta: ObjectMeta,
     /// Set when this node stands in for a primary: the ring id of that device.
     pub handoff_for: Option<u32>,
+    /// Who sends it.
+    pub source: Source,
+}
+
+/// Who sends an object to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Source {
+    /// Somebody who stores it: refused with `Newer` if anything newer is known
+    /// of the name, and the node owes the container the row.
+    #[default]
+    Client,
+    /// Another replica, which has it: the newest data and the newest metadata
+    /// are merged each for itself, in whatever order they come.
+    Replica {
+        /// Whether the sender still owes the container the row; then so does the
+        /// receiver. Otherwise the container's quorum has it.
+        row_owed: bool,
+    },
 }
 
 /// What a DELETE found.
@@ -131,6 +152,8 @@ pub struct Deleted {
 /// container has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
+    /// Storage policy of the object.
+    pub policy: u32,
     /// Partition of the object.
     pub partition: Partition,
     /// Hash of the object's name.

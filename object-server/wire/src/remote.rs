@@ -9,6 +9,7 @@ use futures_util::{FutureExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use virga_node::clock::Version;
+use virga_ring::Partition;
 use virga_rpc::client::{Answer, Call, Peer};
 use virga_rpc::frame::{HEAD_MAX, Message};
 use virga_rpc::{CallError, Lane, Receiver, Sender};
@@ -20,6 +21,7 @@ use crate::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
     PutContainer,
 };
+use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::node::{Body, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
 
@@ -313,5 +315,35 @@ impl ObjectNode for RemoteNode {
 
     async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError> {
         self.ask(Op::Status, &()).await
+    }
+
+    async fn movement(&self) -> Result<Vec<Movement>, NodeError> {
+        self.ask(Op::Movement, &()).await
+    }
+
+    async fn sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partitions: Vec<Partition>,
+    ) -> Result<Sums, NodeError> {
+        self.ask(Op::Sums, &(device, policy, partitions)).await
+    }
+
+    async fn bucket_sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partition: Partition,
+    ) -> Result<Vec<(u8, Sum)>, NodeError> {
+        self.ask(Op::BucketSums, &(device, policy, partition)).await
+    }
+
+    async fn names(&self, device: &Arc<str>, wanted: NamesRequest) -> Result<NamesPage, NodeError> {
+        self.ask(Op::Names, &(device, wanted)).await
+    }
+
+    async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
+        self.ask(Op::Push, &(at, push)).await
     }
 }

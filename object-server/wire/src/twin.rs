@@ -22,8 +22,12 @@ use virga_ring::Device;
 
 use crate::error::NodeError;
 use crate::listing::ObjectRow;
+use crate::movement::Movement;
 use crate::node::{Nodes, ObjectNode};
 use crate::object::At;
+
+/// Storage policy, partition and hash of a name.
+type Key = (u32, u32, [u8; 16]);
 
 /// How far ahead of the node's clock a version may lie.
 const AHEAD: Duration = Duration::from_secs(60);
@@ -41,7 +45,12 @@ pub struct Switches {
     pub delay_calls: Option<Arc<Notify>>,
     /// Every piece of a body first waits here for one notification.
     pub delay_bodies: Option<Arc<Notify>>,
+    /// Every call takes as long as this says before it is carried out.
+    pub latency: Option<Latency>,
 }
+
+/// How long the next call takes.
+pub type Latency = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// Switches and counters, shared with the bodies that are being read.
 #[derive(Default)]
@@ -85,10 +94,10 @@ impl Drop for Waiting<'_> {
 #[derive(Default)]
 struct Contents {
     down: bool,
-    objects: HashMap<(u32, [u8; 16]), objects::Slot>,
-    owed: BTreeMap<(u32, [u8; 16]), Owed>,
-    containers: HashMap<(u32, [u8; 16]), listings::Container>,
-    accounts: HashMap<(u32, [u8; 16]), listings::Account>,
+    objects: BTreeMap<Key, objects::Slot>,
+    owed: BTreeMap<Key, Owed>,
+    containers: HashMap<Key, listings::Container>,
+    accounts: HashMap<Key, listings::Account>,
     quarantined: u64,
 }
 
@@ -108,14 +117,15 @@ pub struct MemoryNode {
     clock: Arc<dyn Clock>,
     devices: BTreeMap<Arc<str>, Arc<std::sync::Mutex<Contents>>>,
     control: Arc<Control>,
+    movement: std::sync::Mutex<Vec<Movement>>,
 }
 
 fn locked<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn key(at: &At) -> (u32, [u8; 16]) {
-    (at.partition.0, at.hash.0)
+fn key(at: &At) -> Key {
+    (at.policy, at.partition.0, at.hash.0)
 }
 
 impl MemoryNode {
@@ -134,12 +144,18 @@ impl MemoryNode {
             clock,
             devices,
             control: Arc::default(),
+            movement: std::sync::Mutex::default(),
         }
     }
 
     /// Changes the switches.
     pub fn set(&self, change: impl FnOnce(&mut Switches)) {
         change(&mut locked(&self.control.switches));
+    }
+
+    /// What the node says about its movement from now on.
+    pub fn set_movement(&self, movement: Vec<Movement>) {
+        *locked(&self.movement) = movement;
     }
 
     /// Makes the node unreachable, or reachable again with all it held.
@@ -205,6 +221,9 @@ impl MemoryNode {
     async fn enter(&self, method: &'static str) -> Result<(), NodeError> {
         *locked(&self.control.calls).entry(method).or_default() += 1;
         self.control.wait(self.control.switches().delay_calls).await;
+        if let Some(latency) = self.control.switches().latency {
+            tokio::time::sleep(latency()).await;
+        }
         self.control.switches().answer.map_or(Ok(()), Err)
     }
 

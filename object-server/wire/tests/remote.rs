@@ -19,7 +19,7 @@ use virga_object_wire::dispatch::Dispatch;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{ContainerRow, ListRequest, MetaItem, ObjectRow, PutAccount, PutContainer};
 use virga_object_wire::node::{Nodes, ObjectNode, Read, Span};
-use virga_object_wire::object::{At, Found, ObjectMeta, PostMeta, PutObject, Settled};
+use virga_object_wire::object::{At, Found, ObjectMeta, PostMeta, PutObject, Settled, Source};
 use virga_object_wire::table::NodeTable;
 use virga_object_wire::twin::MemoryNode;
 use virga_ring::hash::NameHash;
@@ -56,6 +56,7 @@ async fn pair() -> Pair {
 fn at(n: u8) -> At {
     At {
         device: "d1".into(),
+        policy: 0,
         partition: Partition(n.into()),
         hash: NameHash([n; 16]),
     }
@@ -74,6 +75,7 @@ fn put(version: u64, body: &[u8]) -> PutObject {
         blake3,
         meta,
         handoff_for: None,
+        source: Source::Client,
     }
 }
 
@@ -210,6 +212,7 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
         Step::Settle(n, v) => {
             let At {
                 device,
+                policy,
                 partition,
                 hash,
             } = at(n);
@@ -218,6 +221,7 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
                 node.settle(
                     &device,
                     vec![Settled {
+                        policy,
                         partition,
                         hash,
                         version: Version(v)

@@ -14,11 +14,11 @@ use crate::secret::Secret;
 
 const MAGIC: [u8; 4] = *b"VRGA";
 /// Version of the protocol, frames included.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const HELLO: usize = 40;
 const NONCE: usize = 32;
-const SERVER: &[u8] = b"virga node protocol 1: server";
-const CALLER: &[u8] = b"virga node protocol 1: caller";
+const SERVER: &[u8] = b"virga node protocol 2: server";
+const CALLER: &[u8] = b"virga node protocol 2: caller";
 
 /// Why a connection ended before its first frame.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +157,7 @@ mod tests {
         let liar = async {
             let mut hello = [0; HELLO];
             hello[..4].copy_from_slice(&MAGIC);
-            hello[4] = 1;
+            hello[4..6].copy_from_slice(&VERSION.to_le_bytes());
             hello[6] = Lane::Small.code();
             a.write_all(&hello).await.unwrap();
             let mut answer = [0; NONCE + 32];

@@ -195,23 +195,25 @@ pub fn descriptor(bytes: &[u8]) -> Result<RecordView<'_>, Bad> {
     let (payload_len, meta_len) = (len_at(bytes, 52), len_at(bytes, 56));
     let crcs = usize::from(u16_at(bytes, 10));
     let meta_at = DESCRIPTOR_LEN + 4 * crcs;
-    let sane = bytes[9] == u8::from(kind.aligned())
+    let settled = bytes[9] & 2 != 0;
+    let sane = bytes[9] & !2 == u8::from(kind.aligned())
         && payload_len <= MAX_PAYLOAD
         && meta_len <= MAX_META
         && crcs == payload_len.div_ceil(kind.crc_block())
-        && meta_at + meta_len == descriptor_len
-        && u32_at(bytes, 60) == 0;
+        && meta_at + meta_len == descriptor_len;
     if !sane {
         return Err(damaged);
     }
     Ok(RecordView {
         head: Head {
             kind,
+            policy: u32_at(bytes, 60),
             partition: u32_at(bytes, 12),
             key: array_at(bytes, 16),
             version: u64_at(bytes, 32),
             size: u64_at(bytes, 40),
             blake3: array_at(bytes, 64),
+            settled,
         },
         meta: &bytes[meta_at..],
         crc_bytes: &bytes[DESCRIPTOR_LEN..meta_at],

@@ -151,7 +151,7 @@ fn descriptor(out: &mut [u8], record: &NewRecord, payload_at: usize) {
     let descriptor_len = to_u32(out.len());
     out[4..8].copy_from_slice(&descriptor_len.to_le_bytes());
     out[8] = head.kind as u8;
-    out[9] = u8::from(head.kind.aligned());
+    out[9] = u8::from(head.kind.aligned()) | u8::from(head.settled) << 1;
     // At most 1 MiB of payload in blocks of 4 KiB: 256.
     out[10..12].copy_from_slice(&u16::try_from(crcs).unwrap_or(u16::MAX).to_le_bytes());
     out[12..16].copy_from_slice(&head.partition.to_le_bytes());
@@ -161,7 +161,7 @@ fn descriptor(out: &mut [u8], record: &NewRecord, payload_at: usize) {
     out[48..52].copy_from_slice(&to_u32(payload_at).to_le_bytes());
     out[52..56].copy_from_slice(&to_u32(record.payload_len()).to_le_bytes());
     out[56..60].copy_from_slice(&to_u32(record.meta().len()).to_le_bytes());
-    out[60..64].fill(0);
+    out[60..64].copy_from_slice(&head.policy.to_le_bytes());
     out[64..96].copy_from_slice(&head.blake3);
     let meta_at = DESCRIPTOR_LEN + 4 * crcs;
     for (slot, crc) in out[DESCRIPTOR_LEN..meta_at]

@@ -76,6 +76,8 @@ impl Kind {
 pub struct Head {
     /// What it is.
     pub kind: Kind,
+    /// Storage policy of an object, which says its ring; zero for block kinds.
+    pub policy: u32,
     /// Ring partition.
     pub partition: u32,
     /// Object name hash, or volume id.
@@ -86,6 +88,8 @@ pub struct Head {
     pub size: u64,
     /// BLAKE3 root of an object or commit, subtree value of an extent, zero for block kinds.
     pub blake3: [u8; 32],
+    /// Copied from another replica which owed nobody a container row for it: so nor does this device.
+    pub settled: bool,
 }
 
 /// Payload of a new record: one or more refcounted pieces, copied once into the batch.

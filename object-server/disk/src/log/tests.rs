@@ -48,11 +48,13 @@ pub(super) fn record(number: u64, len: usize) -> NewRecord {
     key[..8].copy_from_slice(&number.to_le_bytes());
     let head = Head {
         kind: Kind::Object,
+        policy: 0,
         partition: 3,
         key,
         version: number,
         size: len as u64,
         blake3: [0; 32],
+        settled: false,
     };
     NewRecord::new(head, Bytes::from(number.to_string()), Bytes::from(payload)).unwrap()
 }

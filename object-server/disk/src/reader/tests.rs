@@ -59,11 +59,13 @@ fn written(len: usize, meta: usize) -> (FaultDisk, Arc<Segments>, Locator) {
     let (log, _) = SegLog::open(&segments, Stream::Hot, options, Nothing).unwrap();
     let head = Head {
         kind: Kind::Extent,
+        policy: 0,
         partition: 1,
         key: [5; 16],
         version: 6,
         size: 0,
         blake3: [7; 32],
+        settled: false,
     };
     let record = NewRecord::new(head, Bytes::from(vec![1; meta]), payload(len)).unwrap();
     let locator = run(log.submit(record)).unwrap().locator;

@@ -25,7 +25,7 @@ use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError,
 use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::{Read, Span};
-use virga_object_wire::object::{At, ObjectMeta, PutObject};
+use virga_object_wire::object::{At, ObjectMeta, PutObject, Source};
 use virga_ring::Partition;
 use virga_ring::hash::NameHash;
 
@@ -229,6 +229,7 @@ pub fn at(name: &str) -> At {
     bytes.copy_from_slice(&hash.as_bytes()[..16]);
     At {
         device: "d1".into(),
+        policy: 0,
         partition: Partition(u32::from(bytes[0] >> 6)),
         hash: NameHash(bytes),
     }
@@ -260,6 +261,7 @@ pub fn request(name: &str, version: Version, body: &Bytes) -> PutObject {
         blake3: *blake3::hash(body).as_bytes(),
         meta: meta(name),
         handoff_for: None,
+        source: Source::Client,
     }
 }
 

@@ -1,9 +1,11 @@
 //! [`ObjectNode`] for [`MemoryNode`]: each call enters, then works on a device.
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream;
 use virga_node::clock::{Clock, Version};
+use virga_ring::{NameHash, Partition};
 
 use super::listings::{Account, Container};
 use super::{Contents, Control, MemoryNode, check_ahead, key, locked, objects};
@@ -13,6 +15,7 @@ use crate::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
     PutContainer,
 };
+use crate::movement::{Answering, Movement, NameState, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::node::{DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
 
@@ -32,6 +35,9 @@ struct MemoryPut {
 impl MemoryPut {
     async fn enter(&self) -> Result<(), NodeError> {
         self.control.wait(self.control.switches().delay_calls).await;
+        if let Some(latency) = self.control.switches().latency {
+            tokio::time::sleep(latency()).await;
+        }
         let switches = self.control.switches();
         let down = locked(&self.contents).down;
         match switches.answer {
@@ -188,7 +194,7 @@ impl ObjectNode for MemoryNode {
         self.enter("settle").await?;
         self.on(device, |on| {
             for row in rows {
-                let key = (row.partition.0, row.hash.0);
+                let key = (row.policy, row.partition.0, row.hash.0);
                 if on.owed.get(&key).is_some_and(|owed| owed.version <= row.version) {
                     on.owed.remove(&key);
                 }
@@ -328,5 +334,89 @@ impl ObjectNode for MemoryNode {
             }
         });
         Ok(status.collect())
+    }
+
+    async fn movement(&self) -> Result<Vec<Movement>, NodeError> {
+        self.enter("movement").await?;
+        Ok(locked(&self.movement).clone())
+    }
+
+    async fn sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partitions: Vec<Partition>,
+    ) -> Result<Sums, NodeError> {
+        self.enter("sums").await?;
+        self.on(device, |on| {
+            let sum = |partition: &Partition| {
+                let states = on.states(policy, *partition);
+                states.fold(Sum::default(), |sum, state| sum.plus(state.sum()))
+            };
+            let mut identity = [0; 16];
+            identity.copy_from_slice(&blake3::hash(device.as_bytes()).as_bytes()[..16]);
+            Ok(Sums {
+                answering: Answering {
+                    identity,
+                    using: None,
+                    horizon: Version(0),
+                },
+                sums: partitions.iter().map(sum).collect(),
+            })
+        })
+    }
+
+    async fn bucket_sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partition: Partition,
+    ) -> Result<Vec<(u8, Sum)>, NodeError> {
+        self.enter("bucket_sums").await?;
+        self.on(device, |on| {
+            let mut sums = BTreeMap::<u8, Sum>::new();
+            for state in on.states(policy, partition) {
+                let sum = sums.entry(state.bucket()).or_default();
+                *sum = sum.plus(state.sum());
+            }
+            Ok(sums.into_iter().collect())
+        })
+    }
+
+    async fn names(&self, device: &Arc<str>, wanted: NamesRequest) -> Result<NamesPage, NodeError> {
+        self.enter("names").await?;
+        self.on(device, |on| {
+            let states = on.states(wanted.policy, wanted.partition);
+            let mut page = NamesPage::default();
+            for state in states.filter(|state| wanted.after.is_none_or(|after| state.hash > after)) {
+                if page.names.len() as u64 >= u64::from(wanted.limit) {
+                    page.upto = page.names.last().map(|last| last.hash);
+                    break;
+                }
+                if wanted.buckets.contains(state.bucket()) {
+                    page.names.push(state);
+                }
+            }
+            Ok(page)
+        })
+    }
+
+    async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
+        self.enter("push").await?;
+        self.on(&at.device, |on| {
+            on.push(key(at), push);
+            Ok(())
+        })
+    }
+}
+
+impl Contents {
+    /// What is known of the names in a partition, in order of their hash.
+    fn states(&self, policy: u32, partition: Partition) -> impl Iterator<Item = NameState> + '_ {
+        let (first, last) = ([0; 16], [0xff; 16]);
+        self.objects
+            .range((policy, partition.0, first)..=(policy, partition.0, last))
+            .map(|((_, _, hash), slot)| slot.state(NameHash(*hash)))
+            .filter(|state| state.data.is_some() || state.post.is_some())
     }
 }

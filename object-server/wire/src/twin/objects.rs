@@ -1,19 +1,21 @@
 //! Objects of the twin: merging by version, bodies by block.
 use bytes::Bytes;
 use virga_node::clock::Version;
+use virga_ring::NameHash;
 
-use super::{Contents, Owed};
+use super::{Contents, Key, Owed};
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
 use crate::listing::{ObjectRow, split_path};
+use crate::movement::{DataState, NameState, Push, Rank, tie};
 use crate::node::Span;
-use crate::object::{Deleted, Found, ObjectStat, PostMeta, PutObject};
+use crate::object::{Deleted, Found, ObjectStat, PostMeta, PutObject, Source};
 
 /// The newest data or deletion of a name, and the newest metadata update.
 #[derive(Default)]
 pub(super) struct Slot {
     data: Option<(PutObject, Checked)>,
-    post: Option<(Version, PostMeta)>,
+    post: Option<(Rank, PostMeta)>,
     deleted: Version,
 }
 
@@ -21,7 +23,9 @@ impl Slot {
     /// Newest version: that of the data, of a metadata update, or of the deletion.
     fn version(&self) -> Version {
         let data = self.data.as_ref().map_or(self.deleted, |(put, _)| put.version);
-        self.post.as_ref().map_or(data, |(post, _)| data.max(*post))
+        self.post
+            .as_ref()
+            .map_or(data, |(post, _)| data.max(post.version))
     }
 
     /// What decides whether a PUT comes too late: larger version, then larger
@@ -58,8 +62,8 @@ impl Slot {
             blake3,
             meta: put.meta.clone(),
         };
-        if let Some((at, post)) = self.post.as_ref().filter(|(at, _)| *at > version) {
-            stat.meta_version = *at;
+        if let Some((at, post)) = self.post.as_ref().filter(|(at, _)| at.version > version) {
+            stat.meta_version = at.version;
             stat.meta.headers.clone_from(&post.headers);
             stat.meta.delete_at = post.delete_at;
             if let Some(content_type) = &post.content_type {
@@ -85,6 +89,35 @@ impl Slot {
             .step_by(EXTENT)
             .map(|from| cut(body, from, end.min(from + EXTENT)));
         (start as u64, pieces.collect())
+    }
+
+    /// Version and content of the data or deletion.
+    fn rank(&self) -> (Version, [u8; 32]) {
+        self.data
+            .as_ref()
+            .map_or((self.deleted, [0; 32]), |(put, _)| (put.version, put.blake3))
+    }
+
+    /// What other replicas are told.
+    pub(super) fn state(&self, hash: NameHash) -> NameState {
+        let (version, blake3) = self.rank();
+        let data = DataState {
+            rank: Rank {
+                version,
+                tie: if self.data.is_some() { tie(&blake3) } else { 0 },
+            },
+            deleted: self.data.is_none(),
+            size: self.data.as_ref().map_or(0, |(put, _)| put.size),
+        };
+        NameState {
+            hash,
+            data: (version.0 > 0).then_some(data),
+            post: self
+                .post
+                .as_ref()
+                .map(|(post, _)| *post)
+                .filter(|post| post.version > version),
+        }
     }
 
     pub(super) fn corrupt(&mut self, block: usize) -> bool {
@@ -141,10 +174,11 @@ pub(super) fn check_bytes(put: &PutObject, body: &Checked) -> Result<(), NodeErr
     if good { Ok(()) } else { Err(NodeError::Garbled) }
 }
 
-type Key = (u32, [u8; 16]);
-
 impl Contents {
     pub(super) fn put(&mut self, key: Key, put: PutObject, body: Checked) -> Result<(), NodeError> {
+        if let Source::Replica { row_owed } = put.source {
+            return self.merge_data(key, put, body, row_owed);
+        }
         if let Some(slot) = self.objects.get(&key) {
             let same =
                 |(old, _): &(PutObject, Checked)| (old.version, old.blake3) == (put.version, put.blake3);
@@ -185,14 +219,14 @@ impl Contents {
             let same = slot
                 .post
                 .as_ref()
-                .is_some_and(|(at, old)| *at == version && *old == meta);
+                .is_some_and(|(at, old)| at.version == version && *old == meta);
             return if same {
                 Ok(stat)
             } else {
                 Err(NodeError::Newer(stat.meta_version))
             };
         }
-        slot.post = Some((version, meta));
+        slot.post = Some((Rank { version, tie: 0 }, meta));
         let stat = slot.stat().ok_or(NodeError::NotFound)?;
         self.owe(key);
         Ok(stat)
@@ -217,6 +251,11 @@ impl Contents {
             deleted: version,
             ..Slot::default()
         };
+        self.owe_deletion(key, version, path);
+        Ok(Deleted { existed })
+    }
+
+    fn owe_deletion(&mut self, key: Key, version: Version, path: &str) {
         if let Some((_, _, name)) = split_path(path) {
             let row = ObjectRow::deletion(name, version);
             self.owed.insert(
@@ -228,7 +267,75 @@ impl Contents {
                 },
             );
         }
-        Ok(Deleted { existed })
+    }
+
+    /// Takes data that another replica has: it wins over older data, whatever
+    /// metadata updates are here.
+    fn merge_data(
+        &mut self,
+        key: Key,
+        put: PutObject,
+        body: Checked,
+        row_owed: bool,
+    ) -> Result<(), NodeError> {
+        let slot = self.objects.entry(key).or_default();
+        if slot.rank() >= (put.version, put.blake3) {
+            return Ok(());
+        }
+        check_bytes(&put, &body)?;
+        let post = slot.post.take().filter(|(post, _)| post.version > put.version);
+        *slot = Slot {
+            data: Some((put, body)),
+            post,
+            deleted: Version(0),
+        };
+        if row_owed {
+            self.owe(key);
+        }
+        Ok(())
+    }
+
+    /// Takes a deletion or metadata update that another replica has.
+    pub(super) fn push(&mut self, key: Key, push: Push) {
+        let slot = self.objects.entry(key).or_default();
+        match push {
+            Push::Deletion {
+                version,
+                path,
+                row_owed,
+            } => {
+                if slot.rank() >= (version, [0; 32]) {
+                    return;
+                }
+                let post = slot.post.take().filter(|(post, _)| post.version > version);
+                *slot = Slot {
+                    data: None,
+                    post,
+                    deleted: version,
+                };
+                if row_owed {
+                    self.owe_deletion(key, version, &path);
+                }
+            }
+            Push::Post {
+                version,
+                blake3,
+                meta,
+                row_owed,
+            } => {
+                let rank = Rank {
+                    version,
+                    tie: tie(&blake3),
+                };
+                if slot.rank().0 >= version || slot.post.as_ref().is_some_and(|(at, _)| *at >= rank) {
+                    return;
+                }
+                slot.post = Some((rank, meta));
+                if row_owed {
+                    self.owe(key);
+                }
+            }
+        }
     }
 
     /// Notes that the container has to hear of the object as it is now.

@@ -9,11 +9,12 @@ use super::*;
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::listing::{ContainerInfo, Entry, ListRequest, MetaItem, PutContainer};
 use crate::node::{Read, Span};
-use crate::object::{Found, ObjectMeta, PostMeta, PutObject, Settled};
+use crate::object::{Found, ObjectMeta, PostMeta, PutObject, Settled, Source};
 
 fn at(n: u8) -> At {
     At {
         device: "d1".into(),
+        policy: 0,
         partition: Partition(7),
         hash: NameHash([n; 16]),
     }
@@ -38,6 +39,7 @@ fn object(version: u64, bytes: &[u8]) -> (PutObject, Checked) {
             blake3,
             meta,
             handoff_for: None,
+            source: Source::Client,
         },
         body,
     )
@@ -233,6 +235,7 @@ async fn a_damaged_block_is_never_served_and_the_record_is_set_aside() {
 async fn rows_are_owed_until_that_version_is_settled() {
     let node = node();
     let settled = |version| Settled {
+        policy: 0,
         partition: at(1).partition,
         hash: at(1).hash,
         version: Version(version),

@@ -1,0 +1,199 @@
+//! How far this node's devices have come with the rings: what the workers note
+//! while they move things, and what the node answers when asked.
+//!
+//! Noted by the `reconcile` duties, asked through
+//! [`virga_object_wire::node::ObjectNode::movement`]. What must survive a restart
+//! (the last complete round, the horizon) is the devices' own.
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use virga_node::clock::Version;
+use virga_object_wire::error::NodeError;
+use virga_object_wire::movement::{Movement, Pushed, RingName};
+use virga_ring::{Device, Ring, RingHandle, RingId};
+
+use crate::local::OpenDevice;
+use crate::rings::Rings;
+
+/// What a node is called in the rings, and the rings.
+pub(crate) struct Known {
+    /// Placement.
+    pub(crate) rings: Rings,
+    /// Address in the rings.
+    pub(crate) ip: String,
+    /// Port in the rings.
+    pub(crate) port: u16,
+}
+
+impl Known {
+    /// Whether a device of a ring is this node's own of that name.
+    pub(crate) fn is_here(&self, device: &Device, name: &str) -> bool {
+        device.device == name && device.port == self.port && device.ip == self.ip
+    }
+
+    /// The ring of that name.
+    pub(crate) fn ring(&self, name: RingName) -> Option<&Arc<RingHandle>> {
+        match name {
+            RingName::Account => Some(&self.rings.account),
+            RingName::Container => Some(&self.rings.container),
+            RingName::Object(policy) => self.rings.object(policy),
+        }
+    }
+}
+
+/// What is noted of one device and ring since the node started.
+#[derive(Clone, Debug, Default)]
+struct Noted {
+    pushed: BTreeMap<(String, String), Pushed>,
+    left: u64,
+    error: Option<String>,
+}
+
+/// By device and ring.
+type Notes = BTreeMap<(Arc<str>, RingName), Noted>;
+
+/// The movements of a node's devices.
+#[derive(Default)]
+pub(crate) struct Movements {
+    known: OnceLock<Known>,
+    notes: Mutex<Notes>,
+}
+
+impl Movements {
+    /// Says once what the rings are and where the node stands in them.
+    pub(crate) fn set_known(&self, rings: Rings, ip: String, port: u16) {
+        // A second time would say the same.
+        let _ = self.known.set(Known { rings, ip, port });
+    }
+
+    /// The rings, once they are known.
+    pub(crate) fn known(&self) -> Option<&Known> {
+        self.known.get()
+    }
+
+    /// The ring of that name that this node has loaded.
+    pub(crate) fn using(&self, name: RingName) -> Option<RingId> {
+        Some(self.known()?.ring(name)?.id())
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, device: &Arc<str>, ring: RingName, change: impl FnOnce(&mut Noted)) {
+        change(self.notes().entry((Arc::clone(device), ring)).or_default());
+    }
+
+    /// Notes how many partitions of the round under way are left.
+    pub(crate) fn left(&self, device: &Arc<str>, ring: RingName, partitions: u64) {
+        self.change(device, ring, |noted| noted.left = partitions);
+    }
+
+    /// Notes how a round ended.
+    pub(crate) fn ended(&self, device: &Arc<str>, ring: RingName, left: u64, error: Option<String>) {
+        self.change(device, ring, |noted| {
+            noted.left = left;
+            noted.error = error;
+        });
+    }
+
+    /// Notes what was pushed to another device.
+    pub(crate) fn pushed(&self, device: &Arc<str>, ring: RingName, to: &Device, what: &Tally) {
+        let address = format!("{}:{}", to.ip, to.port);
+        self.change(device, ring, |noted| {
+            let key = (address.clone(), to.device.clone());
+            let pushed = noted.pushed.entry(key).or_insert_with(|| Pushed {
+                device: to.device.clone(),
+                address,
+                ..Pushed::default()
+            });
+            pushed.partitions += what.partitions;
+            pushed.names += what.names;
+            pushed.bytes += what.bytes;
+        });
+    }
+
+    /// What is noted of a device and ring, with the lasting parts as given and
+    /// `partitions` as what the device holds.
+    pub(crate) fn report(&self, device: &Arc<str>, lasting: Lasting) -> Movement {
+        let noted = self.notes().get(&(Arc::clone(device), lasting.ring)).cloned();
+        let noted = noted.unwrap_or_default();
+        Movement {
+            device: device.to_string(),
+            ring: lasting.ring,
+            using: lasting.using,
+            reconciled: lasting.reconciled,
+            round_started: lasting.round_started,
+            horizon: lasting.horizon,
+            partitions_own: lasting.own,
+            partitions_foreign: lasting.foreign,
+            partitions_left: noted.left,
+            set_aside: lasting.set_aside,
+            pushed: noted.pushed.into_values().collect(),
+            last_error: noted.error,
+        }
+    }
+
+    /// The movements of a device's objects, by ring.
+    pub(crate) async fn of_objects(&self, device: &OpenDevice) -> Result<Vec<Movement>, NodeError> {
+        let Some(known) = self.known() else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        for (policy, handle) in &known.rings.object {
+            let rings = handle.in_use();
+            let ring = &rings.current.ring;
+            let held = device.objects.held(*policy).await?;
+            let own = held
+                .iter()
+                .filter(|(partition, _)| {
+                    ring.primaries(*partition)
+                        .any(|(_, primary)| known.is_here(primary, &device.name))
+                })
+                .count() as u64;
+            let round = device.objects.last_round(*policy)?;
+            let lasting = Lasting {
+                ring: RingName::Object(*policy),
+                using: rings.current.id,
+                reconciled: round.map(|round| round.ring),
+                round_started: round.map_or(Version(0), |round| round.started),
+                horizon: device.objects.horizon(*policy)?,
+                own,
+                foreign: held.len() as u64 - own,
+                set_aside: device.objects.set_aside_count(*policy),
+            };
+            all.push(self.report(&device.name, lasting));
+        }
+        Ok(all)
+    }
+}
+
+/// Parts of a [`Movement`] that the device itself remembers.
+pub(crate) struct Lasting {
+    pub(crate) ring: RingName,
+    pub(crate) using: RingId,
+    pub(crate) reconciled: Option<RingId>,
+    pub(crate) round_started: Version,
+    pub(crate) horizon: Version,
+    /// Partitions held that the ring puts here.
+    pub(crate) own: u64,
+    /// Partitions held that belong elsewhere.
+    pub(crate) foreign: u64,
+    pub(crate) set_aside: u64,
+}
+
+/// What was pushed to one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) partitions: u64,
+    pub(crate) names: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The number of a device in a ring, if the ring has it.
+pub(crate) fn number_of(known: &Known, ring: &Ring, name: &str) -> Option<virga_ring::DeviceId> {
+    let mut devices = ring.devices();
+    devices
+        .find(|device| known.is_here(device, name))
+        .map(|device| device.id)
+}
