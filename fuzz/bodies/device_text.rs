@@ -24,8 +24,11 @@ pub fn chew(data: &[u8]) {
         assert!(search.matches(device), "{text:?} does not find {device:?}");
     }
     if plain && !device.device.contains('_') {
-        let shown = show(device).replace("_\"", "_");
-        let shown = shown.strip_suffix('"').unwrap_or(&shown);
+        // Shown in quotes, searched for without them.
+        let shown = show(device);
+        let quoted = format!("\"{}\"", device.meta);
+        let shown = shown.strip_suffix(&quoted).expect("the meta text comes last");
+        let shown = &format!("{shown}{}", device.meta);
         let search = Search::parse(shown);
         let search = search.unwrap_or_else(|error| panic!("{shown:?}: {error}"));
         assert!(search.matches(device), "{shown:?} does not find {device:?}");
