@@ -68,7 +68,15 @@ impl Files {
     }
 
     pub(crate) fn load(&self) -> Result<Builder, VerbError> {
-        Ok(Builder::load(&self.builder)?)
+        use virga_ring::builder::LoadBuilderError;
+        Builder::load(&self.builder).map_err(|source| match source {
+            // It names the file itself.
+            LoadBuilderError::Read { .. } => source.into(),
+            source => VerbError::LoadFrom {
+                path: self.builder.clone(),
+                source,
+            },
+        })
     }
 
     /// Saves the builder, giving it its name the first time.
@@ -79,7 +87,18 @@ impl Files {
         Ok(builder.save(&self.builder, now)?)
     }
 
-    /// Writes the ring file with a copy in `backups/`.
+    /// The ring as the bytes of its file.
+    pub(crate) fn encode_ring(
+        &self,
+        ring: &Ring,
+        format: Format,
+        id_bytes: Option<u8>,
+    ) -> Result<Vec<u8>, VerbError> {
+        let name = self.ring.file_name().unwrap_or_default().to_string_lossy();
+        Ok(file::encode(ring, format, &name, id_bytes)?)
+    }
+
+    /// Encodes the ring and writes its file.
     pub(crate) fn write_ring(
         &self,
         ring: &Ring,
@@ -87,12 +106,27 @@ impl Files {
         id_bytes: Option<u8>,
         now: u64,
     ) -> Result<(), VerbError> {
-        let name = self.ring.file_name().unwrap_or_default().to_string_lossy();
-        let bytes = file::encode(ring, format, &name, id_bytes)?;
-        let written =
-            file::save_backup(&self.ring, &bytes, now).and_then(|_| file::replace(&self.ring, &bytes));
-        written.map_err(|error| VerbError::Usage(format!("cannot write {}: {error}", self.ring.display())))
+        self.write_ring_bytes(&self.encode_ring(ring, format, id_bytes)?, now)
     }
+
+    /// Writes the ring file with a copy in `backups/`.
+    pub(crate) fn write_ring_bytes(&self, bytes: &[u8], now: u64) -> Result<(), VerbError> {
+        let written =
+            file::save_backup(&self.ring, bytes, now).and_then(|_| file::replace(&self.ring, bytes));
+        written.map_err(|error| {
+            VerbError::usage(
+                format!("cannot write {}: {error}", self.ring.display()),
+                "the old ring file is as it was; make room or fix the permissions, then: virga ring FILE write_ring",
+            )
+        })
+    }
+}
+
+/// Saves a builder under another name, as a builder of its own.
+pub(crate) fn save_new(builder: &Builder, path: &Path, now: u64) -> Result<(), VerbError> {
+    let mut copy = builder.clone();
+    copy.give_id(new_id());
+    Ok(copy.save(path, now)?)
 }
 
 /// 32 hex digits that no other builder has.

@@ -8,19 +8,20 @@ use virga_node::clock::{ManualClock, Micros};
 use super::*;
 
 /// A folder with one builder, and a clock.
-struct Desk {
-    folder: tempfile::TempDir,
-    clock: ManualClock,
+pub(crate) struct Desk {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) clock: ManualClock,
 }
 
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+/// What a verb said.
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = ManualClock::new(Micros(1_800_000_000_000_000));
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -29,7 +30,7 @@ impl Desk {
     }
 
     /// A builder with `devices` equal devices in three zones, not rebalanced.
-    fn with_devices(devices: u32) -> Self {
+    pub(crate) fn with_devices(devices: u32) -> Self {
         let desk = Self::new();
         desk.ok("create 6 3 1");
         for at in 0..devices {
@@ -38,11 +39,11 @@ impl Desk {
         desk
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn say(&self, file: &Path, words: &str, input: &str) -> Said {
+    pub(crate) fn say(&self, file: &Path, words: &str, input: &str) -> Said {
         let words = words.split_whitespace().map(OsString::from);
         let args = std::iter::once(file.as_os_str().to_owned())
             .chain(words)
@@ -57,17 +58,17 @@ impl Desk {
         }
     }
 
-    fn run(&self, words: &str) -> Said {
+    pub(crate) fn run(&self, words: &str) -> Said {
         self.say(&self.path("object.builder"), words, "")
     }
 
-    fn ok(&self, words: &str) -> String {
+    pub(crate) fn ok(&self, words: &str) -> String {
         let said = self.run(words);
         assert_eq!(said.code, DONE, "{words}: {}{}", said.out, said.err);
         said.out
     }
 
-    fn json(&self, words: &str) -> Value {
+    pub(crate) fn json(&self, words: &str) -> Value {
         serde_json::from_str(&self.run(&format!("{words} --json")).out).unwrap()
     }
 }

@@ -1,6 +1,5 @@
 //! Names or partitions in, nodes out: one JSON object a line.
 use std::io::{BufRead, Read};
-use std::os::unix::ffi::OsStrExt;
 
 use serde_json::{Value, json};
 use virga_ring::{HashPath, Partition, Ring, file};
@@ -19,14 +18,11 @@ pub(super) fn lookup(
     options: &Lookup,
 ) -> Result<Report, VerbError> {
     let ring = file::load(&files.ring)?;
-    let path = HashPath {
-        prefix: options.hash_prefix.as_bytes().to_vec(),
-        suffix: options.hash_suffix.as_bytes().to_vec(),
+    let path = if options.parts {
+        HashPath::default()
+    } else {
+        options.secrets.path(None)?
     };
-    if !options.parts && path.prefix.is_empty() && path.suffix.is_empty() {
-        let text = "names need the cluster's --hash-prefix or --hash-suffix";
-        return Err(VerbError::Usage(text.into()));
-    }
     let handoffs = usize::try_from(options.handoffs).unwrap_or(usize::MAX);
     let mut line = Vec::new();
     for number in 1u64.. {
@@ -35,7 +31,14 @@ pub(super) fn lookup(
         if got == 0 {
             break;
         }
-        let wrong = |why: &str| VerbError::Usage(format!("line {number}: {why}"));
+        let wrong = |why: &str| {
+            let hint = if options.parts {
+                "each line is one partition number"
+            } else {
+                "each line is ACCOUNT[/CONTAINER[/OBJECT]] in UTF-8"
+            };
+            VerbError::usage(format!("line {number} of the input: {why}"), hint)
+        };
         if line.pop_if(|byte| *byte == b'\n').is_none() && got as u64 == MAX_LINE {
             return Err(wrong("too long"));
         }

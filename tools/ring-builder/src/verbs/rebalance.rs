@@ -1,12 +1,14 @@
 //! The verb that moves data, with swift-ring-builder's rules for when to save.
 use serde_json::{Value, json};
-use virga_ring::builder::{Builder, Movement, Rebalanced};
+use virga_ring::builder::{Builder, Movement, RebalanceOptions, Rebalanced};
 
 use crate::cli::Rebalance;
 use crate::report::{Report, VerbError, clock_text};
 use crate::store::Files;
 use crate::{Session, WARNING};
 
+/// Balance of a ring with something left on a device without weight.
+const WORST_BALANCE: f64 = 999.99;
 const RULE: &str = "-------------------------------------------------------------------------------";
 
 /// The seed of a rebalance: given, or the builder's version, so that `plan`
@@ -23,6 +25,37 @@ pub(super) fn seed_of(word: Option<&str>, builder: &Builder) -> u64 {
     })
 }
 
+/// What a rebalance starts from, as far as the decision to save it goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    changed: bool,
+    balance: f64,
+    dispersion: f64,
+}
+
+impl Start {
+    pub(super) fn of(builder: &Builder) -> Self {
+        Self {
+            changed: builder.is_changed() || builder.table().is_none(),
+            balance: builder.balance(),
+            dispersion: builder.dispersion(),
+        }
+    }
+
+    /// Did the rebalance do anything at all?
+    pub(super) fn did_nothing(done: &Rebalanced) -> bool {
+        done.moved == 0 && done.removed.is_empty()
+    }
+
+    /// Is the result saved without --force? Swift's rules.
+    pub(super) fn is_worth_saving(self, done: &Rebalanced) -> bool {
+        let draining = self.balance == WORST_BALANCE && done.balance == WORST_BALANCE;
+        let better =
+            (self.balance - done.balance).abs() >= 1.0 || (self.dispersion - done.dispersion).abs() >= 1.0;
+        !Self::did_nothing(done) && (self.changed || draining || better)
+    }
+}
+
 pub(super) fn rebalance(
     session: &mut Session<'_>,
     files: &Files,
@@ -33,12 +66,15 @@ pub(super) fn rebalance(
         options.seed.seed.as_deref().or(options.seed_word.as_deref()),
         &builder,
     );
-    let changed = builder.is_changed() || builder.table().is_none();
+    let start = Start::of(&builder);
     let wait = builder.seconds_until_movable(session.now);
-    let (balance, dispersion) = (builder.balance(), builder.dispersion());
-    let done = builder.rebalance(seed, session.now)?;
+    let how = RebalanceOptions {
+        least_moves: options.least_moves,
+        ..RebalanceOptions::new(seed, session.now)
+    };
+    let done = session.during("placing partitions", |_| builder.rebalance_with(&how))?;
     let json = to_json(&done);
-    if done.moved == 0 && done.removed.is_empty() && !options.force {
+    if Start::did_nothing(&done) && !options.force {
         let mut text = "No partitions could be reassigned.\n".to_owned();
         text += &if wait > 0 {
             format!(
@@ -51,9 +87,7 @@ pub(super) fn rebalance(
         };
         return Ok(Report::done(text, saved(json, false)).code(WARNING));
     }
-    let draining = balance == 999.99 && done.balance == 999.99;
-    let better = (balance - done.balance).abs() >= 1.0 || (dispersion - done.dispersion).abs() >= 1.0;
-    if !(options.force || changed || draining || better) {
+    if !options.force && !start.is_worth_saving(&done) {
         let text = "Cowardly refusing to save rebalance as it did not change at least 1%.";
         return Ok(Report::done(text, saved(json, false)).code(WARNING));
     }
@@ -61,13 +95,13 @@ pub(super) fn rebalance(
     let Some(ring) = builder.to_ring().transpose()? else {
         return Err(VerbError::Usage("the rebalance made no ring".into()));
     };
-    files.write_ring(
-        &ring,
-        options.format_version.map(Into::into).unwrap_or_default(),
-        None,
-        session.now,
-    )?;
+    let format = options.format_version.map(Into::into).unwrap_or_default();
+    // Refuse what cannot be encoded before anything is written.
+    let ring_bytes = files.encode_ring(&ring, format, None)?;
+    // The builder first: a ring older than its builder is put right by
+    // write_ring, a builder older than its ring would move data twice.
     files.save(&mut builder, session.now)?;
+    files.write_ring_bytes(&ring_bytes, session.now)?;
     let (text, code) = describe(&builder, &done, options.debug);
     Ok(Report::done(text, saved(json, true)).code(code))
 }
@@ -80,6 +114,12 @@ fn describe(builder: &Builder, done: &Rebalanced, debug: bool) -> (String, i32) 
             text += &format!("DEBUG: {slots} from {from} to d{to}\n");
         }
         text += &format!("DEBUG: moved {}, lower bound {}\n", done.moved, done.bound);
+    }
+    if let Some(scatter) = done.scatter.filter(|scatter| !scatter.is_met()) {
+        text += &format!(
+            "{} devices share partitions with more than {} others (up to {}): balance and dispersion come first.\n",
+            scatter.over_limit, scatter.limit, scatter.widest
+        );
     }
     text += &format!(
         "Reassigned {} ({:.2}%) partitions. Balance is now {:.2}.  Dispersion is now {:.2}\n",
