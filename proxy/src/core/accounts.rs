@@ -40,7 +40,7 @@ impl Core {
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.accounts.forget(name.as_str());
             match tally.newer() {
-                _ if tally.by_primaries => break,
+                _ if tally.by_members => break,
                 Some(newer) if !restamped => version = self.shared.restamp(newer),
                 _ => return Err(tally.unavailable()),
             }
@@ -79,11 +79,11 @@ impl Core {
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.accounts.forget(name.as_str());
             match tally.newer() {
-                _ if tally.by_primaries => return Ok(()),
+                _ if tally.by_members => return Ok(()),
                 Some(newer) if again => version = self.shared.restamp(newer),
                 // A replica that missed the PUT has taken the deletion and says
                 // that there was nothing; asked again it says yes.
-                None if again && tally.refused(|error| *error == NodeError::NotFound) > 0 => {}
+                None if again && !tally.refused(|error| *error == NodeError::NotFound).is_empty() => {}
                 _ => return Err(tally.unavailable().into()),
             }
         }
@@ -97,7 +97,7 @@ impl Core {
         let ask: Ask<AccountInfo> =
             Box::new(|_, node, at| Box::pin(async move { node.head_account(&at).await }));
         let found = gather(&self.shared, &place, Scope::Quorum, ask, all_agree).await?;
-        Ok(merge_infos(found.into_iter().map(|(_, info)| info).collect()).unwrap_or_default())
+        Ok(merge_infos(found.into_iter().map(|heard| heard.said).collect()).unwrap_or_default())
     }
 
     /// Info of an account, fresh from a read quorum.

@@ -15,7 +15,8 @@ use virga_object_wire::object::ObjectStat;
 
 use super::error::BodyReadError;
 use super::found::{DataId, data_of};
-use super::place::{Peer, Place, node_of};
+use super::peer::Peer;
+use super::place::{Place, node_of};
 use super::shared::Shared;
 
 /// A replica's body being read.
@@ -132,11 +133,12 @@ impl Reader {
     /// Opens the rest of the range at the next replica that has this version.
     async fn open(&mut self) -> Result<(), BodyReadError> {
         let now = Instant::now();
-        let candidates = self
-            .place
-            .read_order(now)
-            .into_iter()
-            .chain(self.place.handoffs());
+        let members = self.place.members();
+        let order = self.place.read_order(now).into_iter();
+        let candidates: Vec<Arc<Peer>> = order
+            .filter_map(|member| members.get(member).cloned())
+            .chain(self.place.handoffs())
+            .collect();
         let span = Span {
             start: self.next,
             end: self.end,

@@ -95,7 +95,7 @@ impl Core {
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.containers.forget(name.path());
             match tally.newer() {
-                _ if tally.by_primaries => break,
+                _ if tally.by_members => break,
                 Some(newer) if !restamped => {
                     deleted = deleted.max(newer);
                     version = self.shared.restamp(newer);
@@ -131,7 +131,7 @@ impl Core {
         });
         let (tally, _late) = fanout::write(&self.shared, &place, call).await;
         self.shared.infos.accounts.forget(account.as_str());
-        if tally.by_primaries {
+        if tally.by_members {
             Ok(())
         } else {
             Err(tally.unavailable())
@@ -161,10 +161,10 @@ impl Core {
             });
             let (tally, _late) = fanout::write(&self.shared, &place, call).await;
             self.shared.infos.containers.forget(name.path());
-            if tally.by_primaries {
+            if tally.by_members {
                 return Ok(());
             }
-            if !again || tally.refused(|error| *error == NodeError::NotFound) == 0 {
+            if !again || tally.refused(|error| *error == NodeError::NotFound).is_empty() {
                 return Err(tally.unavailable().into());
             }
             // Either it was deleted meanwhile, or a replica missed its PUT and
@@ -191,7 +191,7 @@ impl Core {
             Box::pin(async move { node.put_container(&at, put).await })
         });
         let (tally, _late) = fanout::write(&self.shared, &place, call).await;
-        if tally.by_primaries || tally.newer().is_some() {
+        if tally.by_members || tally.newer().is_some() {
             Ok(())
         } else {
             Err(tally.unavailable())
@@ -222,7 +222,7 @@ impl Core {
             // NotFound: it missed the PUT. Unless it has live rows it has taken
             // the deletion nevertheless, and says yes when asked again.
             let differs = |error: &NodeError| matches!(error, NodeError::NotEmpty | NodeError::NotFound);
-            let refused = tally.refused(differs) > 0;
+            let refused = !tally.refused(differs).is_empty();
             if refused {
                 let now = listing::survey(&self.shared, &place).await?;
                 if now.any {
@@ -232,7 +232,7 @@ impl Core {
                 }
             }
             match tally.newer() {
-                _ if tally.by_primaries => break,
+                _ if tally.by_members => break,
                 Some(newer) if again => version = self.shared.restamp(newer),
                 // A replica may have missed the deletion of the last objects.
                 None if again && refused => listing::spread_deletions(&self.shared, &place).await?,
@@ -273,7 +273,7 @@ impl Core {
         let ask: Ask<ContainerInfo> =
             Box::new(|_, node, at| Box::pin(async move { node.head_container(&at).await }));
         let found = gather(&self.shared, &place, Scope::Quorum, ask, all_agree).await?;
-        Ok(merge_infos(found.into_iter().map(|(_, info)| info).collect()).unwrap_or_default())
+        Ok(merge_infos(found.into_iter().map(|heard| heard.said).collect()).unwrap_or_default())
     }
 
     /// Info of a container, fresh from a read quorum.

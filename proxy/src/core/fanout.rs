@@ -1,9 +1,10 @@
 //! One write to all replicas of a name: sent side by side, answered when a
 //! quorum has it, finished in the background.
 //!
-//! A primary that is dead, full or silent is stood in for by the ring's next
-//! handoff. Handoffs count only once no primary is outstanding: what a quorum
-//! of primaries has, any read quorum of primaries sees.
+//! A target that is dead, full or silent is stood in for by the ring's next
+//! handoff. Handoffs count only once no member is outstanding: what a quorum
+//! of members has, any read quorum of members sees. Members that only earlier
+//! rings name are sent the write when there is no quorum without them.
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -16,11 +17,13 @@ use virga_object_wire::node::ObjectNode;
 use virga_object_wire::object::At;
 
 use super::error::Unavailable;
-use super::place::{Peer, Place, node_of};
+use super::peer::Peer;
+use super::place::{Place, node_of};
+use super::quorum::Members;
 use super::shared::Shared;
 
 /// A write as one node is asked for it: the node, the place there, and the
-/// primary that the device stands in for.
+/// number of the primary that the device stands in for.
 pub(super) type Call<T> = Box<
     dyn Fn(Arc<dyn ObjectNode>, At, Option<u32>) -> BoxFuture<'static, Result<T, NodeError>> + Send + Sync,
 >;
@@ -28,7 +31,9 @@ pub(super) type Call<T> = Box<
 /// What one replica answered.
 struct Answer<T> {
     peer: Arc<Peer>,
-    stands_in_for: Option<u32>,
+    /// The member asked, or stood in for.
+    member: usize,
+    stands_in: bool,
     result: Result<T, NodeError>,
 }
 
@@ -147,13 +152,15 @@ impl<T> Stragglers<T> {
 pub(super) struct Tally<T> {
     /// Replicas that did it, with what they said.
     pub(super) oks: Vec<(Arc<Peer>, T)>,
-    /// Replicas whose state did not allow it (`Newer`, `NotFound`, `NotEmpty`).
-    pub(super) refusals: Vec<(Arc<Peer>, NodeError)>,
+    /// Members whose state did not allow it (`Newer`, `NotFound`, `NotEmpty`).
+    refusals: Vec<(usize, NodeError)>,
+    /// Members that did it, or were stood in for by one that did.
+    pub(super) done: Members,
     /// Whether a quorum did it.
     pub(super) reached: bool,
-    /// Whether a quorum of primaries did it.
-    pub(super) by_primaries: bool,
-    needed: usize,
+    /// Whether a quorum did it without anybody standing in.
+    pub(super) by_members: bool,
+    shortfall: (usize, usize),
     full: usize,
     last: Option<NodeError>,
 }
@@ -168,14 +175,23 @@ impl<T> Tally<T> {
         newer.max()
     }
 
-    /// How many replicas refused with what `is` accepts.
-    pub(super) fn refused(&self, is: impl Fn(&NodeError) -> bool) -> usize {
-        self.refusals.iter().filter(|(_, error)| is(error)).count()
+    /// Members that refused with what `is` accepts.
+    pub(super) fn refused(&self, is: impl Fn(&NodeError) -> bool) -> Members {
+        let refused = self.refusals.iter().filter(|(_, error)| is(error));
+        refused.fold(Members::NONE, |all, (member, _)| all | Members::one(*member))
+    }
+
+    /// Whether those that lack the write all have a newer one: as if it had
+    /// been there for a moment.
+    pub(super) fn is_overtaken(&self, place: &Place) -> bool {
+        let newer = self.refused(|error| matches!(error, NodeError::Newer(_)));
+        !newer.is_empty() && place.quorums().write(self.done | newer)
     }
 
     /// Why there was no quorum.
     pub(super) fn unavailable(&self) -> Unavailable {
-        why_unavailable(self.oks.len(), self.needed, self.full, self.last.as_ref())
+        let (reached, needed) = self.shortfall;
+        why_unavailable(reached, needed, self.full, self.last.as_ref())
     }
 }
 
@@ -205,16 +221,25 @@ struct Fanout<'a, T: Send + 'static> {
     call: Call<T>,
     handoffs: Option<std::vec::IntoIter<Arc<Peer>>>,
     rest: Rest<T>,
-    /// Primaries not answered and not given up.
-    primaries_out: usize,
-    primary_oks: usize,
+    /// The next of the members that only earlier rings name.
+    next: usize,
+    /// Members not answered and not given up.
+    out: Members,
+    /// Members with somebody who stands in for them on the way.
+    standing: Members,
+    /// Members that did it themselves.
+    direct: Members,
     tally: Tally<T>,
 }
 
 impl<T: Send + 'static> Fanout<'_, T> {
-    fn launch(&mut self, peer: &Arc<Peer>, stands_in_for: Option<u32>) {
+    fn launch(&mut self, peer: &Arc<Peer>, member: usize, stands_in: bool) {
         let node = node_of(&*self.rest.shared.nodes, peer);
-        let work = (self.call)(node, self.place.at(peer), stands_in_for);
+        let for_whom = match stands_in {
+            true => self.place.stands_in_for(member),
+            false => None,
+        };
+        let work = (self.call)(node, self.place.at(peer), for_whom);
         let (peer, under_way) = (Arc::clone(peer), peer.begin());
         self.rest.waiting.push(Arc::clone(&peer));
         self.rest.pending.push(Box::pin(async move {
@@ -222,61 +247,119 @@ impl<T: Send + 'static> Fanout<'_, T> {
             drop(under_way);
             Answer {
                 peer,
-                stands_in_for,
+                member,
+                stands_in,
                 result,
             }
         }));
     }
 
-    /// Sends the write to the next device that may stand in for `primary`.
-    fn stand_in(&mut self, primary: u32) {
+    /// Sends the write to a member.
+    fn ask(&mut self, member: usize) {
+        let place = self.place;
+        if let Some(peer) = place.members().get(member) {
+            self.out |= Members::one(member);
+            self.launch(peer, member, false);
+        }
+    }
+
+    /// Sends the write to the next device that may stand in for `member`.
+    fn stand_in(&mut self, member: usize) {
         let place = self.place;
         let handoffs = self.handoffs.get_or_insert_with(|| place.handoffs().into_iter());
         let now = Instant::now();
         if let Some(peer) = handoffs.find(|peer| peer.admit(now)) {
-            self.launch(&peer, Some(primary));
+            self.standing |= Members::one(member);
+            self.launch(&peer, member, true);
         }
     }
 
+    /// Whether there will be a quorum if all that are out do it.
+    fn hopeful(&self) -> bool {
+        self.place
+            .quorums()
+            .write(self.tally.done | self.out | self.standing)
+    }
+
     fn start(&mut self) {
-        let now = Instant::now();
-        let place = self.place;
-        let (well, resting): (Vec<_>, Vec<_>) = place.primaries().iter().partition(|peer| peer.admit(now));
-        let missing = place.write_quorum().saturating_sub(well.len());
-        self.primaries_out = well.len();
-        well.into_iter().for_each(|peer| self.launch(peer, None));
-        for peer in &resting {
-            self.stand_in(peer.id());
+        let (now, place) = (Instant::now(), self.place);
+        let targets = place.members().iter().take(place.targets());
+        let mut resting = Vec::new();
+        for (member, peer) in targets.enumerate() {
+            match peer.admit(now) {
+                true => self.ask(member),
+                false => resting.push(member),
+            }
         }
+        for member in &resting {
+            self.stand_in(*member);
+        }
+        self.reach_back();
         // Too few without them: better to try a resting one than to give up.
-        let short = missing.saturating_sub(self.rest.pending.len().saturating_sub(self.primaries_out));
-        for peer in resting.into_iter().take(short) {
-            self.primaries_out += 1;
-            self.launch(peer, None);
+        for member in resting {
+            if self.hopeful() {
+                break;
+            }
+            self.ask(member);
+        }
+    }
+
+    /// Asks members that only earlier rings name, until there will be a quorum
+    /// without anybody standing in, or none is left.
+    fn reach_back(&mut self) {
+        let (now, place) = (Instant::now(), self.place);
+        while !place.quorums().write(self.direct | self.out)
+            && let Some(peer) = place.members().get(self.next)
+        {
+            let member = self.next;
+            self.next += 1;
+            if peer.admit(now) {
+                self.ask(member);
+            } else if !self.hopeful() {
+                self.stand_in(member);
+                if !self.hopeful() {
+                    self.ask(member);
+                }
+            }
         }
     }
 
     fn take(&mut self, answer: Answer<T>) {
-        answer.peer.note(&answer.result, Instant::now());
-        self.rest.waiting.retain(|peer| !Arc::ptr_eq(peer, &answer.peer));
-        let primary = answer.stands_in_for.is_none();
-        if primary {
-            self.primaries_out = self.primaries_out.saturating_sub(1);
+        let Answer {
+            peer,
+            member,
+            stands_in,
+            result,
+        } = answer;
+        peer.note(&result, Instant::now());
+        self.rest.waiting.retain(|waiting| !Arc::ptr_eq(waiting, &peer));
+        let one = Members::one(member);
+        match stands_in {
+            true => self.standing = self.standing.without(one),
+            false => self.out = self.out.without(one),
         }
-        match answer.result {
+        match result {
             Ok(said) => {
-                self.primary_oks += usize::from(primary);
-                self.tally.oks.push((answer.peer, said));
+                if !stands_in {
+                    self.direct |= one;
+                }
+                self.tally.done |= one;
+                self.tally.oks.push((peer, said));
             }
             Err(error @ (NodeError::Newer(_) | NodeError::NotFound | NodeError::NotEmpty)) => {
-                self.tally.refusals.push((answer.peer, error));
+                self.tally.refusals.push((member, error));
+                self.reach_back();
             }
             Err(error) => {
                 self.tally.full += usize::from(error == NodeError::Full);
                 let hopeless = matches!(error, NodeError::Ahead(_) | NodeError::Invalid(_));
                 self.tally.last = Some(error);
                 if !hopeless {
-                    self.stand_in(answer.stands_in_for.unwrap_or_else(|| answer.peer.id()));
+                    self.reach_back();
+                    // One that leaves the ring need not be stood in for.
+                    if !self.place.is_leaving(member) || !self.hopeful() {
+                        self.stand_in(member);
+                    }
                 }
             }
         }
@@ -284,13 +367,13 @@ impl<T: Send + 'static> Fanout<'_, T> {
 
     /// Whether waiting on can change nothing.
     fn decided(&mut self) -> bool {
-        let needed = self.tally.needed;
-        self.tally.by_primaries = self.primary_oks >= needed;
-        self.tally.reached =
-            self.tally.by_primaries || (self.primaries_out == 0 && self.tally.oks.len() >= needed);
-        let replicas = self.place.primaries().len();
+        let quorums = self.place.quorums();
+        self.tally.by_members = quorums.write(self.direct);
+        self.tally.reached = self.tally.by_members || (self.out.is_empty() && quorums.write(self.tally.done));
+        self.tally.shortfall = quorums.write_shortfall(self.tally.done);
+        let refused = self.tally.refused(|_| true);
         self.tally.reached
-            || self.tally.refusals.len() > replicas.saturating_sub(needed)
+            || !quorums.write(self.place.everybody().without(refused))
             || self.rest.pending.is_empty()
     }
 
@@ -311,7 +394,7 @@ impl<T: Send + 'static> Fanout<'_, T> {
                     if patient {
                         return self.give_up();
                     }
-                    // Primaries much slower than one that has answered are
+                    // Members much slower than one that has answered are
                     // taken as dead; when all are slow, all are waited for.
                     patient = true;
                     timer.as_mut().reset(self.rest.started + longest);
@@ -324,22 +407,20 @@ impl<T: Send + 'static> Fanout<'_, T> {
     }
 
     fn replace_silent(&mut self) {
-        self.primaries_out = 0;
-        let place = self.place;
-        for peer in self.rest.waiting.clone() {
+        let silent = std::mem::take(&mut self.out);
+        for peer in &self.rest.waiting {
             peer.silent(Instant::now());
-            if place
-                .primaries()
-                .iter()
-                .any(|primary| Arc::ptr_eq(primary, &peer))
-            {
-                self.stand_in(peer.id());
+        }
+        self.reach_back();
+        for member in (0..self.place.members().len()).filter(|member| silent.has(*member)) {
+            if !self.place.is_leaving(member) || !self.hopeful() {
+                self.stand_in(member);
             }
         }
     }
 
     fn give_up(&mut self) {
-        self.primaries_out = 0;
+        (self.out, self.standing) = (Members::NONE, Members::NONE);
         self.rest
             .waiting
             .iter()
@@ -364,11 +445,12 @@ pub(super) async fn write<T: Send + 'static>(
         started: Instant::now(),
     };
     let tally = Tally {
-        oks: Vec::with_capacity(place.primaries().len()),
+        oks: Vec::with_capacity(place.targets()),
         refusals: Vec::new(),
+        done: Members::NONE,
         reached: false,
-        by_primaries: false,
-        needed: place.write_quorum(),
+        by_members: false,
+        shortfall: (0, 1),
         full: 0,
         last: None,
     };
@@ -377,8 +459,10 @@ pub(super) async fn write<T: Send + 'static>(
         call,
         handoffs: None,
         rest,
-        primaries_out: 0,
-        primary_oks: 0,
+        next: place.targets(),
+        out: Members::NONE,
+        standing: Members::NONE,
+        direct: Members::NONE,
         tally,
     };
     fanout.run().await;

@@ -1,7 +1,7 @@
 //! Reading containers and accounts: a quorum of replicas is asked, and all of
 //! them when they disagree.
 //!
-//! Only primaries are asked. A quorum of them has every acknowledged write; a
+//! Only members are asked. A quorum of them has every acknowledged write; a
 //! device that stands in may have heard of nothing, and its silence must not
 //! count as news.
 use std::sync::Arc;
@@ -17,91 +17,163 @@ use virga_object_wire::object::At;
 
 use super::error::Unavailable;
 use super::fanout::why_unavailable;
-use super::place::{Peer, Place, node_of};
+use super::peer::Peer;
+use super::place::{Place, node_of};
+use super::quorum::Members;
 use super::shared::Shared;
 
 /// A question to one node; the number says how many were asked before it.
 pub(super) type Ask<T> =
     Box<dyn Fn(usize, Arc<dyn ObjectNode>, At) -> BoxFuture<'static, Result<T, NodeError>> + Send + Sync>;
 
-type Pending<T> = FuturesUnordered<BoxFuture<'static, (Arc<Peer>, Result<T, NodeError>)>>;
+/// What a member said.
+pub(super) struct Heard<T> {
+    /// Its number in the place.
+    pub(super) member: usize,
+    /// It.
+    pub(super) peer: Arc<Peer>,
+    /// What it said.
+    pub(super) said: T,
+}
+
+/// Who said something.
+pub(super) fn members_of<T>(heard: &[Heard<T>]) -> Members {
+    heard
+        .iter()
+        .fold(Members::NONE, |all, heard| all | Members::one(heard.member))
+}
+
+type Pending<T> = FuturesUnordered<BoxFuture<'static, (usize, Result<T, NodeError>)>>;
 
 struct Gathering<'a, T> {
     shared: &'a Arc<Shared>,
     place: &'a Place,
     ask: Ask<T>,
     asked: usize,
-    primaries: std::vec::IntoIter<Arc<Peer>>,
+    /// Members not asked yet, best first.
+    order: std::vec::IntoIter<usize>,
     pending: Pending<T>,
-    waiting: Vec<Arc<Peer>>,
-    found: Vec<(Arc<Peer>, T)>,
+    /// Members that may still answer soon.
+    out: Members,
+    heard: Vec<Heard<T>>,
     last: Option<NodeError>,
 }
 
 impl<T: Send + 'static> Gathering<'_, T> {
-    fn launch(&mut self, peer: Arc<Peer>) {
-        let node = node_of(&*self.shared.nodes, &peer);
-        let work = (self.ask)(self.asked, node, self.place.at(&peer));
+    fn launch(&mut self, member: usize) {
+        let Some(peer) = self.place.members().get(member) else {
+            return;
+        };
+        let node = node_of(&*self.shared.nodes, peer);
+        let work = (self.ask)(self.asked, node, self.place.at(peer));
         let under_way = peer.begin();
         self.asked += 1;
-        self.waiting.push(Arc::clone(&peer));
+        self.out |= Members::one(member);
         self.pending.push(Box::pin(async move {
             let result = work.await;
             drop(under_way);
-            (peer, result)
+            (member, result)
         }));
     }
 
-    /// Asks primaries until `want` answers are here or on their way, or none
-    /// is left to ask.
-    fn top_up(&mut self, want: usize, silent: usize) {
-        while self.found.len() + self.pending.len() < want + silent {
-            match self.primaries.next() {
-                Some(peer) => self.launch(peer),
+    /// Asks members until those that answered and those that may are `enough`,
+    /// or none is left to ask.
+    fn top_up(&mut self, enough: &impl Fn(Members) -> bool) {
+        while !enough(members_of(&self.heard) | self.out) {
+            match self.order.next() {
+                Some(member) => self.launch(member),
                 None => return,
             }
         }
     }
 
-    fn hear(&mut self, peer: Arc<Peer>, result: Result<T, NodeError>) {
+    fn hear(&mut self, member: usize, result: Result<T, NodeError>) {
+        self.out = self.out.without(Members::one(member));
+        let Some(peer) = self.place.members().get(member) else {
+            return;
+        };
         peer.note(&result, Instant::now());
-        self.waiting.retain(|other| !Arc::ptr_eq(other, &peer));
         match result {
-            Ok(said) => self.found.push((peer, said)),
+            Ok(said) => {
+                // The later answer of one asked again is the better one.
+                self.heard.retain(|heard| heard.member != member);
+                let peer = Arc::clone(peer);
+                self.heard.push(Heard { member, peer, said });
+            }
             Err(error) => self.last = Some(error),
         }
     }
 
-    /// Waits until `want` replicas answered, nobody is left to ask, or
-    /// `longest` is over.
-    async fn until(&mut self, want: usize, started: Instant, longest: Duration) {
+    /// Waits until the members that answered are `enough`, nobody is left to
+    /// ask, or `longest` is over.
+    async fn until(&mut self, enough: impl Fn(Members) -> bool, started: Instant, longest: Duration) {
         let settings = &self.shared.settings;
         let hedge = self.shared.hedge.delay().min(settings.stall);
         let waits = [hedge, settings.stall, longest.max(settings.stall)];
-        let (mut stage, mut silent) = (0, 0);
-        self.top_up(want, silent);
-        while self.found.len() < want && !self.pending.is_empty() {
+        let mut stage = 0;
+        self.top_up(&enough);
+        while !enough(members_of(&self.heard)) && !self.pending.is_empty() {
             tokio::select! {
                 biased;
-                Some((peer, result)) = self.pending.next() => {
-                    self.hear(peer, result);
-                    self.top_up(want, silent);
+                Some((member, result)) = self.pending.next() => {
+                    self.hear(member, result);
+                    self.top_up(&enough);
                 }
                 () = sleep_until(started + waits[stage]) => {
                     match stage {
-                        0 if self.shared.hedge.may() => silent = 1,
-                        1 => {
-                            self.waiting.iter().for_each(|peer| peer.silent(Instant::now()));
-                            silent = self.waiting.len();
+                        0 if self.shared.hedge.may() => {
+                            if let Some(member) = self.order.next() {
+                                self.launch(member);
+                            }
                         }
+                        1 => self.give_up_silent(),
                         2 => return,
                         _ => {}
                     }
                     stage += 1;
-                    self.top_up(want, silent);
+                    self.top_up(&enough);
                 }
             }
         }
+    }
+
+    /// Takes those that are out as dead, though they may still answer.
+    fn give_up_silent(&mut self) {
+        let silent = std::mem::take(&mut self.out);
+        let members = self.place.members().iter().enumerate();
+        for (_, peer) in members.filter(|(member, _)| silent.has(*member)) {
+            peer.silent(Instant::now());
+        }
+    }
+
+    /// Asks one of the targets again when a member that leaves has answered:
+    /// that one may have brought everything along and forgotten it after the
+    /// targets were asked. What it brought is on every target by then.
+    async fn confirm(&mut self, started: Instant, longest: Duration) -> Result<(), Unavailable> {
+        let place = self.place;
+        if !self.heard.iter().any(|heard| place.is_leaving(heard.member)) {
+            return Ok(());
+        }
+        let targets: Vec<usize> = self.heard.iter().map(|heard| heard.member).collect();
+        for member in targets.into_iter().filter(|member| !place.is_leaving(*member)) {
+            self.launch(member);
+            let again = async {
+                while let Some((said, result)) = self.pending.next().await {
+                    let good = result.is_ok();
+                    self.hear(said, result);
+                    if said == member {
+                        return good;
+                    }
+                }
+                false
+            };
+            if tokio::time::timeout_at(started + longest, again).await == Ok(true) {
+                return Ok(());
+            }
+        }
+        let (reached, needed) = place.quorums().read_shortfall(members_of(&self.heard));
+        let reached = reached.min(needed.saturating_sub(1));
+        Err(why_unavailable(reached, needed, 0, self.last.as_ref()))
     }
 }
 
@@ -122,34 +194,39 @@ pub(super) async fn gather<T: Send + 'static>(
     place: &Place,
     scope: Scope,
     ask: Ask<T>,
-    agree: impl Fn(&[(Arc<Peer>, T)]) -> bool,
-) -> Result<Vec<(Arc<Peer>, T)>, Unavailable> {
+    agree: impl Fn(&[Heard<T>]) -> bool,
+) -> Result<Vec<Heard<T>>, Unavailable> {
     let started = Instant::now();
     let mut gathering = Gathering {
         shared,
         place,
         ask,
         asked: 0,
-        primaries: place.read_order(started).into_iter(),
+        order: place.read_order(started).into_iter(),
         pending: FuturesUnordered::new(),
-        waiting: Vec::new(),
-        found: Vec::new(),
+        out: Members::NONE,
+        heard: Vec::new(),
         last: None,
     };
-    let (least, all) = (place.read_quorum(), place.primaries().len());
+    let quorums = place.quorums();
+    let everybody = |heard: Members| heard.covers(place.everybody());
     let (stall, longest) = (shared.settings.stall, shared.settings.node_timeout);
     if scope == Scope::All {
-        gathering.top_up(all, 0);
+        gathering.top_up(&everybody);
     }
-    gathering.until(least, started, longest).await;
-    if gathering.found.len() < least {
-        let (reached, last) = (gathering.found.len(), gathering.last.as_ref());
-        return Err(why_unavailable(reached, least, 0, last));
+    gathering
+        .until(|heard| quorums.read(heard), started, longest)
+        .await;
+    let heard = members_of(&gathering.heard);
+    if !quorums.read(heard) {
+        let ((reached, needed), last) = (quorums.read_shortfall(heard), gathering.last.as_ref());
+        return Err(why_unavailable(reached, needed, 0, last));
     }
     // A quorum is enough to be exact about what was acknowledged; counts, and
     // what was not acknowledged, are better known to all.
-    if scope == Scope::All || !agree(&gathering.found) {
-        gathering.until(all, Instant::now(), stall).await;
+    if scope == Scope::All || !agree(&gathering.heard) {
+        gathering.until(everybody, Instant::now(), stall).await;
     }
-    Ok(gathering.found)
+    gathering.confirm(started, longest).await?;
+    Ok(gathering.heard)
 }

@@ -6,17 +6,22 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
-use virga_object_wire::node::{ObjectRead, Read, Span};
+use virga_object_wire::node::{ObjectNode, ObjectRead, Read, Span};
 use virga_object_wire::object::{Found, ObjectStat};
 
 use super::body::{ObjectBody, Reader};
 use super::error::{BodyReadError, ReadObjectError, Unavailable};
 use super::fanout::why_unavailable;
 use super::found::{DataId, data_of, merge};
+use super::heal;
+use super::health::Outstanding;
 use super::names::ObjectName;
-use super::place::{Peer, Place, node_of};
+use super::peer::Peer;
+use super::place::{Place, node_of};
+use super::quorum::Members;
 use super::shared::Shared;
 use super::{Core, GetOptions, GotObject, Wanted};
 
@@ -26,7 +31,16 @@ enum Said {
     Data(Result<Read, NodeError>),
 }
 
-type Pending = FuturesUnordered<BoxFuture<'static, (Arc<Peer>, Said)>>;
+/// Whom a question went to.
+#[derive(Clone)]
+struct Asked {
+    peer: Arc<Peer>,
+    /// The member it is, or stands in for.
+    member: usize,
+    stands_in: bool,
+}
+
+type Pending = FuturesUnordered<BoxFuture<'static, (Asked, Said)>>;
 
 /// How long a read has been waiting.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,21 +53,43 @@ enum Patience {
     Replaced,
 }
 
+/// The data, or the deletion, that an answer names.
+fn data_known(found: &Found) -> DataId {
+    match found {
+        Found::Object(stat) => data_of(stat),
+        Found::Deleted(version) => (*version, [0; 32]),
+        Found::Absent => (Version(0), [0; 32]),
+    }
+}
+
 /// A read under way.
 struct Reading<'a> {
     shared: &'a Arc<Shared>,
+    name: &'a ObjectName,
     place: &'a Place,
     span: Option<Span>,
     started: Instant,
     patience: Patience,
     pending: Pending,
     waiting: Vec<Arc<Peer>>,
-    /// Primaries not asked yet, best first, then handoffs.
-    candidates: std::vec::IntoIter<Arc<Peer>>,
-    handoffs_used: bool,
-    /// Replicas that failed and may be stood in for by handoffs.
-    failures: usize,
-    answers: usize,
+    /// Members not asked yet, best first.
+    order: std::vec::IntoIter<usize>,
+    /// Who may stand in for members that failed, once that is needed.
+    handoffs: Option<std::vec::IntoIter<Arc<Peer>>>,
+    /// Members that failed and are not stood in for yet.
+    failed: Vec<usize>,
+    /// Members that may still answer soon.
+    out: Members,
+    /// Members that answered, or were stood in for by one that did.
+    heard: Members,
+    /// Members that know nothing of the name. One that leaves the ring, even a
+    /// ring that this proxy has not heard of, may have brought it to the others
+    /// and forgotten it after they were asked.
+    absent: Members,
+    /// Members that know something of it.
+    known: Members,
+    /// What each target knows.
+    said: Vec<(Arc<Peer>, DataId)>,
     best: Found,
     /// Who has which data.
     holders: Vec<(Arc<Peer>, DataId)>,
@@ -64,20 +100,25 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(shared: &'a Arc<Shared>, place: &'a Place, span: Option<Span>) -> Self {
+    fn new(shared: &'a Arc<Shared>, name: &'a ObjectName, place: &'a Place, span: Option<Span>) -> Self {
         let started = Instant::now();
         Self {
             shared,
+            name,
             place,
             span,
             started,
             patience: Patience::Fresh,
             pending: FuturesUnordered::new(),
-            waiting: Vec::with_capacity(place.primaries().len()),
-            candidates: place.read_order(started).into_iter(),
-            handoffs_used: false,
-            failures: 0,
-            answers: 0,
+            waiting: Vec::with_capacity(place.targets()),
+            order: place.read_order(started).into_iter(),
+            handoffs: None,
+            failed: Vec::new(),
+            out: Members::NONE,
+            heard: Members::NONE,
+            absent: Members::NONE,
+            known: Members::NONE,
+            said: Vec::with_capacity(place.targets()),
             best: Found::Absent,
             holders: Vec::new(),
             reads: Vec::new(),
@@ -86,59 +127,67 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn ask_head(&mut self, peer: &Arc<Peer>) {
-        let node = node_of(&*self.shared.nodes, peer);
-        let (at, peer, under_way) = (self.place.at(peer), Arc::clone(peer), peer.begin());
-        self.waiting.push(Arc::clone(&peer));
+    fn begin(&mut self, asked: &Asked) -> (Arc<dyn ObjectNode>, Outstanding) {
+        self.out |= Members::one(asked.member);
+        self.waiting.push(Arc::clone(&asked.peer));
+        (node_of(&*self.shared.nodes, &asked.peer), asked.peer.begin())
+    }
+
+    fn ask_head(&mut self, asked: Asked) {
+        let (node, under_way) = self.begin(&asked);
+        let at = self.place.at(&asked.peer);
         self.pending.push(Box::pin(async move {
             let said = node.head(&at).await;
             drop(under_way);
-            (peer, Said::Head(said))
+            (asked, Said::Head(said))
         }));
     }
 
-    fn ask_data(&mut self, peer: &Arc<Peer>) {
+    fn ask_data(&mut self, asked: Asked) {
         self.data_out += 1;
-        let node = node_of(&*self.shared.nodes, peer);
-        let (at, span) = (self.place.at(peer), self.span);
-        let (peer, under_way) = (Arc::clone(peer), peer.begin());
-        self.waiting.push(Arc::clone(&peer));
+        let (node, under_way) = self.begin(&asked);
+        let (at, span) = (self.place.at(&asked.peer), self.span);
         self.pending.push(Box::pin(async move {
             let said = node.get(&at, span).await;
             drop(under_way);
-            (peer, Said::Data(said))
+            (asked, Said::Data(said))
         }));
     }
 
-    /// The next replica to ask: primaries, then a handoff for each failed one.
-    fn next_candidate(&mut self) -> Option<Arc<Peer>> {
-        if let Some(peer) = self.more_allowed().then(|| self.candidates.next()).flatten() {
-            self.failures -= usize::from(self.handoffs_used);
-            return Some(peer);
+    /// The next replica to ask: members, then a handoff for each failed one.
+    fn next_candidate(&mut self) -> Option<Asked> {
+        let place = self.place;
+        if let Some(member) = self.order.next() {
+            let peer = Arc::clone(place.members().get(member)?);
+            return Some(Asked {
+                peer,
+                member,
+                stands_in: false,
+            });
         }
-        if self.handoffs_used || self.failures == 0 {
-            return None;
-        }
-        self.handoffs_used = true;
-        self.candidates = self.place.handoffs().into_iter();
-        self.next_candidate()
+        let member = *self.failed.last()?;
+        let handoffs = self.handoffs.get_or_insert_with(|| place.handoffs().into_iter());
+        let peer = handoffs.next()?;
+        self.failed.pop();
+        Some(Asked {
+            peer,
+            member,
+            stands_in: true,
+        })
     }
 
-    /// Primaries may always be asked, handoffs only in place of a failed one.
-    fn more_allowed(&self) -> bool {
-        !self.handoffs_used || self.failures > 0
-    }
-
-    fn hear(&mut self, peer: Arc<Peer>, said: Said) {
+    fn hear(&mut self, asked: Asked, said: Said) {
         let now = Instant::now();
-        if let Some(at) = self.waiting.iter().position(|other| Arc::ptr_eq(other, &peer)) {
+        let Asked { peer, member, .. } = &asked;
+        if let Some(at) = self.waiting.iter().position(|other| Arc::ptr_eq(other, peer)) {
             self.waiting.swap_remove(at);
         }
+        self.out = self.out.without(Members::one(*member));
         let found = match said {
             Said::Head(result) => {
                 peer.note(&result, now);
                 if let Ok(Found::Object(stat)) = &result {
-                    self.holders.push((peer, data_of(stat)));
+                    self.holders.push((Arc::clone(peer), data_of(stat)));
                 }
                 result
             }
@@ -148,7 +197,7 @@ impl<'a> Reading<'a> {
                 match result {
                     Ok(Read::Object(read)) => {
                         let stat = read.stat.clone();
-                        self.reads.push((peer, data_of(&stat), read));
+                        self.reads.push((Arc::clone(peer), data_of(&stat), read));
                         Ok(Found::Object(stat))
                     }
                     Ok(Read::Gone(None)) => Ok(Found::Absent),
@@ -156,7 +205,7 @@ impl<'a> Reading<'a> {
                     Err(error) => {
                         // What this replica said of the version stands, but
                         // its bytes cannot be had.
-                        self.holders.retain(|(holder, _)| !Arc::ptr_eq(holder, &peer));
+                        self.holders.retain(|(holder, _)| !Arc::ptr_eq(holder, peer));
                         Err(error)
                     }
                 }
@@ -164,20 +213,32 @@ impl<'a> Reading<'a> {
         };
         match found {
             Ok(found) => {
-                self.answers += 1;
+                let one = Members::one(asked.member);
+                self.heard |= one;
+                if !asked.stands_in {
+                    match found {
+                        Found::Absent => self.absent |= one,
+                        _ => self.known |= one,
+                    }
+                    if !self.place.is_leaving(asked.member) {
+                        self.said.push((asked.peer, data_known(&found)));
+                    }
+                }
                 let best = std::mem::replace(&mut self.best, Found::Absent);
                 self.best = merge(best, found);
             }
             Err(error) => {
-                self.failures += 1;
+                self.failed.push(asked.member);
                 self.last = Some(error);
             }
         }
     }
 
-    fn unavailable(&self, needed: usize) -> Unavailable {
+    fn unavailable(&self) -> Unavailable {
+        let (reached, needed) = self.place.quorums().read_shortfall(self.heard);
+        // There may be a quorum, but nobody who can send the bytes.
         why_unavailable(
-            self.answers.min(needed.saturating_sub(1)),
+            reached.min(needed.saturating_sub(1)),
             needed,
             0,
             self.last.as_ref(),
@@ -195,7 +256,7 @@ impl<'a> Reading<'a> {
         };
         tokio::select! {
             biased;
-            Some((peer, said)) = self.pending.next() => self.hear(peer, said),
+            Some((asked, said)) = self.pending.next() => self.hear(asked, said),
             () = sleep_until(self.started + until) => match self.patience {
                 Patience::Fresh => {
                     self.patience = Patience::Hedged;
@@ -207,7 +268,9 @@ impl<'a> Reading<'a> {
                     self.patience = Patience::Replaced;
                     let now = Instant::now();
                     self.waiting.iter().for_each(|peer| peer.silent(now));
-                    self.failures += self.waiting.len();
+                    let silent = std::mem::take(&mut self.out);
+                    let members = 0..self.place.members().len();
+                    self.failed.extend(members.filter(|member| silent.has(*member)));
                     for _ in 0..self.waiting.len() {
                         self.ask_elsewhere();
                     }
@@ -218,70 +281,135 @@ impl<'a> Reading<'a> {
         true
     }
 
-    /// Asks one more replica for what is still out.
+    /// Asks one more replica for what is still out: the bytes, and a version
+    /// if those that have answered are no quorum.
     fn ask_elsewhere(&mut self) {
-        let wants_data = self.data_out > 0 && self.reads.is_empty();
-        let holder = if wants_data {
-            self.holders.pop().map(|(peer, _)| peer)
-        } else {
-            None
-        };
-        match holder.or_else(|| self.next_candidate()) {
-            Some(peer) if wants_data => self.ask_data(&peer),
-            Some(peer) => self.ask_head(&peer),
+        let mut wants_data = self.data_out > 0 && self.reads.is_empty();
+        if wants_data && let Some((peer, _)) = self.holders.pop() {
+            let holder = self.again(peer);
+            self.ask_data(holder);
+            wants_data = false;
+            if self.place.quorums().read(self.heard) {
+                return;
+            }
+        }
+        match self.next_candidate() {
+            Some(asked) if wants_data => self.ask_data(asked),
+            Some(asked) => self.ask_head(asked),
             None => {}
         }
     }
 
-    /// Asks until at least `needed` replicas have answered.
-    async fn quorum(&mut self, needed: usize) -> Result<(), Unavailable> {
-        while self.answers < needed {
-            if self.pending.len() + self.answers < needed {
+    /// A replica that has answered already.
+    fn again(&self, peer: Arc<Peer>) -> Asked {
+        let mut members = self.place.members().iter();
+        let member = members.position(|member| Arc::ptr_eq(member, &peer));
+        Asked {
+            peer,
+            // One that stands in counts by what it has said.
+            member: member.unwrap_or(Members::MOST),
+            stands_in: member.is_none(),
+        }
+    }
+
+    /// Asks until `enough` members have answered.
+    async fn quorum(&mut self, enough: impl Fn(Members) -> bool) -> Result<(), Unavailable> {
+        while !enough(self.heard) {
+            if !enough(self.heard | self.out) {
                 match self.next_candidate() {
-                    Some(peer) => {
-                        self.ask_head(&peer);
+                    Some(asked) => {
+                        self.ask_head(asked);
                         continue;
                     }
-                    None if self.pending.is_empty() => return Err(self.unavailable(needed)),
+                    None if self.pending.is_empty() => return Err(self.unavailable()),
                     None => {}
                 }
             }
             if !self.step().await {
-                return Err(self.unavailable(needed));
+                return Err(self.unavailable());
             }
         }
         Ok(())
     }
 
-    /// After a quorum that found nothing: asks the primaries that are left,
-    /// and a handoff for each that failed, as one of them may hold what a
-    /// moved partition has not brought along yet.
+    /// After a quorum that found nothing: asks the members that are left, and
+    /// a handoff for each that failed, as one of them may hold what a quorum
+    /// of others has not heard of. Nobody who is known to be away, and not for
+    /// long: nothing that was acknowledged depends on it.
     async fn ask_all(&mut self) {
+        let now = Instant::now();
+        let limit = now + self.shared.settings.stall;
         loop {
-            while let Some(peer) = self.next_candidate() {
-                self.ask_head(&peer);
+            while let Some(asked) = self.next_candidate() {
+                if asked.peer.is_resting(now) {
+                    self.failed.push(asked.member);
+                } else {
+                    self.ask_head(asked);
+                }
             }
-            if self.pending.is_empty() || self.best != Found::Absent || !self.step().await {
+            if self.pending.is_empty() || self.best != Found::Absent {
                 return;
+            }
+            match timeout_at(limit, self.step()).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    let now = Instant::now();
+                    self.waiting.iter().for_each(|peer| peer.silent(now));
+                    return;
+                }
             }
         }
     }
 
-    /// The head that `needed` replicas agree on; `newest` tries to hear all.
+    /// Hears members once more after one has said that it knows nothing: what
+    /// that one has forgotten is on all others that the ring still names.
+    async fn confirm(&mut self) -> Result<(), Unavailable> {
+        let place = self.place;
+        let members = || place.members().iter().enumerate();
+        let known = self.known;
+        let mut again: Vec<_> = members().filter(|(member, _)| known.has(*member)).collect();
+        if again.is_empty() {
+            // All know nothing: news only if one of them is known to leave.
+            if !members().any(|(member, _)| place.is_leaving(member) && self.absent.has(member)) {
+                return Ok(());
+            }
+            let heard = self.heard;
+            again.extend(
+                members()
+                    .take(place.targets())
+                    .find(|(member, _)| heard.has(*member)),
+            );
+        }
+        for (member, peer) in again {
+            self.heard = self.heard.without(Members::one(member));
+            self.ask_head(Asked {
+                peer: Arc::clone(peer),
+                member,
+                stands_in: false,
+            });
+        }
+        self.quorum(|heard| place.quorums().read(heard)).await
+    }
+
+    /// The head that a read quorum agrees on; `newest` tries to hear all.
     async fn head(&mut self, newest: bool) -> Result<ObjectStat, ReadObjectError> {
-        let least = self.place.read_quorum();
-        let wanted = if newest {
-            self.place.primaries().len()
-        } else {
-            least
-        };
-        match self.quorum(wanted).await {
-            Err(error) if self.answers < least => return Err(error.into()),
-            _ => {}
+        let place = self.place;
+        let quorums = place.quorums();
+        if newest {
+            // As many as can be had; whether they are enough is seen below.
+            let _ = self.quorum(|heard| heard.covers(place.everybody())).await;
+        }
+        if !quorums.read(self.heard) {
+            self.quorum(|heard| quorums.read(heard)).await?;
+        }
+        if !self.absent.is_empty() {
+            self.confirm().await?;
         }
         if self.best == Found::Absent {
             self.ask_all().await;
         }
+        self.heal();
         let now = self.shared.hlc.clock().now().as_secs();
         let deleted = match std::mem::replace(&mut self.best, Found::Absent) {
             Found::Object(stat) if stat.meta.delete_at.is_none_or(|at| at > now) => return Ok(stat),
@@ -290,6 +418,21 @@ impl<'a> Reading<'a> {
             Found::Absent => None,
         };
         Err(ReadObjectError::NotFound { deleted })
+    }
+
+    /// Has targets that turned out to be behind brought up to what was found.
+    fn heal(&mut self) {
+        let newest = data_known(&self.best);
+        let behind = self.said.drain(..).filter(|(_, data)| *data != newest);
+        let behind: Vec<_> = behind.map(|(peer, _)| peer).collect();
+        if behind.is_empty() || self.best == Found::Absent {
+            return;
+        }
+        let reads = self.reads.iter().map(|(peer, data, _)| (peer, data));
+        let holders = self.holders.iter().map(|(peer, data)| (peer, data));
+        let has = holders.chain(reads).filter(|(_, data)| **data == newest);
+        let from: Vec<_> = has.map(|(peer, _)| Arc::clone(peer)).collect();
+        heal::in_passing(self.shared, self.name, self.place, &self.best, &from, behind);
     }
 
     /// The bytes named by `data` from whoever has them.
@@ -302,14 +445,15 @@ impl<'a> Reading<'a> {
             if self.data_out == 0 {
                 let holder = self.holders.iter().position(|(_, has)| *has == data);
                 let holder = holder.map(|at| self.holders.swap_remove(at).0);
+                let holder = holder.map(|peer| self.again(peer));
                 match holder.or_else(|| self.next_candidate()) {
-                    Some(peer) => self.ask_data(&peer),
-                    None if self.pending.is_empty() => return Err(self.unavailable(1)),
+                    Some(asked) => self.ask_data(asked),
+                    None if self.pending.is_empty() => return Err(self.unavailable()),
                     None => {}
                 }
             }
             if !self.step().await {
-                return Err(self.unavailable(1));
+                return Err(self.unavailable());
             }
         }
     }
@@ -345,14 +489,19 @@ impl Core {
         }
         let policy = self.object_policy(name).await?;
         let place = self.shared.object_place(name, policy.ok_or(NOT_FOUND)?)?;
-        self.read(&place, options).await
+        self.read(name, &place, options).await
     }
 
-    async fn read(&self, place: &Place, options: GetOptions) -> Result<GotObject, ReadObjectError> {
-        let mut reading = Reading::new(&self.shared, place, span_of(options.wanted));
+    async fn read(
+        &self,
+        name: &ObjectName,
+        place: &Place,
+        options: GetOptions,
+    ) -> Result<GotObject, ReadObjectError> {
+        let mut reading = Reading::new(&self.shared, name, place, span_of(options.wanted));
         match reading.next_candidate() {
-            Some(first) => reading.ask_data(&first),
-            None => return Err(reading.unavailable(1).into()),
+            Some(first) => reading.ask_data(first),
+            None => return Err(reading.unavailable().into()),
         }
         let stat = reading.head(options.newest).await?;
         let (peer, read) = reading.data(data_of(&stat)).await?;
@@ -402,7 +551,17 @@ impl Core {
     pub async fn head_object(&self, name: &ObjectName, newest: bool) -> Result<ObjectStat, ReadObjectError> {
         let policy = self.object_policy(name).await?;
         let place = self.shared.object_place(name, policy.ok_or(NOT_FOUND)?)?;
-        Reading::new(&self.shared, &place, None).head(newest).await
+        self.head_at(name, &place, newest).await
+    }
+
+    /// [`Core::head_object`] at a place that is known.
+    pub(super) async fn head_at(
+        &self,
+        name: &ObjectName,
+        place: &Place,
+        newest: bool,
+    ) -> Result<ObjectStat, ReadObjectError> {
+        Reading::new(&self.shared, name, place, None).head(newest).await
     }
 }
 

@@ -43,6 +43,15 @@ impl Health {
         true
     }
 
+    /// Whether a rest after failures is not over.
+    pub(super) fn is_resting(&self, now: Instant) -> bool {
+        if self.is_well() {
+            return false;
+        }
+        let until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| now < until)
+    }
+
     /// The last request went well.
     pub(super) fn worked(&self) {
         if !self.is_well() {

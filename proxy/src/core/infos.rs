@@ -4,12 +4,10 @@
 //! something is there or that it is gone. What a write quorum has acknowledged
 //! is therefore exact in the merged view of any read quorum, whichever replica
 //! missed it. Counts are those of the best informed replica.
-use std::sync::Arc;
-
 use virga_node::clock::Version;
 use virga_object_wire::listing::{AccountInfo, ContainerInfo, MetaItem};
 
-use super::place::Peer;
+use super::gather::Heard;
 
 /// What infos of containers and accounts have in common.
 pub(super) trait Info: Clone + Send + Sync + 'static {
@@ -129,8 +127,8 @@ impl Info for AccountInfo {
 }
 
 /// Whether all replicas hold the same.
-pub(super) fn all_agree<I: Info>(found: &[(Arc<Peer>, I)]) -> bool {
-    found.windows(2).all(|pair| pair[0].1.agrees(&pair[1].1))
+pub(super) fn all_agree<I: Info>(heard: &[Heard<I>]) -> bool {
+    heard.windows(2).all(|pair| pair[0].said.agrees(&pair[1].said))
 }
 
 /// Both together: of each name the newer item, of equally new ones the larger

@@ -11,6 +11,7 @@
 //! it calls nodes through [`virga_object_wire::node::Nodes`].
 mod accounts;
 mod body;
+mod changes;
 mod containers;
 mod digest;
 mod error;
@@ -18,6 +19,7 @@ mod fanout;
 mod found;
 mod gather;
 mod get;
+mod heal;
 mod health;
 mod hedge;
 mod info_cache;
@@ -26,8 +28,10 @@ mod listing;
 pub mod manifest;
 mod names;
 mod objects;
+mod peer;
 mod place;
 mod put;
+mod quorum;
 mod rows;
 mod settings;
 mod settle;
@@ -48,6 +52,7 @@ use self::place::Placement;
 use self::shared::Shared;
 
 pub use self::body::ObjectBody;
+pub use self::changes::RingChange;
 pub use self::error::{
     BodyError, BodyReadError, DeleteContainerError, DeleteObjectError, ListError, PostMetaError,
     PostObjectError, PutContainerError, PutObjectError, ReadObjectError, SegmentError, Unavailable,
@@ -220,7 +225,7 @@ impl Core {
         let mut objects: Vec<_> = rings
             .object
             .into_iter()
-            .map(|(policy, ring)| (policy, Placement::new(ring)))
+            .map(|(policy, ring)| (policy, Placement::new(ring, policy)))
             .collect();
         objects.sort_by_key(|(policy, _)| *policy);
         let shared = Shared {
@@ -228,15 +233,17 @@ impl Core {
             hlc,
             tasks,
             hash: rings.hash,
-            accounts: Placement::new(rings.account),
-            containers: Placement::new(rings.container),
+            accounts: Placement::new(rings.account, 0),
+            containers: Placement::new(rings.container, 0),
             objects,
-            health: place::NodeHealth::default(),
+            health: peer::NodeHealth::default(),
             background: Arc::new(Semaphore::new(settings.background)),
             hedge: hedge::Hedge::new(settings.hedge),
             infos: info_cache::Infos::new(settings.info_ttl, settings.info_entries),
             rows: rows::Rows::default(),
             settler: settle::Settler::default(),
+            healing: heal::Healing::default(),
+            changes: changes::Changes::default(),
             settings,
         };
         Self {

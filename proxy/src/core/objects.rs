@@ -1,4 +1,6 @@
 //! POST and DELETE of an object.
+use std::sync::Arc;
+
 use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::ObjectRow;
@@ -7,11 +9,19 @@ use virga_object_wire::object::{ObjectStat, PostMeta};
 use super::error::{DeleteObjectError, PostObjectError, Unavailable};
 use super::fanout::{self, Call};
 use super::names::ObjectName;
+use super::peer::Peer;
+use super::place::Place;
+use super::quorum::Members;
 use super::rows::conclude;
-use super::{Core, DeletedObject};
+use super::{Core, DeletedObject, ReadObjectError, heal};
 
-fn is_newer(error: &NodeError) -> bool {
-    matches!(error, NodeError::Newer(_))
+impl From<ReadObjectError> for PostObjectError {
+    fn from(error: ReadObjectError) -> Self {
+        match error {
+            ReadObjectError::NotFound { .. } => Self::NotFound,
+            ReadObjectError::Unavailable(error) => error.into(),
+        }
+    }
 }
 
 impl Core {
@@ -36,7 +46,8 @@ impl Core {
         let policy = self.object_policy(name).await?.ok_or(PostObjectError::NotFound)?;
         let place = self.shared.object_place(name, policy)?;
         let mut stamp = self.shared.version(version);
-        for restamped in [false, true] {
+        let (mut restamped, mut healed) = (false, false);
+        loop {
             let meta = meta.clone();
             let call: Call<ObjectStat> = Box::new(move |node, at, _| {
                 let meta = meta.clone();
@@ -44,36 +55,70 @@ impl Core {
             });
             let (tally, late) = fanout::write(&self.shared, &place, call).await;
             if !tally.reached {
+                let missing = tally.refused(|error| *error == NodeError::NotFound);
                 match tally.newer() {
-                    Some(newer) if version.is_some() => return Err(PostObjectError::Newer(newer)),
-                    Some(newer) if !restamped => {
+                    Some(newer) if version.is_some() && newer > stamp => {
+                        return Err(PostObjectError::Newer(newer));
+                    }
+                    _ if !missing.is_empty() && tally.oks.is_empty() && place.quorums().read(missing) => {
+                        return Err(PostObjectError::NotFound);
+                    }
+                    _ if !missing.is_empty() && !healed => {
+                        healed = true;
+                        let from = tally.oks.iter().map(|(peer, _)| Arc::clone(peer)).collect();
+                        self.bring_missing(name, &place, missing, from).await?;
+                        // Those that did it take it again only as a newer one.
+                        if version.is_none() {
+                            stamp = self.shared.restamp(tally.newer().unwrap_or(stamp));
+                        }
+                        continue;
+                    }
+                    Some(newer) if version.is_none() && !restamped => {
+                        restamped = true;
                         stamp = self.shared.restamp(newer);
                         continue;
                     }
-                    _ if tally.refused(|error| *error == NodeError::NotFound) >= place.read_quorum() => {
-                        return Err(PostObjectError::NotFound);
-                    }
                     // Overtaken twice: the newer metadata stands, as if this
                     // had been there for a moment.
-                    Some(_) if tally.oks.len() + tally.refused(is_newer) >= place.write_quorum() => {
-                        return self.head_object(name, false).await.map_err(|error| match error {
-                            super::ReadObjectError::NotFound { .. } => PostObjectError::NotFound,
-                            super::ReadObjectError::Unavailable(error) => error.into(),
-                        });
+                    Some(_) if tally.is_overtaken(&place) => {
+                        return Ok(self.head_at(name, &place, false).await?);
                     }
                     _ => return Err(tally.unavailable().into()),
                 }
             }
             let (stored, stats): (Vec<_>, Vec<_>) = tally.oks.into_iter().unzip();
             let Some(stat) = stats.into_iter().max_by_key(|stat| stat.version) else {
-                break;
+                return Err(PostObjectError::NotFound);
             };
             if let Some(row) = ObjectRow::of(&stat) {
                 conclude(&self.shared, name, &place, row, stored, Some(late)).await;
             }
             return Ok(stat);
         }
-        Err(PostObjectError::NotFound)
+    }
+
+    /// Brings the object to members that do not have it: they missed it, or
+    /// are new in the ring. Whether it exists a read quorum says.
+    async fn bring_missing(
+        &self,
+        name: &ObjectName,
+        place: &Place,
+        missing: Members,
+        mut from: Vec<Arc<Peer>>,
+    ) -> Result<(), PostObjectError> {
+        let stat = self.head_at(name, place, false).await?;
+        let members = || place.members().iter().enumerate();
+        from.extend(
+            members()
+                .filter(|(member, _)| !missing.has(*member))
+                .map(|(_, peer)| Arc::clone(peer)),
+        );
+        for (_, peer) in members().filter(|(member, _)| missing.has(*member)) {
+            if let Err(error) = heal::bring(&self.shared, place, &stat, &from, peer).await {
+                tracing::debug!(device = %peer.name, %error, "could not be brought an object it lacks");
+            }
+        }
+        Ok(())
     }
 
     /// Deletes an object, whether or not it exists.
@@ -93,7 +138,7 @@ impl Core {
         let mut stamp = self.shared.version(version);
         let mut restamped = false;
         loop {
-            let path: std::sync::Arc<str> = name.path().into();
+            let path: Arc<str> = name.path().into();
             let call: Call<_> = Box::new(move |node, at, _| {
                 let path = path.clone();
                 Box::pin(async move { node.delete(&at, stamp, &path).await })
@@ -107,7 +152,7 @@ impl Core {
                         stamp = self.shared.restamp(newer);
                         continue;
                     }
-                    Some(_) if tally.oks.len() + tally.refused(is_newer) >= place.write_quorum() => {
+                    Some(_) if tally.is_overtaken(&place) => {
                         return Ok(DeletedObject {
                             version: stamp,
                             existed: true,

@@ -1,127 +1,92 @@
 //! Where a name lies: the devices of its partition, in the ring's order, and
-//! how each of them is doing.
+//! who must hear of it.
 //!
 //! Every operation starts with a [`Place`]. It stays valid while rings are
-//! swapped: it holds the ring it was made from.
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+//! swapped: it holds the rings it was made from. Its members are the targets,
+//! which are asked first and hold the name when all is well, and after them
+//! those that only an earlier ring names, asked when a quorum needs them.
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
-use virga_object_wire::error::NodeError;
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_object_wire::object::At;
-use virga_ring::{Device, NameHash, Partition, Ring, RingHandle};
+use virga_ring::{Device, NameHash, Partition, Ring, RingHandle, RingsInUse};
 
-use super::health::{Health, Outstanding};
+use super::peer::{Known, NodeHealth, Peer};
+use super::quorum::{Members, Quorums, Set};
 
-/// A device of a ring as the core deals with it.
-pub(super) struct Peer {
-    /// The device.
-    device: Device,
-    /// Its name, as nodes are told it.
-    pub(super) name: Arc<str>,
-    /// Of the node behind it, shared by all its devices.
-    node: Arc<Health>,
-    /// Of the device alone.
-    own: Health,
+/// Peers of one ring by device number.
+type ByNumber = Vec<Option<Arc<Peer>>>;
+
+/// The rings in use with a [`Peer`] for each of their devices.
+struct Directory {
+    rings: Arc<RingsInUse>,
+    current: ByNumber,
+    /// Of the rings before, in their order. A device that the current ring has
+    /// too is the same peer.
+    previous: Vec<ByNumber>,
 }
 
-impl Peer {
-    /// The device's number in its ring.
-    pub(super) fn id(&self) -> u32 {
-        self.device.id.0
-    }
-
-    /// Whether to bother it with a request now. After failures only one
-    /// request in a while gets through, as a trial.
-    pub(super) fn admit(&self, now: Instant) -> bool {
-        self.node.admit(now) && self.own.admit(now)
-    }
-
-    /// Requests under way at the node.
-    pub(super) fn outstanding(&self) -> usize {
-        self.node.outstanding()
-    }
-
-    /// Counts a request as under way until the guard is dropped.
-    pub(super) fn begin(&self) -> Outstanding {
-        Outstanding::of(&self.node)
-    }
-
-    /// Takes note of how a call went.
-    pub(super) fn note<T>(&self, result: &Result<T, NodeError>, now: Instant) {
-        match result {
-            Err(NodeError::Unreachable(_)) => self.node.failed(now),
-            Err(NodeError::NoDevice(_) | NodeError::Device(_)) => {
-                self.node.worked();
-                self.own.failed(now);
-            }
-            _ => {
-                self.node.worked();
-                self.own.worked();
-            }
+impl Directory {
+    /// Peers that `old` has already are taken over with what is known of them.
+    fn new(rings: Arc<RingsInUse>, old: Option<&Self>, health: &NodeHealth) -> Self {
+        let before = old
+            .into_iter()
+            .flat_map(|old| std::iter::once(&old.current).chain(&old.previous));
+        let mut known = Known::new(before.flatten().flatten().cloned());
+        let mut by_number = |ring: &Ring| -> ByNumber {
+            let devices = ring.device_list().iter();
+            devices
+                .map(|device| device.as_ref().map(|device| known.take(device, health)))
+                .collect()
+        };
+        let current = by_number(&rings.current.ring);
+        let previous = rings.previous.iter();
+        let previous = previous.map(|known| by_number(&known.ring)).collect();
+        Self {
+            rings,
+            current,
+            previous,
         }
     }
-
-    /// Takes note that the node stayed silent for too long.
-    pub(super) fn silent(&self, now: Instant) {
-        self.node.failed(now);
-    }
 }
 
-/// A ring with a [`Peer`] for each of its devices.
-struct Directory {
-    ring: Arc<Ring>,
-    peers: Vec<Option<Arc<Peer>>>,
-}
-
-/// Health of nodes by address: it outlives rings and is shared between them.
-#[derive(Default)]
-pub(super) struct NodeHealth(Mutex<HashMap<(String, u16), Arc<Health>>>);
-
-impl NodeHealth {
-    fn of(&self, device: &Device) -> Arc<Health> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry((device.ip.clone(), device.port)).or_default())
-    }
+fn peer_of(peers: &ByNumber, device: &Device) -> Option<Arc<Peer>> {
+    peers.get(device.id.0 as usize)?.clone()
 }
 
 /// One ring of the cluster, ready for lookups.
 pub(super) struct Placement {
     handle: Arc<RingHandle>,
+    /// Storage policy of objects; 0 for containers and accounts.
+    policy: u32,
     directory: ArcSwapOption<Directory>,
 }
 
 impl Placement {
-    pub(super) fn new(handle: Arc<RingHandle>) -> Self {
+    pub(super) fn new(handle: Arc<RingHandle>, policy: u32) -> Self {
         Self {
             handle,
+            policy,
             directory: ArcSwapOption::empty(),
         }
     }
 
+    /// The rings and their changes.
+    pub(super) fn handle(&self) -> &Arc<RingHandle> {
+        &self.handle
+    }
+
     fn directory(&self, health: &NodeHealth) -> Arc<Directory> {
-        let ring = self.handle.current();
-        if let Some(known) = &*self.directory.load()
-            && Arc::ptr_eq(&known.ring, &ring)
+        let rings = self.handle.in_use();
+        let known = self.directory.load();
+        if let Some(known) = &*known
+            && Arc::ptr_eq(&known.rings, &rings)
         {
             return Arc::clone(known);
         }
-        let peer = |device: &Device| {
-            Arc::new(Peer {
-                device: device.clone(),
-                name: device.device.as_str().into(),
-                node: health.of(device),
-                own: Health::default(),
-            })
-        };
-        let peers = ring
-            .device_list()
-            .iter()
-            .map(|device| device.as_ref().map(peer))
-            .collect();
-        let made = Arc::new(Directory { ring, peers });
+        let made = Arc::new(Directory::new(rings, known.as_deref(), health));
         self.directory.store(Some(Arc::clone(&made)));
         made
     }
@@ -129,75 +94,164 @@ impl Placement {
     /// The place of a name with this hash.
     pub(super) fn place(&self, health: &NodeHealth, hash: NameHash) -> Place {
         let directory = self.directory(health);
-        let partition = directory.ring.partition(&hash);
-        let peer = |(_, device): (usize, &Device)| directory.peers.get(device.id.0 as usize)?.clone();
-        let primaries = directory.ring.primaries(partition).filter_map(peer).collect();
+        let ring = &directory.rings.current.ring;
+        let partition = ring.partition(&hash);
+        let mut members: Vec<Arc<Peer>> = ring
+            .primaries(partition)
+            .filter_map(|(_, device)| peer_of(&directory.current, device))
+            .collect();
+        let targets = members.len();
+        let mut earlier = Vec::new();
+        for (known, peers) in directory.rings.previous.iter().zip(&directory.previous) {
+            let primaries = known.ring.primaries(known.ring.partition(&hash));
+            let primaries = primaries.filter_map(|(_, device)| peer_of(peers, device));
+            let numbers: Vec<usize> = primaries.map(|peer| number_of(&mut members, peer)).collect();
+            earlier.push(Set::of(numbers));
+        }
         Place {
+            quorums: Quorums::new(Set::of(0..targets), earlier),
+            policy: self.policy,
             directory,
             partition,
             hash,
-            primaries,
+            members,
+            targets,
         }
     }
+}
+
+/// The number of a member, which it gets if it has none.
+fn number_of(members: &mut Vec<Arc<Peer>>, peer: Arc<Peer>) -> usize {
+    let known = members.iter().position(|member| Arc::ptr_eq(member, &peer));
+    known.unwrap_or_else(|| {
+        members.push(peer);
+        members.len() - 1
+    })
 }
 
 /// Where one name lies.
 #[derive(Clone)]
 pub(super) struct Place {
     directory: Arc<Directory>,
+    /// Storage policy of an object; 0 for containers and accounts.
+    pub(super) policy: u32,
     /// Its partition.
     pub(super) partition: Partition,
     /// Its hash.
     pub(super) hash: NameHash,
-    primaries: Vec<Arc<Peer>>,
+    members: Vec<Arc<Peer>>,
+    targets: usize,
+    quorums: Quorums,
 }
 
 impl Place {
-    /// The devices that own the name.
-    pub(super) fn primaries(&self) -> &[Arc<Peer>] {
-        &self.primaries
+    /// Everybody who counts, targets first. A member's number is its place here.
+    pub(super) fn members(&self) -> &[Arc<Peer>] {
+        &self.members
     }
 
-    /// The devices that stand in, best first: as many as there are primaries,
-    /// so that a request tries at most twice its replicas.
+    /// How many of the members are to hold the name.
+    pub(super) fn targets(&self) -> usize {
+        self.targets
+    }
+
+    /// All members.
+    pub(super) fn everybody(&self) -> Members {
+        Members::first(self.members.len())
+    }
+
+    /// Who must have a write or be heard by a read.
+    pub(super) fn quorums(&self) -> &Quorums {
+        &self.quorums
+    }
+
+    /// The devices that stand in, best first: as many as a ring has replicas,
+    /// so that a request tries at most twice its replicas. Requests that know
+    /// only an earlier ring look for its handoffs: they come after the current
+    /// ring's.
     pub(super) fn handoffs(&self) -> Vec<Arc<Peer>> {
-        let ids = self
-            .directory
-            .ring
-            .handoffs(self.partition)
-            .take(self.primaries.len());
-        ids.filter_map(|(_, device)| self.directory.peers.get(device.id.0 as usize)?.clone())
-            .collect()
+        let mut found: Vec<Arc<Peer>> = Vec::with_capacity(self.targets);
+        let rings = &self.directory.rings;
+        let current = std::iter::once((&rings.current, &self.directory.current));
+        for (known, peers) in current.chain(rings.previous.iter().zip(&self.directory.previous)) {
+            let handoffs = known.ring.handoffs(known.ring.partition(&self.hash));
+            let new = handoffs
+                .filter_map(|(_, device)| peer_of(peers, device))
+                .filter(|peer| !is_among(&self.members, peer));
+            for peer in new.take(self.targets) {
+                if !is_among(&found, &peer) {
+                    found.push(peer);
+                }
+            }
+        }
+        found
     }
 
-    /// Replicas that must have a write before it is acknowledged.
-    pub(super) fn write_quorum(&self) -> usize {
-        self.primaries.len() / 2 + 1
-    }
-
-    /// Replicas that must be asked so that one of them has any acknowledged write.
-    pub(super) fn read_quorum(&self) -> usize {
-        (self.primaries.len() + 1 - self.write_quorum()).max(1)
+    /// What a device is told that stands in for a member: the number, in the
+    /// current ring, of the primary that its copy is to be brought to.
+    pub(super) fn stands_in_for(&self, member: usize) -> Option<u32> {
+        if member < self.targets {
+            return Some(self.members.get(member)?.id());
+        }
+        // It has left the ring: its copy belongs to whoever came instead.
+        let targets = || self.members.iter().take(self.targets);
+        let came = targets()
+            .enumerate()
+            .find(|(number, _)| self.quorums.misses(*number) > 0);
+        came.map(|(_, peer)| peer)
+            .or_else(|| targets().next())
+            .map(|peer| peer.id())
     }
 
     /// The name's place on one device.
     pub(super) fn at(&self, peer: &Peer) -> At {
         At {
             device: Arc::clone(&peer.name),
+            policy: self.policy,
             partition: self.partition,
             hash: self.hash,
         }
     }
 
-    /// Primaries in the order to read from: those that are well first, then
-    /// the less busy, then the ring's order (so that a name is usually read
-    /// from, and cached by, the same device).
+    /// Numbers of all members in the order to read from: those that are well
+    /// first, then those that all rings in use name (new ones may hold nothing
+    /// yet), then the less busy, then the ring's order (so that a name is
+    /// usually read from, and cached by, the same device).
     /// One that failed gets a read as a trial when its rest is over.
-    pub(super) fn read_order(&self, now: Instant) -> Vec<Arc<Peer>> {
-        let mut order = self.primaries.clone();
-        order.sort_by_cached_key(|peer| (!peer.admit(now), peer.outstanding() / BUSY_STEP));
+    pub(super) fn read_order(&self, now: Instant) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.members.len()).collect();
+        order.sort_by_cached_key(|number| {
+            let peer = &self.members[*number];
+            (
+                !peer.admit(now),
+                self.quorums.misses(*number),
+                peer.outstanding() / BUSY_STEP,
+            )
+        });
         order
     }
+
+    /// Whether a member is one that only earlier rings name. Once it has
+    /// brought everything along it forgets: that it knows nothing is no news.
+    pub(super) fn is_leaving(&self, member: usize) -> bool {
+        member >= self.targets
+    }
+
+    /// The numbers here of devices that another place names.
+    pub(super) fn numbers_of<'a>(&self, peers: impl IntoIterator<Item = &'a Arc<Peer>>) -> Members {
+        let number = |peer: &Arc<Peer>| self.members.iter().position(|member| member.is_same(peer));
+        let numbers = peers.into_iter().filter_map(number);
+        numbers.fold(Members::NONE, |all, number| all | Members::one(number))
+    }
+
+    /// Whether both places were made from the same rings.
+    pub(super) fn is_of_same_rings(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.directory.rings, &other.directory.rings)
+    }
+}
+
+fn is_among(peers: &[Arc<Peer>], peer: &Arc<Peer>) -> bool {
+    peers.iter().any(|known| Arc::ptr_eq(known, peer))
 }
 
 /// Differences in outstanding requests below this do not change the order.
@@ -205,5 +259,5 @@ const BUSY_STEP: usize = 16;
 
 /// The node behind a device.
 pub(super) fn node_of(nodes: &dyn Nodes, peer: &Peer) -> Arc<dyn ObjectNode> {
-    nodes.node(&peer.device)
+    nodes.node(peer.device())
 }

@@ -7,15 +7,17 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use virga_object_wire::checked::{Checked, EXTENT};
-use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::ObjectRow;
-use virga_object_wire::object::{ObjectMeta, ObjectStat, PutObject};
+use virga_object_wire::object::{ObjectMeta, ObjectStat, PutObject, Source};
 
 use super::digest::{Digester, Digests, INLINE};
 use super::error::{BodyError, PutObjectError, ReadObjectError, Unavailable};
 use super::fanout::{self, Call, Rest};
+use super::heal;
 use super::names::ObjectName;
-use super::place::{Peer, Place};
+use super::peer::Peer;
+use super::place::Place;
+use super::quorum::Members;
 use super::rows::conclude;
 use super::settings::Settings;
 use super::shared::Shared;
@@ -192,7 +194,6 @@ impl Core {
             .object_policy(name)
             .await?
             .ok_or(PutObjectError::NoContainer)?;
-        let place = self.shared.object_place(name, policy)?;
         if new.if_none_match_any {
             match self.head_object(name, false).await {
                 Ok(_) => return Err(PutObjectError::Exists),
@@ -203,12 +204,54 @@ impl Core {
         let body = pin!(body);
         let mut source = BodySource::new(body, &new, &self.shared.settings)?;
         let first = source.extent().await?;
+        // Not earlier: clients may take their time, and rings change.
+        let place = self.shared.object_place(name, policy)?;
         let placed = if source.ended() {
             self.put_whole(name, &place, new, first).await?
         } else {
-            upload::stream(&self.shared, name, &place, new, first, source).await?
+            let placed = upload::stream(&self.shared, name, &place, new, first, source).await?;
+            let now = self.shared.object_place(name, policy)?;
+            if !now.is_of_same_rings(&place) {
+                self.follow(&now, &placed.put, &placed.stored).await?;
+            }
+            placed
         };
         self.conclude_put(name, &place, placed).await
+    }
+
+    /// A ring changed during an upload: before it is acknowledged, a quorum of
+    /// the new ring has it too. Readers may have forgotten the old ring by now.
+    async fn follow(&self, now: &Place, put: &PutObject, stored: &[Arc<Peer>]) -> Result<(), Unavailable> {
+        let stat = ObjectStat {
+            version: put.version,
+            meta_version: put.version,
+            size: put.size,
+            blake3: put.blake3,
+            meta: put.meta.clone(),
+        };
+        let mut have = now.numbers_of(stored);
+        for (member, peer) in now.members().iter().enumerate() {
+            if now.quorums().write(have) {
+                break;
+            }
+            if !have.has(member) {
+                match heal::bring(&self.shared, now, &stat, stored, peer).await {
+                    Ok(()) => have |= Members::one(member),
+                    Err(error) => {
+                        tracing::debug!(device = %peer.name, %error, "did not get an upload during a ring change");
+                    }
+                }
+            }
+        }
+        if now.quorums().write(have) {
+            return Ok(());
+        }
+        let (reached, needed) = now.quorums().write_shortfall(have);
+        Err(Unavailable::NoQuorum {
+            reached,
+            needed,
+            why: "the ring changed during the upload".into(),
+        })
     }
 
     async fn put_whole(
@@ -240,6 +283,7 @@ impl Core {
             blake3: digests.blake3,
             meta,
             handoff_for: None,
+            source: Source::Client,
         };
         let body = Checked::seal(body);
         store(&self.shared, place, put, body, asked.is_some()).await
@@ -319,7 +363,7 @@ async fn store(
                 put.version = shared.restamp(newer);
                 continue;
             }
-            Some(_) if is_overtaken(&tally, place) => {}
+            Some(_) if tally.is_overtaken(place) => {}
             _ => return Err(tally.unavailable().into()),
         }
         let stored = tally.oks.into_iter().map(|(peer, ())| peer).collect();
@@ -329,13 +373,6 @@ async fn store(
             late: Some(late),
         });
     }
-}
-
-/// Whether the replicas that lack the write all have a newer one: as if it had
-/// been there for a moment.
-fn is_overtaken<T>(tally: &fanout::Tally<T>, place: &Place) -> bool {
-    let newer = tally.refused(|error| matches!(error, NodeError::Newer(_)));
-    tally.oks.len() + newer >= place.write_quorum()
 }
 
 fn put_call(put: PutObject, body: Checked) -> Call<()> {

@@ -13,7 +13,8 @@ use virga_object_wire::object::Settled;
 
 use super::fanout::{self, Call, Rest};
 use super::names::{ContainerName, ObjectName};
-use super::place::{Peer, Place};
+use super::peer::Peer;
+use super::place::Place;
 use super::settle::settle;
 use super::shared::Shared;
 
@@ -100,13 +101,14 @@ async fn drive(shared: &Arc<Shared>, container: &ContainerName) {
         rows: &shared.rows,
         container,
     };
-    let place = shared.container_place(container);
     let mut late = None;
     loop {
         let batch = shared.rows.next(container);
         if batch.is_empty() {
             break;
         }
+        // Looked up for every batch: a lane may outlive many rings.
+        let place = shared.container_place(container);
         let (rows, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let call: Call<()> = Box::new(move |node, at, _| {
             let rows = rows.clone();
@@ -115,7 +117,7 @@ async fn drive(shared: &Arc<Shared>, container: &ContainerName) {
         let (tally, rest) = fanout::write(shared, &place, call).await;
         for waiting in waiting {
             // An error means that the waiting one has gone: nothing to tell.
-            let _ = waiting.send(tally.by_primaries);
+            let _ = waiting.send(tally.by_members);
         }
         late = Some(rest);
     }
@@ -138,6 +140,7 @@ pub(super) async fn conclude<T: Send + 'static>(
 ) {
     let version = row.version.max(row.meta_version);
     let note = Settled {
+        policy: place.policy,
         partition: place.partition,
         hash: place.hash,
         version,

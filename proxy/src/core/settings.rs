@@ -31,6 +31,15 @@ pub struct Settings {
     /// Replicas that may still be written in the background after the client
     /// has its answer; beyond that, uploads wait for all their replicas.
     pub background: usize,
+    /// How often nodes are asked, during a ring change, how far they are.
+    pub movement_poll: Duration,
+    /// Longest time between two proxies taking a new ring into use. Nodes must
+    /// have looked through everything once after it before the old ring is
+    /// forgotten: what a proxy writes later by the old ring alone is found late.
+    pub ring_grace: Duration,
+    /// A device that has left a ring and does not answer for this long is not
+    /// waited for.
+    pub gone_after: Duration,
 }
 
 impl Default for Settings {
@@ -46,6 +55,9 @@ impl Default for Settings {
             info_ttl: Duration::from_secs(1),
             info_entries: 100_000,
             background: 4096,
+            movement_poll: Duration::from_secs(2),
+            ring_grace: Duration::from_secs(60),
+            gone_after: Duration::from_secs(30),
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use virga_object_wire::object::Settled;
 
-use super::place::{Peer, node_of};
+use super::peer::Peer;
+use super::place::node_of;
 use super::shared::Shared;
 
 /// How long notes are gathered: long enough to make batches under load, short

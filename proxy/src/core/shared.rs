@@ -7,11 +7,14 @@ use virga_node::task::Tasks;
 use virga_object_wire::node::Nodes;
 use virga_ring::HashPath;
 
+use super::changes::Changes;
 use super::error::Unavailable;
+use super::heal::Healing;
 use super::hedge::Hedge;
 use super::info_cache::Infos;
 use super::names::{AccountName, ContainerName, ObjectName};
-use super::place::{NodeHealth, Place, Placement};
+use super::peer::NodeHealth;
+use super::place::{Place, Placement};
 use super::rows::Rows;
 use super::settings::Settings;
 use super::settle::Settler;
@@ -32,6 +35,8 @@ pub(super) struct Shared {
     pub(super) infos: Infos,
     pub(super) rows: Rows,
     pub(super) settler: Settler,
+    pub(super) healing: Healing,
+    pub(super) changes: Changes,
 }
 
 impl Shared {

@@ -6,6 +6,10 @@
 //! slowest replica takes bytes, until one stalls while a quorum goes on: that
 //! one is left out. So an upload never holds more than [`QUEUE`] + 4 extents:
 //! those queued, one being sent, one being hashed, one gathering, one left over.
+//!
+//! While a ring change is under way, members that only an earlier ring names
+//! are sent the object from the start: once bytes have gone by it would be too
+//! late to ask them in place of one that fails.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -16,15 +20,17 @@ use virga_node::clock::Version;
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::PutStream;
-use virga_object_wire::object::{ObjectMeta, PutObject};
+use virga_object_wire::object::{ObjectMeta, PutObject, Source};
 
 use super::NewObject;
 use super::digest::Digester;
 use super::error::{BodyError, PutObjectError, Unavailable};
 use super::fanout::why_unavailable;
 use super::names::ObjectName;
-use super::place::{Peer, Place, node_of};
+use super::peer::Peer;
+use super::place::{Place, node_of};
 use super::put::{BodySource, Placed, check_etag, meta_of, shutting_down};
+use super::quorum::Members;
 use super::shared::Shared;
 
 /// Extents queued for one replica.
@@ -41,8 +47,10 @@ enum Step {
 
 /// What a replica's task says.
 struct Report {
-    replica: usize,
+    member: usize,
+    /// The device, if one took the bytes.
     peer: Option<Arc<Peer>>,
+    stands_in: bool,
     /// Result of a commit, or why there will be none.
     result: Result<(), NodeError>,
 }
@@ -54,11 +62,11 @@ type StandIns = Arc<Mutex<std::vec::IntoIter<Arc<Peer>>>>;
 struct Replica {
     shared: Arc<Shared>,
     place: Place,
-    primary: Arc<Peer>,
+    member: usize,
+    own: Arc<Peer>,
     stand_ins: StandIns,
     steps: mpsc::Receiver<Step>,
     reports: mpsc::Sender<Report>,
-    number: usize,
 }
 
 impl Replica {
@@ -73,21 +81,21 @@ impl Replica {
     }
 
     async fn report(&self, peer: Option<Arc<Peer>>, result: Result<(), NodeError>) {
+        let stands_in = peer.as_ref().is_some_and(|peer| !Arc::ptr_eq(peer, &self.own));
+        let report = Report {
+            member: self.member,
+            peer,
+            stands_in,
+            result,
+        };
         // Nobody listens any more after the quorum: nothing to tell.
-        let _ = self
-            .reports
-            .send(Report {
-                replica: self.number,
-                peer,
-                result,
-            })
-            .await;
+        let _ = self.reports.send(report).await;
     }
 
-    /// Starts the object at the primary or, if that fails, at a handoff.
+    /// Starts the object at the member or, if that fails, at a handoff.
     async fn open(&self) -> Result<(Arc<Peer>, Box<dyn PutStream>), NodeError> {
         let mut last = NodeError::Unreachable("resting after failures".into());
-        let mut candidate = Some(Arc::clone(&self.primary));
+        let mut candidate = Some(Arc::clone(&self.own));
         while let Some(peer) = candidate {
             if peer.admit(Instant::now()) {
                 let node = node_of(&*self.shared.nodes, &peer);
@@ -97,13 +105,19 @@ impl Replica {
                     Err(error) => last = error,
                 }
             }
-            candidate = self
-                .stand_ins
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .next();
+            candidate = self.stand_in();
         }
         Err(last)
+    }
+
+    /// Who may take the member's place. One that leaves the ring is not
+    /// replaced: its bytes belong elsewhere anyway.
+    fn stand_in(&self) -> Option<Arc<Peer>> {
+        if self.place.is_leaving(self.member) {
+            return None;
+        }
+        let mut stand_ins = self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner);
+        stand_ins.next()
     }
 
     /// One call with the longest wait a node is given, its health noted.
@@ -123,8 +137,10 @@ impl Replica {
     /// Sends pieces and commits until there is nothing more to do. An early
     /// end of the steps gives the object up.
     async fn drive(&mut self, peer: &Arc<Peer>, mut stream: Box<dyn PutStream>) -> Result<(), NodeError> {
-        let stands_in = !Arc::ptr_eq(peer, &self.primary);
-        let handoff_for = stands_in.then(|| self.primary.id());
+        let handoff_for = match Arc::ptr_eq(peer, &self.own) {
+            true => None,
+            false => self.place.stands_in_for(self.member),
+        };
         while let Some(step) = self.steps.recv().await {
             match step {
                 Step::Piece(piece) => self.bounded(peer, stream.send(piece)).await?,
@@ -154,74 +170,97 @@ impl Replica {
 /// An upload as its client's request sees it.
 struct Upload {
     shared: Arc<Shared>,
-    needed: usize,
-    /// Queues of the replicas; `None` for one that failed or was left out.
+    place: Place,
+    /// Queues of the members; `None` for one that failed or was left out.
     replicas: Vec<Option<mpsc::Sender<Step>>>,
     reports: mpsc::Receiver<Report>,
     stored: Vec<Arc<Peer>>,
+    /// Members that have it, or were stood in for by one that has.
+    done: Members,
+    /// Members that have it themselves.
+    direct: Members,
     newer: Option<Version>,
-    /// Replicas that answered the last commit with [`NodeError::Newer`].
-    overtaken: usize,
+    /// Members that answered the last commit with [`NodeError::Newer`].
+    overtaken: Members,
     full: usize,
     last: Option<NodeError>,
 }
 
 impl Upload {
     fn start(shared: &Arc<Shared>, place: &Place) -> Self {
-        let primaries = place.primaries();
-        let (says, reports) = mpsc::channel(REPORTS * primaries.len().max(1));
+        let members = place.members();
+        let (says, reports) = mpsc::channel(REPORTS * members.len().max(1));
         let stand_ins = Arc::new(Mutex::new(place.handoffs().into_iter()));
-        let replica = |(number, primary): (usize, &Arc<Peer>)| {
+        let replica = |(member, own): (usize, &Arc<Peer>)| {
             let (tells, steps) = mpsc::channel(QUEUE);
             let replica = Replica {
                 shared: Arc::clone(shared),
                 place: place.clone(),
-                primary: Arc::clone(primary),
+                member,
+                own: Arc::clone(own),
                 stand_ins: Arc::clone(&stand_ins),
                 steps,
                 reports: says.clone(),
-                number,
             };
             shared.tasks.spawn(replica.run());
             Some(tells)
         };
         Self {
             shared: Arc::clone(shared),
-            needed: place.write_quorum(),
-            replicas: primaries.iter().enumerate().map(replica).collect(),
+            replicas: members.iter().enumerate().map(replica).collect(),
+            place: place.clone(),
             reports,
             stored: Vec::new(),
+            done: Members::NONE,
+            direct: Members::NONE,
             newer: None,
-            overtaken: 0,
+            overtaken: Members::NONE,
             full: 0,
             last: None,
         }
     }
 
-    fn live(&self) -> usize {
-        self.replicas.iter().flatten().count()
+    fn live(&self) -> Members {
+        let replicas = self.replicas.iter().enumerate();
+        let live = replicas.filter(|(_, tells)| tells.is_some());
+        live.fold(Members::NONE, |all, (member, _)| all | Members::one(member))
     }
 
     fn unavailable(&self) -> Unavailable {
+        let (reached, needed) = self.place.quorums().write_shortfall(self.live());
         why_unavailable(
-            self.live().min(self.needed - 1),
-            self.needed,
+            reached.min(needed.saturating_sub(1)),
+            needed,
             self.full,
             self.last.as_ref(),
         )
     }
 
+    /// Whether a quorum has it. Those that stand in count once nobody who is a
+    /// member is waited for.
+    fn reached(&self) -> bool {
+        let quorums = self.place.quorums();
+        let all_heard = (self.done | self.overtaken).covers(self.live());
+        quorums.write(self.direct) || (all_heard && quorums.write(self.done))
+    }
+
     fn hear(&mut self, report: Report) {
         match report.result {
-            Ok(()) => self.stored.extend(report.peer),
+            Ok(()) => {
+                self.done |= Members::one(report.member);
+                if !report.stands_in {
+                    self.direct |= Members::one(report.member);
+                }
+                self.stored.extend(report.peer);
+            }
             Err(NodeError::Newer(version)) => {
                 self.newer = self.newer.max(Some(version));
-                self.overtaken += 1;
+                self.overtaken |= Members::one(report.member);
             }
             Err(error) => {
                 self.full += usize::from(error == NodeError::Full);
                 self.last = Some(error);
-                self.replicas[report.replica] = None;
+                self.replicas[report.member] = None;
             }
         }
     }
@@ -242,7 +281,9 @@ impl Upload {
                 Err(mpsc::error::TrySendError::Closed(_)) => *replica = None,
             }
         }
-        let mut took = self.live().saturating_sub(late.len());
+        let mut took = late
+            .iter()
+            .fold(self.live(), |took, late| took.without(Members::one(*late)));
         for wait in [self.shared.settings.stall, self.shared.settings.node_timeout] {
             let mut still = Vec::new();
             for number in late {
@@ -252,21 +293,21 @@ impl Upload {
                 match timeout_at(started + wait, tells.reserve_owned()).await {
                     Ok(Ok(place)) => {
                         place.send(step());
-                        took += 1;
+                        took |= Members::one(number);
                     }
                     Ok(Err(_)) => self.replicas[number] = None,
                     Err(_) => still.push(number),
                 }
             }
             late = still;
-            if took >= self.needed {
+            if self.place.quorums().write(took) {
                 break;
             }
         }
         for number in late {
             self.replicas[number] = None;
         }
-        if self.live() >= self.needed {
+        if self.place.quorums().write(self.live()) {
             return Ok(());
         }
         // A task says why before its queue closes.
@@ -279,23 +320,24 @@ impl Upload {
     /// Commits until a quorum has the object, with a newer version once.
     async fn commit(mut self, mut put: PutObject, fixed: bool) -> Result<Placed, PutObjectError> {
         for restamped in [false, true] {
-            (self.overtaken, self.newer) = (0, None);
+            (self.overtaken, self.newer) = (Members::NONE, None);
             let shared_put = Arc::new(put.clone());
             self.tell(|| Step::Commit(Arc::clone(&shared_put))).await?;
             let limit = Instant::now() + self.shared.settings.node_timeout;
-            while self.stored.len() < self.needed && self.stored.len() + self.overtaken < self.live() {
+            while !self.reached() && !(self.done | self.overtaken).covers(self.live()) {
                 match timeout_at(limit, self.reports.recv()).await {
                     Ok(Some(report)) => self.hear(report),
                     Ok(None) | Err(_) => break,
                 }
             }
-            let overtaken = self.stored.len() + self.overtaken >= self.needed;
+            let overtaken = self.place.quorums().write(self.done | self.overtaken);
             match self.newer {
-                _ if self.stored.len() >= self.needed => {}
+                _ if self.reached() => {}
                 Some(newer) if fixed => return Err(PutObjectError::Newer(newer)),
                 Some(newer) if !restamped => {
                     put.version = self.shared.restamp(newer);
                     // What was stored under the older version does not count.
+                    (self.done, self.direct) = (Members::NONE, Members::NONE);
                     for peer in std::mem::take(&mut self.stored) {
                         tracing::debug!(device = %peer.name, "has the object under an older version");
                     }
@@ -352,6 +394,7 @@ where
         blake3: digests.blake3,
         meta,
         handoff_for: None,
+        source: Source::Client,
     };
     upload.commit(put, asked.is_some()).await
 }

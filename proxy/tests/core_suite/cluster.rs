@@ -106,6 +106,7 @@ impl Cluster {
         let place = |device: &Device| {
             let at = At {
                 device: device.device.as_str().into(),
+                policy: 0,
                 partition,
                 hash,
             };

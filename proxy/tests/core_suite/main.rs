@@ -6,8 +6,10 @@
 )]
 mod cluster;
 mod failures;
+mod fleet;
 mod large;
 mod listings;
 mod objects;
 mod races;
+mod ring_changes;
 mod stale;

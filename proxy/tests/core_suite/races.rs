@@ -132,6 +132,7 @@ async fn a_write_overtaken_twice_counts_as_done() {
             blake3: *blake3::hash(b"win").as_bytes(),
             meta: stat.meta,
             handoff_for: None,
+            source: virga_object_wire::object::Source::Client,
         };
         let body = virga_object_wire::checked::Checked::seal(Bytes::from_static(b"win"));
         twin.put(at, put, body).await.unwrap();

@@ -13,14 +13,17 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, timeout};
+use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{ContainerInfo, Entry, ListRequest, ObjectRow, Page};
 
 use super::error::{ListError, Unavailable};
 use super::fanout::{self, Call};
-use super::gather::{Ask, Scope, gather};
+use super::gather::{Ask, Heard, Scope, gather};
 use super::infos::{Info, merge_infos};
-use super::place::{Peer, Place, node_of};
+use super::peer::Peer;
+use super::place::{Place, node_of};
+use super::quorum::Members;
 use super::shared::Shared;
 use merge::merge;
 use rows::Row;
@@ -116,7 +119,7 @@ pub(super) async fn spread_deletions(shared: &Arc<Shared>, place: &Place) -> Res
                 Box::pin(async move { node.put_object_rows(&at, rows).await })
             });
             let (tally, _late) = fanout::write(shared, place, call).await;
-            if !tally.by_primaries {
+            if !tally.by_members {
                 return Err(tally.unavailable());
             }
         }
@@ -146,38 +149,33 @@ async fn open<'a, R: Row>(
             }
         })
     });
-    let agree = |found: &[(Arc<Peer>, Told<R>)]| {
-        found
+    let agree = |heard: &[Heard<Told<R>>]| {
+        heard
             .windows(2)
-            .all(|pair| pair[0].1.info().agrees(pair[1].1.info()))
+            .all(|pair| pair[0].said.info().agrees(pair[1].said.info()))
     };
-    let found = gather(shared, place, scope, ask, agree).await?;
-    let same = agree(&found);
-    let infos = found.iter().map(|(_, told)| told.info().clone()).collect();
+    let heard = gather(shared, place, scope, ask, agree).await?;
+    let same = agree(&heard);
+    let infos = heard.iter().map(|heard| heard.said.info().clone()).collect();
     let info = merge_infos(infos).ok_or_else(|| Unavailable::NoQuorum {
         reached: 0,
-        needed: place.read_quorum(),
+        needed: 1,
         why: "the name has no primaries".to_owned(),
     })?;
     let mut sources = Vec::new();
     let mut pages = Vec::new();
-    for (peer, told) in found {
-        sources.push(peer);
-        if let Told::Page(page) = told {
+    for Heard { member, peer, said } in heard {
+        sources.push((member, peer));
+        if let Told::Page(page) = said {
             pages.push((page.entries, page.complete_to));
         }
     }
-    let least = if same {
-        1
-    } else {
-        place.read_quorum().min(sources.len())
-    };
     let walk = Walk {
         shared,
         place,
         sources,
         same,
-        least,
+        newest: info.newest(),
     };
     // The first round's page is an answer only if no other is needed.
     let first = if same { pages.pop() } else { None };
@@ -191,11 +189,12 @@ type Part<R> = (Vec<Entry<R>>, Option<String>);
 struct Walk<'a> {
     shared: &'a Arc<Shared>,
     place: &'a Place,
-    sources: Vec<Arc<Peer>>,
+    /// Replicas with their numbers.
+    sources: Vec<(usize, Arc<Peer>)>,
     /// Whether all sources hold the same, so that one is enough.
     same: bool,
-    /// Sources that must answer.
-    least: usize,
+    /// The newest that is known.
+    newest: Version,
 }
 
 impl Walk<'_> {
@@ -243,32 +242,48 @@ impl Walk<'_> {
     async fn fetch<R: Row>(&self, list: &ListRequest) -> Result<Vec<Part<R>>, Unavailable> {
         let mut last = None;
         let mut parts = Vec::new();
+        let mut answered = Members::NONE;
         if self.same {
-            for peer in &self.sources {
+            for (_, peer) in &self.sources {
                 match self.page::<R>(peer, list).await {
-                    Ok(part) => return Ok(vec![part]),
+                    // One that left the ring meanwhile has forgotten all.
+                    Ok((_, newest)) if newest < self.newest => {}
+                    Ok((part, _)) => return Ok(vec![part]),
                     Err(error) => last = Some(error),
                 }
             }
         } else {
-            for result in join_all(self.sources.iter().map(|peer| self.page::<R>(peer, list))).await {
-                match result {
-                    Ok(part) => parts.push(part),
+            let pages = self.sources.iter().map(|(member, peer)| async move {
+                let page = self.page::<R>(peer, list).await;
+                (*member, page)
+            });
+            for (member, page) in join_all(pages).await {
+                match page {
+                    Ok((part, _)) => {
+                        answered |= Members::one(member);
+                        parts.push(part);
+                    }
                     Err(error) => last = Some(error),
                 }
             }
-            if parts.len() >= self.least {
+            if self.place.quorums().read(answered) {
                 return Ok(parts);
             }
         }
+        let (reached, needed) = self.place.quorums().read_shortfall(answered);
         Err(Unavailable::NoQuorum {
-            reached: parts.len(),
-            needed: self.least,
+            reached,
+            needed,
             why: last.map(|error| error.to_string()).unwrap_or_default(),
         })
     }
 
-    async fn page<R: Row>(&self, peer: &Arc<Peer>, list: &ListRequest) -> Result<Part<R>, NodeError> {
+    /// A page, and the newest that its replica knows.
+    async fn page<R: Row>(
+        &self,
+        peer: &Arc<Peer>,
+        list: &ListRequest,
+    ) -> Result<(Part<R>, Version), NodeError> {
         let (node, at) = (node_of(&*self.shared.nodes, peer), self.place.at(peer));
         let _under_way = peer.begin();
         let page = timeout(
@@ -278,7 +293,7 @@ impl Walk<'_> {
         .await;
         let page = page.unwrap_or_else(|_| Err(NodeError::Unreachable("no answer in time".into())));
         peer.note(&page, Instant::now());
-        page.map(|page| (page.entries, page.complete_to))
+        page.map(|page| ((page.entries, page.complete_to), page.info.newest()))
     }
 
     /// Directories under which nothing lives when replicas are taken together:

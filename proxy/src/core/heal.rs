@@ -1,0 +1,179 @@
+//! Brings a replica what it missed, from one that has it, under its own
+//! version: when a write cannot go on without, and in passing when a read has
+//! seen that one is behind ([`Healing`]). Later metadata updates (POST) are
+//! left to the nodes, which find every difference by themselves.
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
+use virga_node::clock::Version;
+use virga_object_wire::checked::EXTENT;
+use virga_object_wire::error::NodeError;
+use virga_object_wire::movement::Push;
+use virga_object_wire::node::{ObjectNode, ObjectRead, Read};
+use virga_object_wire::object::{At, Found, ObjectStat, PutObject, Source};
+use virga_ring::NameHash;
+
+use super::found::{DataId, data_of};
+use super::names::ObjectName;
+use super::peer::Peer;
+use super::place::{Place, node_of};
+use super::shared::Shared;
+
+/// Replicas brought up at the same time because reads saw that they are behind.
+const SIDE_BY_SIDE: usize = 16;
+
+/// Takes "there is something as new here" for done.
+fn or_newer<T>(result: Result<T, NodeError>) -> Result<(), NodeError> {
+    match result {
+        Ok(_) | Err(NodeError::Newer(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A replica that has the data, read from its start.
+async fn read(
+    shared: &Shared,
+    place: &Place,
+    data: DataId,
+    from: &[Arc<Peer>],
+) -> Result<ObjectRead, NodeError> {
+    let mut last = NodeError::NotFound;
+    for peer in from {
+        let (node, at) = (node_of(&*shared.nodes, peer), place.at(peer));
+        let asked = timeout(shared.settings.node_timeout, node.get(&at, None)).await;
+        match asked {
+            Ok(Ok(Read::Object(read))) if data_of(&read.stat) == data => return Ok(read),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => last = error,
+            Err(_) => {
+                peer.silent(Instant::now());
+                last = NodeError::Unreachable("no answer in time".into());
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Sends an object's data as it is.
+async fn send(shared: &Shared, node: &dyn ObjectNode, at: &At, read: ObjectRead) -> Result<(), NodeError> {
+    let ObjectRead { stat, mut body, .. } = read;
+    let put = PutObject {
+        version: stat.version,
+        size: stat.size,
+        blake3: stat.blake3,
+        meta: stat.meta,
+        handoff_for: None,
+        // Whoever has it still owes the row, if anybody does.
+        source: Source::Replica { row_owed: false },
+    };
+    let patience = shared.settings.node_timeout;
+    let late = |_| NodeError::Unreachable("no answer in time".into());
+    let first = timeout(patience, body.next()).await.map_err(late)?;
+    let first = first.transpose()?.unwrap_or_default();
+    if first.len() as u64 == put.size && first.len() <= EXTENT {
+        return timeout(patience, node.put(at, put, first)).await.map_err(late)?;
+    }
+    let mut stream = timeout(patience, node.begin_put(at)).await.map_err(late)??;
+    let mut piece = Some(first);
+    while let Some(next) = piece {
+        timeout(patience, stream.send(next)).await.map_err(late)??;
+        let next = timeout(patience, body.next()).await.map_err(late)?;
+        piece = next.transpose()?;
+    }
+    timeout(patience, stream.commit(put)).await.map_err(late)?
+}
+
+/// Brings the data of an object to `to` from one of `from`.
+///
+/// # Errors
+/// What the last replica asked said.
+pub(super) async fn bring(
+    shared: &Shared,
+    place: &Place,
+    stat: &ObjectStat,
+    from: &[Arc<Peer>],
+    to: &Arc<Peer>,
+) -> Result<(), NodeError> {
+    let (node, at) = (node_of(&*shared.nodes, to), place.at(to));
+    let read = read(shared, place, data_of(stat), from).await?;
+    let sent = or_newer(send(shared, &*node, &at, read).await);
+    to.note(&sent, Instant::now());
+    sent
+}
+
+/// Replicas being brought up because a read saw that they are behind.
+pub(super) struct Healing {
+    room: Arc<Semaphore>,
+    under_way: Mutex<HashSet<(NameHash, Arc<str>, Version)>>,
+}
+
+impl Default for Healing {
+    fn default() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
+            under_way: Mutex::default(),
+        }
+    }
+}
+
+/// Brings `behind` what a read found to be the newest, without anybody waiting
+/// for it: the next read need not look further. Only small objects and
+/// deletions; and only as many as there is room for, as the nodes find every
+/// difference themselves.
+pub(super) fn in_passing(
+    shared: &Arc<Shared>,
+    name: &ObjectName,
+    place: &Place,
+    newest: &Found,
+    from: &[Arc<Peer>],
+    behind: Vec<Arc<Peer>>,
+) {
+    let large = matches!(newest, Found::Object(stat) if stat.size > EXTENT as u64);
+    if large || behind.is_empty() || tokio::runtime::Handle::try_current().is_err() {
+        return;
+    }
+    for peer in behind {
+        let Ok(permit) = Arc::clone(&shared.healing.room).try_acquire_owned() else {
+            return;
+        };
+        let key = (place.hash, Arc::clone(&peer.name), newest.version());
+        let under_way = || {
+            shared
+                .healing
+                .under_way
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if !under_way().insert(key.clone()) {
+            continue;
+        }
+        let path: Arc<str> = name.path().into();
+        let (shared, place, newest, from) =
+            (Arc::clone(shared), place.clone(), newest.clone(), from.to_vec());
+        let tasks = shared.tasks.clone();
+        tasks.spawn(async move {
+            let healed = match &newest {
+                Found::Object(stat) => bring(&shared, &place, stat, &from, &peer).await,
+                Found::Deleted(version) => {
+                    let (node, at) = (node_of(&*shared.nodes, &peer), place.at(&peer));
+                    let push = Push::Deletion {
+                        version: *version,
+                        path: path.to_string(),
+                        row_owed: false,
+                    };
+                    or_newer(node.push(&at, push).await)
+                }
+                Found::Absent => Ok(()),
+            };
+            if let Err(error) = healed {
+                tracing::debug!(device = %peer.name, %error, "a replica that is behind could not be brought up");
+            }
+            let mut under_way = shared.healing.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            under_way.remove(&key);
+            drop(permit);
+        });
+    }
+}
