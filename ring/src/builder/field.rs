@@ -1,9 +1,12 @@
 //! The table while it changes: leaf numbers, loads, quotas and limits.
 //!
-//! Shared by repair, greedy and chains. All counting is per partition over its
+//! Shared by repair, greedy and flow. All counting is per partition over its
 //! few entries; a tier is an interval of leaves.
+use super::partition_set::PartitionSet;
 use super::plan::Plan;
+use super::quota::Quotas;
 use super::tree::{ROOT, Tree};
+use crate::device::Partition;
 use crate::table::{NONE, Table};
 
 /// Where a slot may go.
@@ -27,6 +30,8 @@ pub(super) struct Field<'a> {
     /// Slots per leaf, and the slots it should have.
     pub(super) load: Vec<u64>,
     pub(super) quota: Vec<u64>,
+    /// The quotas of all tiers.
+    pub(super) tiers: Quotas,
     /// Per tier: slots its devices lack.
     pub(super) lack: Vec<u64>,
     /// Per tier: quota less load; negative where there is a surplus.
@@ -35,6 +40,12 @@ pub(super) struct Field<'a> {
     pub(super) allowed: Vec<u8>,
     /// Tiers every partition must have a replica in.
     required: Vec<usize>,
+    /// Sum of all minimums.
+    pub(super) total_min: u32,
+    /// Per leaf: the smallest tier around it with a minimum; the root if none.
+    pub(super) home: Vec<usize>,
+    /// Partitions that something was done to.
+    pub(super) touched: PartitionSet,
 }
 
 impl<'a> Field<'a> {
@@ -42,13 +53,18 @@ impl<'a> Field<'a> {
         tree: &'a Tree,
         plan: &'a Plan,
         tables: (Table, Table),
-        quota: &[u64],
+        tiers: Quotas,
         allowed: Vec<u8>,
     ) -> Self {
         let (rows, old) = tables;
         let load = rows.count_by_device(tree.leaves());
-        let quota: Vec<u64> = tree.node_of_leaf.iter().map(|&node| quota[node]).collect();
-        let required = (1..tree.nodes.len()).filter(|&node| plan.min[node] > 0).collect();
+        let quota: Vec<u64> = tree.node_of_leaf.iter().map(|&node| tiers.at[node]).collect();
+        let required: Vec<usize> = (1..tree.nodes.len()).filter(|&node| plan.min[node] > 0).collect();
+        let home = |leaf| {
+            tree.upwards(leaf)
+                .find(|&node| plan.min[node] > 0)
+                .unwrap_or(ROOT)
+        };
         let mut field = Self {
             tree,
             plan,
@@ -56,10 +72,14 @@ impl<'a> Field<'a> {
             old,
             load,
             quota,
+            tiers,
             lack: Vec::new(),
             room: Vec::new(),
             allowed,
+            total_min: required.iter().map(|&node| plan.min[node]).sum(),
             required,
+            home: (0..tree.leaves() as u32).map(home).collect(),
+            touched: PartitionSet::new(),
         };
         field.recount();
         field
@@ -104,32 +124,6 @@ impl<'a> Field<'a> {
             .enumerate()
             .map(|(at, &leaf)| u32::from(at != skip && node.holds(leaf)))
             .sum()
-    }
-
-    /// How far a row is below the plan's minimums, summed over all tiers.
-    pub(super) fn shortfall(&self, row: &[u32]) -> u32 {
-        let missing = |&node: &usize| self.plan.min[node].saturating_sub(self.count(row, usize::MAX, node));
-        self.required.iter().map(missing).sum()
-    }
-
-    /// How far a row is outside the plan: replicas over a maximum and under a
-    /// minimum, summed over all tiers.
-    pub(super) fn violation(&self, row: &[u32]) -> u32 {
-        let mut sum = self.shortfall(row);
-        for (at, &leaf) in row.iter().enumerate().filter(|(_, leaf)| **leaf != NONE) {
-            for node in self.tree.upwards(leaf) {
-                // Each tier once, at its first entry.
-                if !row[..at]
-                    .iter()
-                    .any(|&before| self.tree.nodes[node].holds(before))
-                {
-                    sum += self
-                        .count(row, usize::MAX, node)
-                        .saturating_sub(self.plan.max[node]);
-                }
-            }
-        }
-        sum
     }
 
     /// The smallest tier that the entry at `at` cannot leave without taking
@@ -194,6 +188,7 @@ impl<'a> Field<'a> {
 
     /// Puts `leaf` at entry `at` of `part` and keeps the sums right.
     pub(super) fn put(&mut self, part: usize, at: usize, leaf: u32) {
+        self.touched.insert(Partition(part as u32));
         let before = std::mem::replace(&mut self.rows.of_mut(part)[at], leaf);
         if before != NONE {
             if self.load[before as usize] <= self.quota[before as usize] {
@@ -209,6 +204,33 @@ impl<'a> Field<'a> {
         }
         self.load[leaf as usize] += 1;
         self.tree.upwards(leaf).for_each(|node| self.room[node] -= 1);
+    }
+
+    /// Raises one leaf's quota by a slot at another's expense.
+    pub(super) fn shift_quota(&mut self, up: u32, down: u32) {
+        let tree = self.tree;
+        let apart = |node: usize, other: u32| !tree.nodes[node].holds(other);
+        for node in tree.upwards(up).take_while(|&node| apart(node, down)) {
+            self.tiers.at[node] += 1;
+        }
+        for node in tree.upwards(down).take_while(|&node| apart(node, up)) {
+            self.tiers.at[node] -= 1;
+        }
+        for (leaf, by) in [(up, 1), (down, -1)] {
+            let before = self.deficit(leaf);
+            self.quota[leaf as usize] = self.quota[leaf as usize].saturating_add_signed(by);
+            let more = self.deficit(leaf) as i64 - before as i64;
+            for node in tree.upwards(leaf) {
+                self.lack[node] = self.lack[node].saturating_add_signed(more);
+                self.room[node] += by;
+            }
+            self.lack[ROOT] = self.lack[ROOT].saturating_add_signed(more);
+        }
+    }
+
+    /// Slots on devices above their quota, that many too many.
+    pub(super) fn total_surplus(&self) -> u64 {
+        (0..self.load.len() as u32).map(|leaf| self.surplus(leaf)).sum()
     }
 
     /// Did `leaf` hold `part` before?

@@ -4,7 +4,7 @@ use super::field::{Field, Want};
 /// Moves slots from devices above their quota to devices below, where one
 /// move does it without leaving the plan.
 pub(super) fn shed(field: &mut Field<'_>, order: impl Iterator<Item = usize>) {
-    let mut left: u64 = (0..field.load.len() as u32).map(|leaf| field.surplus(leaf)).sum();
+    let mut left = field.total_surplus();
     for part in order {
         if left == 0 || field.lack[super::tree::ROOT] == 0 {
             return;

@@ -5,10 +5,10 @@
 //! slot. Time and chance come in as arguments, so equal calls give equal rings.
 pub mod address;
 mod bound;
-mod chains;
 mod change;
 mod field;
 mod fill;
+mod flow;
 pub mod format;
 mod greedy;
 mod measure;
@@ -21,6 +21,7 @@ mod random;
 mod rebalance;
 mod repair;
 mod scatter;
+mod survey;
 pub mod swift;
 mod tree;
 
@@ -290,5 +291,9 @@ fn check_min_part_hours(hours: u32) -> Result<(), CreateError> {
     }
 }
 
+#[cfg(test)]
+mod exact;
+#[cfg(test)]
+mod optimum_tests;
 #[cfg(test)]
 mod tests;

@@ -2,34 +2,44 @@
 //!
 //! Top down: a tier's quota is shared so that every child gets the floor or
 //! the ceiling of its target. That always works out, because the floors sum to
-//! at most the parent's floor and the ceilings to at least its ceiling.
+//! at most the parent's floor and the ceilings to at least its ceiling. Which
+//! children get the ceiling is only a first choice: [`super::flow`] passes
+//! units on within these limits where that saves a move.
 use super::plan::Plan;
 use super::tree::{ROOT, Tree};
 
-/// Slots per tier (indexed like the tree's nodes), `slots` in all. Where a
-/// choice is left, tiers that `held` more than their floor keep the extra one.
-pub(super) fn quotas(tree: &Tree, plan: &Plan, parts: usize, slots: u64, held: &[u64]) -> Vec<u64> {
-    let mut quota = vec![0; tree.nodes.len()];
-    quota[ROOT] = slots;
+/// Slots per tier, indexed like the tree's nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Quotas {
+    pub(super) at: Vec<u64>,
+    /// What a tier's quota may go down to, and up to.
+    pub(super) low: Vec<u64>,
+    pub(super) high: Vec<u64>,
+}
+
+/// Quotas that sum to `slots`. Where a choice is left, tiers that `held` more
+/// than their floor keep the extra one.
+pub(super) fn quotas(tree: &Tree, plan: &Plan, parts: usize, slots: u64, held: &[u64]) -> Quotas {
+    let nodes = tree.nodes.len();
+    let (mut quota, mut low, mut high) = (vec![0; nodes], vec![0; nodes], vec![0; nodes]);
+    (quota[ROOT], low[ROOT], high[ROOT]) = (slots, slots, slots);
     // Targets carry an error near 1e-10 of a replica; so do these products.
     let slack = 1e-10 * parts as f64 + 1e-9;
     for (at, node) in tree.nodes.iter().enumerate() {
         if node.children.is_empty() {
             continue;
         }
-        let exact: Vec<f64> = node
-            .children
-            .iter()
-            .map(|&child| plan.target[child] * parts as f64)
-            .collect();
         let mut open: Vec<(u64, f64, usize)> = Vec::new();
         let mut left = quota[at] as i64;
-        for (&child, exact) in node.children.iter().zip(&exact) {
+        for &child in &node.children {
+            let exact = plan.target[child] * parts as f64;
             let floor = (exact + slack).floor().max(0.0);
             quota[child] = floor as u64;
+            (low[child], high[child]) = (quota[child], quota[child]);
             left -= floor as i64;
             let fraction = exact - floor;
             if fraction > slack {
+                high[child] += 1;
                 open.push((held[child].saturating_sub(floor as u64), fraction, child));
             }
         }
@@ -40,8 +50,12 @@ pub(super) fn quotas(tree: &Tree, plan: &Plan, parts: usize, slots: u64, held: &
         }
         let given = left.clamp(0, open.len() as i64);
         settle(tree, &mut quota, &node.children, left - given, parts);
+        for &child in &node.children {
+            low[child] = low[child].min(quota[child]);
+            high[child] = high[child].max(quota[child]);
+        }
     }
-    quota
+    Quotas { at: quota, low, high }
 }
 
 /// Rounding noise may leave slots over, or make the floors one too many: the

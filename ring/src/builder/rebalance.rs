@@ -11,8 +11,9 @@ use super::partition_set::PartitionSet;
 use super::plan::{Plan, PlanError};
 use super::quota::quotas;
 use super::random::Random;
+use super::survey::survey;
 use super::tree::Tree;
-use super::{Builder, bound, chains, fill, greedy, repair};
+use super::{Builder, bound, fill, flow, greedy, repair};
 use crate::device::{DeviceId, Partition};
 use crate::table::{MAX_SLOTS, NONE, Table};
 
@@ -64,7 +65,7 @@ impl Builder {
     fn first(&mut self, tree: &Tree, plan: &Plan, empty: Table, random: &mut Random) -> Outcome {
         let slots = empty.slots() as u64;
         let quota = quotas(tree, plan, empty.parts(), slots, &vec![0; tree.nodes.len()]);
-        let per_leaf: Vec<u64> = tree.node_of_leaf.iter().map(|&node| quota[node]).collect();
+        let per_leaf: Vec<u64> = tree.node_of_leaf.iter().map(|&node| quota.at[node]).collect();
         let blocks = blocks_for(tree.live, empty.parts());
         let table = match self.settings.scatter_limit {
             Some(limit) => fill::fill_within(tree, &empty, &per_leaf, (blocks, limit), random),
@@ -124,25 +125,29 @@ impl Builder {
         }
         let held = held_by_tier(tree, &old);
         let quota = quotas(tree, plan, parts, slots, &held);
-        let mut field = Field::new(tree, plan, (rows, old), &quota, allowed);
+        let mut field = Field::new(tree, plan, (rows, old), quota, allowed);
         repair::narrow(&mut field);
-        let bound = bound::bound(&field, &quota);
+        let survey = survey(&field);
         let start = random.below(parts);
         let stride = (parts as f64 * 0.618) as usize | 1;
         let order = || (0..parts).map(move |step| (start + step.wrapping_mul(stride)) & (parts - 1));
-        repair::place_holes(&mut field, order());
-        let outside = repair::repair(&mut field, order(), options.least_moves);
-        chains::rewire(&mut field);
+        repair::place_holes(&mut field, order().filter(|&part| survey.has_holes(part)));
+        let outside = repair::repair(
+            &mut field,
+            order().filter(|&part| survey.needs_repair(part)),
+            options.least_moves,
+        );
+        flow::settle_free(&mut field, &survey);
         greedy::shed(&mut field, order());
-        chains::settle(&mut field);
+        flow::settle(&mut field, &survey);
+        let bound = bound::bound(&field, &survey);
         field.restore_rows();
         self.take_over(field, bound, outside)
     }
 
     /// Counts what moved and makes the field the new table.
     fn take_over(&mut self, field: Field<'_>, bound: u64, outside: u64) -> Outcome {
-        let surplus: u64 = (0..field.load.len() as u32).map(|leaf| field.surplus(leaf)).sum();
-        let pending = surplus.max(outside);
+        let pending = field.total_surplus().max(outside);
         let mut outcome = Outcome {
             moved: 0,
             parts: PartitionSet::new(),

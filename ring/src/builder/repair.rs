@@ -2,6 +2,7 @@
 //! partitions outside the plan's limits.
 use super::field::{Field, Want};
 use super::tree::ROOT;
+use crate::device::Partition;
 use crate::table::NONE;
 
 /// Where the replica count shrank: drops the replicas that the plan misses least.
@@ -28,6 +29,8 @@ pub(super) fn narrow(field: &mut Field<'_>) {
             let leaf = row.remove(at) as usize;
             field.load[leaf] = field.load[leaf].saturating_sub(1);
         }
+        // Which replica goes may still be decided otherwise, at no cost.
+        field.touched.insert(Partition(part as u32));
         let cells = field.rows.of_mut(part);
         cells.fill(NONE);
         cells.iter_mut().zip(&row).for_each(|(cell, &leaf)| *cell = leaf);
@@ -76,7 +79,7 @@ pub(super) fn repair(field: &mut Field<'_>, order: impl Iterator<Item = usize>, 
     for part in order {
         loop {
             let violation = field.violation(field.rows.of(part));
-            if violation == 0 || (least_moves && field.shortfall(field.rows.of(part)) == violation) {
+            if violation == 0 || (least_moves && field.standing(field.rows.of(part)).over == 0) {
                 break;
             }
             let better = match field.may_move(part) {

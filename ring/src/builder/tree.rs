@@ -43,6 +43,9 @@ pub(super) struct Tree {
     pub(super) nodes: Vec<Node>,
     /// Leaf -> node.
     pub(super) node_of_leaf: Vec<usize>,
+    /// Leaf -> its device, server, zone and region tier; [`ROOT`] stands for
+    /// none (drained devices have only the first).
+    pub(super) ancestors: Vec<[u32; LEVELS]>,
     /// Leaf -> device.
     pub(super) device_of_leaf: Vec<DeviceId>,
     /// Leaf -> weight.
@@ -73,6 +76,7 @@ impl Tree {
         let mut tree = Self {
             nodes: vec![root],
             node_of_leaf: Vec::new(),
+            ancestors: Vec::new(),
             device_of_leaf: Vec::new(),
             weights: Vec::new(),
             live: live.len(),
@@ -125,6 +129,13 @@ impl Tree {
     fn add_leaf(&mut self, device: &Device, node: usize) {
         self.leaf_of_device[device.id.0 as usize] = self.node_of_leaf.len() as u32;
         self.node_of_leaf.push(node);
+        let mut tiers = [ROOT as u32; LEVELS];
+        let mut above = node;
+        for tier in &mut tiers {
+            *tier = above as u32;
+            above = self.nodes[above].parent;
+        }
+        self.ancestors.push(tiers);
         self.device_of_leaf.push(device.id);
         self.weights.push(device.weight);
     }
@@ -136,9 +147,8 @@ impl Tree {
 
     /// From a leaf's own node up to a child of the root.
     pub(super) fn upwards(&self, leaf: u32) -> impl Iterator<Item = usize> + '_ {
-        let first = self.node_of_leaf[leaf as usize];
-        std::iter::successors(Some(first), |&node| Some(self.nodes[node].parent))
-            .take_while(|&node| node != ROOT)
+        let tiers = self.ancestors[leaf as usize].iter();
+        tiers.map(|&node| node as usize).take_while(|&node| node != ROOT)
     }
 
     /// Sums of a leaf value for every tier (drained leaves left out).
