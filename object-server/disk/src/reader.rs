@@ -199,6 +199,19 @@ impl Reader {
         patiently(&segment, locator, None)
     }
 
+    /// As [`Reader::record_blocking`], past the page cache: what the medium itself says.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn record_from_medium(&self, locator: Locator) -> Result<Record, ReadError> {
+        let segment = self.segment(locator)?;
+        let read = attempt(&segment, locator, None, &Way::Direct)?;
+        read.ok_or_else(|| ReadError::Io {
+            locator,
+            error: io::ErrorKind::UnexpectedEof.into(),
+        })
+    }
+
     fn segment(&self, locator: Locator) -> Result<Arc<Segment>, ReadError> {
         self.segments.get(locator.segment).ok_or(ReadError::Gone(locator))
     }

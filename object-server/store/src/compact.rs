@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use virga_disk::batch::record::{Head, Kind as RecordKind, NewRecord};
+use virga_disk::batch::record::{Kind as RecordKind, NewRecord};
 use virga_disk::reader::{ReadError, Record};
 use virga_disk::segment::table::Segment;
 use virga_disk::segment::{Locator, Stream};
@@ -59,11 +59,10 @@ impl Compaction {
     }
 }
 
-/// A record found live in the victim.
-struct Found {
-    name: NameKey,
-    head: Head,
-    place: Locator,
+/// A record that the index names (or a part of an object that it names).
+pub(crate) struct Found {
+    pub(crate) name: NameKey,
+    pub(crate) place: Locator,
 }
 
 /// A name's record that has a new place.
@@ -178,9 +177,9 @@ impl Device {
     async fn empty(&self, segment: &Arc<Segment>, done: &mut Compacted) -> Result<(), NodeError> {
         let sealed = self.sealed_before(segment);
         let mut found = Vec::new();
-        let complete = scan::records(segment, |head, place| {
+        let complete = scan::records(segment, |head, place, _| {
             let name = name_of(&head);
-            found.push(Found { name, head, place });
+            found.push((head.kind, Found { name, place }));
         });
         if !complete.map_err(device_failed)? {
             tracing::warn!(segment = segment.id(), "a part of the segment cannot be read");
@@ -188,11 +187,11 @@ impl Device {
         let mut extents: BTreeMap<NameKey, Vec<Found>> = BTreeMap::new();
         let mut pending: Vec<Found> = Vec::new();
         let mut bytes = 0;
-        for found in found {
+        for (kind, found) in found {
             let Some(entry) = self.entry(&found.name).await? else {
                 continue;
             };
-            if found.head.kind == RecordKind::Extent {
+            if kind == RecordKind::Extent {
                 let here =
                     |winner: &crate::entry::Winner| winner.extents.iter().any(|(id, _)| *id == segment.id());
                 if entry.winner.as_ref().is_some_and(here) {
@@ -222,7 +221,7 @@ impl Device {
     }
 
     /// Copies records to `gc` and lets the index name the copies.
-    async fn copy(&self, found: Vec<Found>) -> Result<u64, NodeError> {
+    pub(crate) async fn copy(&self, found: Vec<Found>) -> Result<u64, NodeError> {
         let mut tickets = Vec::new();
         for found in found {
             let Some(record) = self.verified(&found.name, found.place, found.place)? else {
@@ -276,7 +275,7 @@ impl Device {
     }
 
     /// Copies the extents of one object and writes its COMMIT record anew.
-    async fn move_extents(&self, name: &NameKey, found: &[Found]) -> Result<u64, NodeError> {
+    pub(crate) async fn move_extents(&self, name: &NameKey, found: &[Found]) -> Result<u64, NodeError> {
         let Some(entry) = self.entry(name).await? else {
             return Ok(0);
         };
@@ -394,7 +393,7 @@ impl Device {
 }
 
 /// Whether an entry names the record at `place`.
-fn names(entry: &Entry, place: Locator) -> bool {
+pub(crate) fn names(entry: &Entry, place: Locator) -> bool {
     entry.winner.as_ref().is_some_and(|winner| winner.place == place)
         || entry.post.as_ref().is_some_and(|post| post.place == place)
 }

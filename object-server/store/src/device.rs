@@ -74,6 +74,8 @@ pub struct DeviceOptions {
     pub flush_age: Duration,
     /// Age at which a tombstone may be dropped, once every replica has seen it.
     pub reclaim_age: Duration,
+    /// Time in which every record is read from the medium once.
+    pub scrub_pass: Duration,
     /// Bytes of index tables that the shared cache is expected to hold.
     pub index_cache: u64,
 }
@@ -86,6 +88,7 @@ impl Default for DeviceOptions {
             flush_bytes: 1 << 30,
             flush_age: Duration::from_secs(30),
             reclaim_age: Duration::from_secs(7 * 24 * 3600),
+            scrub_pass: Duration::from_secs(7 * 24 * 3600),
             index_cache: 256 << 20,
         }
     }
@@ -352,6 +355,11 @@ impl Device {
             quarantined: self.0.bad.count(),
             queued: queued.into_iter().sum::<usize>() as u64,
         }
+    }
+
+    /// Age from which on the device may drop deletions.
+    pub fn reclaim_age(&self) -> Duration {
+        self.0.options.reclaim_age
     }
 
     /// What the device was given when it was made, and no other has.

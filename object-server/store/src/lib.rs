@@ -29,6 +29,7 @@ mod read;
 pub mod record;
 pub mod rounds;
 mod scan;
+pub mod scrub;
 mod space;
 pub mod sys;
 mod tree;

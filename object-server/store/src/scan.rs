@@ -1,6 +1,6 @@
 //! Walks the records of one segment in the order they were written.
 //!
-//! Called by compaction; reads the device itself, not what the page cache
+//! Called by compaction and by the scrub; reads the device itself, not what the page cache
 //! remembers, and believes only what passes its checksum.
 use std::io;
 
@@ -11,12 +11,13 @@ use virga_disk::io::aligned::AlignedBuf;
 use virga_disk::segment::Locator;
 use virga_disk::segment::table::Segment;
 
-/// Shows every record whose descriptor is good to `each`. Says whether the walk
-/// was complete: false if something between two good batches cannot be read.
+/// Shows every record whose descriptor is good to `each`, and whether its payload
+/// is good too. Says whether the walk was complete: false if something between
+/// two good batches cannot be read.
 ///
 /// # Errors
 /// What the device says.
-pub fn records(segment: &Segment, mut each: impl FnMut(Head, Locator)) -> io::Result<bool> {
+pub fn records(segment: &Segment, mut each: impl FnMut(Head, Locator, bool)) -> io::Result<bool> {
     let expect = segment.expect();
     let (mut at, mut complete, mut unsure) = (PAGE as u64, true, false);
     let mut page = AlignedBuf::zeroed(PAGE);
@@ -46,10 +47,10 @@ pub fn records(segment: &Segment, mut each: impl FnMut(Head, Locator)) -> io::Re
         };
         for found in decode::salvage(&header, &buf) {
             match found {
-                Ok(found) => each(found.record.head, locator(found.offset, found.record.span())),
-                // The payload is damaged: whoever reads the record finds out.
+                Ok(found) => each(found.record.head, locator(found.offset, found.record.span()), true),
+                // A bad payload hides nothing of what follows it.
                 Err(Bad::Payload(offset)) => match decode::descriptor(&buf[offset..]) {
-                    Ok(view) => each(view.head, locator(offset, view.span())),
+                    Ok(view) => each(view.head, locator(offset, view.span()), false),
                     Err(_) => complete = false,
                 },
                 Err(_) => complete = false,

@@ -4,12 +4,13 @@
 //! Written by [`crate::change`] and the index itself, read when a device is opened.
 //! Byte by byte in `docs/formats/object.md`.
 use virga_disk::segment::{Position, Stream};
-use virga_node::clock::Version;
+use virga_node::clock::{Micros, Version};
 use virga_ring::RingId;
 
 use crate::entry::Entry;
 use crate::live::Live;
 use crate::rounds::LastRound;
+use crate::scrub::ScrubCursor;
 
 /// Format of the index, of all families together. The index is derived: one of
 /// an older format is not read but built anew.
@@ -76,6 +77,29 @@ pub fn encode_version(version: Version) -> [u8; 8] {
 /// Reads a stored horizon; `None` if it has another length.
 pub fn decode_version(bytes: &[u8]) -> Option<Version> {
     Some(Version(u64::from_le_bytes(bytes.try_into().ok()?)))
+}
+
+/// Key of how far the scrub is.
+pub const SCRUB: &[u8] = b"scrub";
+
+/// Bytes of the scrub's cursor as stored: segment, then the end of the last pass
+/// in microseconds, zero for none.
+pub fn encode_scrub(cursor: ScrubCursor) -> [u8; 16] {
+    let mut out = [0; 16];
+    out[..8].copy_from_slice(&cursor.segment.to_le_bytes());
+    let ended = cursor.pass_ended.map_or(0, |ended| ended.0);
+    out[8..].copy_from_slice(&ended.to_le_bytes());
+    out
+}
+
+/// Reads a stored cursor; `None` if it has another length.
+pub fn decode_scrub(bytes: &[u8]) -> Option<ScrubCursor> {
+    let (segment, rest) = bytes.split_first_chunk()?;
+    let ended = u64::from_le_bytes(rest.try_into().ok()?);
+    Some(ScrubCursor {
+        segment: u64::from_le_bytes(*segment),
+        pass_ended: (ended > 0).then_some(Micros(ended)),
+    })
 }
 
 /// Length of a stored position in bytes.

@@ -1,5 +1,5 @@
 //! The standing duties of a device, on one thread of its own: measure the
-//! room, flush the index, compact.
+//! room, flush the index, compact, scrub.
 //!
 //! Started by [`crate::device`]; it holds the device weakly and ends with it.
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -33,6 +33,7 @@ pub struct Upkeep {
 struct Duties {
     flushed_at: Micros,
     compact_after: Micros,
+    scrub_after: Micros,
 }
 
 impl Upkeep {
@@ -47,6 +48,7 @@ impl Upkeep {
         let mut duties = Duties {
             flushed_at: now,
             compact_after: now,
+            scrub_after: now.plus(device.scrub_rest()),
         };
         let thread = std::thread::Builder::new()
             .name("device-upkeep".into())
@@ -103,6 +105,16 @@ impl Duties {
         if device.condition().health() == Health::Good && now >= self.compact_after {
             self.compact(device);
         }
+        if device.condition().health() != Health::Closed && now >= self.scrub_after {
+            self.scrub(device);
+        }
+    }
+
+    fn scrub(&mut self, device: &Device) {
+        if let Err(error) = device.scrub_blocking() {
+            tracing::warn!(%error, "a segment cannot be scrubbed");
+        }
+        self.scrub_after = device.clock().now().plus(device.scrub_rest());
     }
 
     fn compact(&mut self, device: &Device) {
@@ -250,6 +262,7 @@ mod tests {
         let mut duties = Duties {
             flushed_at: START,
             compact_after: Micros(u64::MAX),
+            scrub_after: Micros(u64::MAX),
         };
         put(&device, 1, 1000).await;
         duties.round(&device);
