@@ -3,4 +3,5 @@
 
 mod object_clients;
 mod openstack;
+mod ring_builders;
 mod ring_interop;
