@@ -416,4 +416,6 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
 }
 
 #[cfg(test)]
+mod swap_tests;
+#[cfg(test)]
 mod tests;

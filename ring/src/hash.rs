@@ -47,6 +47,9 @@ impl fmt::Debug for NameHash {
     }
 }
 
+/// Names up to so many bytes are put together before they are hashed.
+const SHORT: usize = 256;
+
 /// The secret bytes before and after every path; the same on all nodes of a
 /// cluster and never changed afterwards. Swift keeps them in `[swift-hash]`.
 #[derive(Clone, Default)]
@@ -89,20 +92,44 @@ impl HashPath {
     /// object counts as absent; an object without a container is ignored, as
     /// no caller can reach that through a parsed path.
     pub fn hash(&self, account: &str, container: Option<&str>, object: Option<&str>) -> NameHash {
-        let mut md5 = Md5::new();
-        md5.update(&self.prefix);
-        md5.update(b"/");
-        md5.update(account.as_bytes());
-        if let Some(container) = container.filter(|name| !name.is_empty()) {
-            md5.update(b"/");
-            md5.update(container.as_bytes());
-            if let Some(object) = object.filter(|name| !name.is_empty()) {
-                md5.update(b"/");
-                md5.update(object.as_bytes());
-            }
+        let parts = self.parts(account, container, object);
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        let mut whole = [0; SHORT];
+        let Some(short) = whole.get_mut(..len) else {
+            let mut md5 = Md5::new();
+            parts.iter().for_each(|part| md5.update(part));
+            return NameHash(md5.finalize().into());
+        };
+        // In one piece: MD5 is spared a look at its buffer for every part.
+        let mut rest = &mut *short;
+        for part in parts {
+            let (to, after) = rest.split_at_mut(part.len());
+            to.copy_from_slice(part);
+            rest = after;
         }
-        md5.update(&self.suffix);
-        NameHash(md5.finalize().into())
+        NameHash(Md5::digest(short).into())
+    }
+
+    /// The pieces of what is hashed.
+    fn parts<'a>(
+        &'a self,
+        account: &'a str,
+        container: Option<&'a str>,
+        object: Option<&'a str>,
+    ) -> [&'a [u8]; 8] {
+        let container = container.filter(|name| !name.is_empty());
+        let object = object.filter(|name| !name.is_empty() && container.is_some());
+        let slash = |name: Option<&str>| -> &[u8] { if name.is_some() { b"/" } else { b"" } };
+        [
+            &self.prefix,
+            b"/",
+            account.as_bytes(),
+            slash(container),
+            container.unwrap_or_default().as_bytes(),
+            slash(object),
+            object.unwrap_or_default().as_bytes(),
+            &self.suffix,
+        ]
     }
 
     /// The digests of many names, in their order, each as [`HashPath::hash`]
@@ -114,19 +141,7 @@ impl HashPath {
     ) {
         let mut batch = lanes::Batch::default();
         for (account, container, object) in names {
-            let container = container.filter(|name| !name.is_empty());
-            let object = object.filter(|name| !name.is_empty() && container.is_some());
-            let slash = |name: Option<&str>| -> &[u8] { if name.is_some() { b"/" } else { b"" } };
-            batch.push([
-                &self.prefix,
-                b"/".as_slice(),
-                account.as_bytes(),
-                slash(container),
-                container.unwrap_or_default().as_bytes(),
-                slash(object),
-                object.unwrap_or_default().as_bytes(),
-                &self.suffix,
-            ]);
+            batch.push(self.parts(account, container, object));
             if batch.is_full() {
                 batch.finish(|digest| each(NameHash(digest)));
             }

@@ -29,5 +29,5 @@ pub use handle::{ReloadError, RingHandle, WentBack};
 pub use handoff::Handoffs;
 pub use hash::{HashPath, NameHash};
 pub use history::{HistoryError, KnownRing, RingId, RingsInUse};
-pub use ring::{Primaries, Ring, RingError, RingInfo};
+pub use ring::{Primaries, PrimaryIds, Ring, RingError, RingInfo};
 pub use table::{MAX_SLOTS, Table};

@@ -18,6 +18,8 @@ pub(crate) trait Cell: Copy + Eq {
     const NONE: Self;
     /// Bytes of it.
     const BYTES: usize = size_of::<Self>();
+    /// The number; [`NONE`] for no device.
+    fn wide(self) -> u32;
     /// Its bytes, least first.
     fn write(self, out: &mut Vec<u8>);
     /// Reads what [`Cell::write`] wrote.
@@ -26,6 +28,10 @@ pub(crate) trait Cell: Copy + Eq {
 
 impl Cell for u16 {
     const NONE: Self = NONE_NARROW;
+    #[inline]
+    fn wide(self) -> u32 {
+        if self == NONE_NARROW { NONE } else { self.into() }
+    }
     #[inline]
     fn write(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_le_bytes());
@@ -39,6 +45,10 @@ impl Cell for u16 {
 
 impl Cell for u32 {
     const NONE: Self = NONE;
+    #[inline]
+    fn wide(self) -> u32 {
+        self
+    }
     #[inline]
     fn write(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_le_bytes());
@@ -117,7 +127,7 @@ impl Slots<'_> {
     #[inline]
     pub(crate) fn get(self, at: usize) -> Option<u32> {
         match self {
-            Slots::Narrow(cells) => cells.get(at).map(|&id| id.into()),
+            Slots::Narrow(cells) => cells.get(at).map(|id| id.wide()),
             Slots::Wide(cells) => cells.get(at).copied(),
         }
     }
@@ -251,6 +261,20 @@ impl LookupTable {
         }
     }
 
+    /// Which devices own a slot, and whether some partition has a device
+    /// twice. The first slot with a device that is not `listed` is the error:
+    /// its partition and what it names.
+    pub(crate) fn scan(&self, listed: &[bool]) -> Result<Scan, (usize, u32)> {
+        let scan = Scan {
+            used: vec![false; listed.len()],
+            repeats: false,
+        };
+        match &self.cells {
+            Width::Narrow(cells) => scan.over(cells.all(), self, listed),
+            Width::Wide(cells) => scan.over(cells.all(), self, listed),
+        }
+    }
+
     /// Length of one row.
     pub(crate) fn row_len(&self, row: usize) -> usize {
         match (row + 1).cmp(&self.rows) {
@@ -259,12 +283,39 @@ impl LookupTable {
             std::cmp::Ordering::Greater => 0,
         }
     }
+}
 
-    /// All slots, replica-major, as ring files store them.
-    pub(crate) fn row_major(&self) -> impl Iterator<Item = u32> + '_ {
-        (0..self.rows).flat_map(move |row| {
-            (0..self.row_len(row)).map(move |part| self.slots(part).get(row).unwrap_or(NONE))
-        })
+/// What a look at every slot finds; see [`LookupTable::scan`].
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) used: Vec<bool>,
+    pub(crate) repeats: bool,
+}
+
+impl Scan {
+    fn over<T: Cell>(
+        mut self,
+        cells: &[T],
+        table: &LookupTable,
+        listed: &[bool],
+    ) -> Result<Self, (usize, u32)> {
+        // Widths differ at most once, so the inner loops have a fixed one.
+        let (full, short) = cells.split_at(table.last_row * table.stride);
+        let last = table.rows.saturating_sub(1);
+        for (first, cells, width) in [(0, full, table.rows), (table.last_row, short, last)] {
+            for (part, cells) in cells.chunks_exact(table.stride.max(1)).enumerate() {
+                let row = &cells[..width];
+                for (at, &cell) in row.iter().enumerate() {
+                    let id = cell.wide();
+                    match listed.get(id as usize) {
+                        Some(true) => self.used[id as usize] = true,
+                        _ => return Err((first + part, id)),
+                    }
+                    self.repeats |= row[..at].contains(&cell);
+                }
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -408,21 +459,40 @@ impl LookupTable {
     /// Appends the rows to `out` as files store them. The first number that
     /// two bytes cannot hold is the error.
     pub(crate) fn write_rows(&self, out: &mut Vec<u8>, encoding: Encoding) -> Result<(), u32> {
-        out.reserve(self.slot_count() * encoding.bytes());
-        for id in self.row_major() {
-            match encoding {
-                Encoding::Big4 => out.extend_from_slice(&id.to_be_bytes()),
-                Encoding::Little2 | Encoding::Big2 => {
-                    let narrow = u16::try_from(id).ok().filter(|&id| id != NONE_NARROW).ok_or(id)?;
-                    out.extend_from_slice(&match encoding {
-                        Encoding::Little2 => narrow.to_le_bytes(),
-                        _ => narrow.to_be_bytes(),
-                    });
-                }
+        let start = out.len();
+        out.resize(start + self.slot_count() * encoding.bytes(), 0);
+        let mut rest = &mut out[start..];
+        for row in 0..self.rows {
+            let (to, after) = rest.split_at_mut(self.row_len(row) * encoding.bytes());
+            match &self.cells {
+                Width::Narrow(cells) => write_row(cells.all().chunks_exact(self.stride), row, to, encoding)?,
+                Width::Wide(cells) => write_row(cells.all().chunks_exact(self.stride), row, to, encoding)?,
             }
+            rest = after;
         }
         Ok(())
     }
+}
+
+/// Writes the cells of one row, partition by partition, as far as `to` reaches.
+fn write_row<'a, T: Cell + 'a>(
+    parts: impl Iterator<Item = &'a [T]>,
+    row: usize,
+    to: &mut [u8],
+    encoding: Encoding,
+) -> Result<(), u32> {
+    let narrow = |cell: T| {
+        let id = cell.wide();
+        u16::try_from(id).ok().filter(|&id| id != NONE_NARROW).ok_or(id)
+    };
+    for (part, to) in parts.zip(to.chunks_exact_mut(encoding.bytes())) {
+        match encoding {
+            Encoding::Little2 => to.copy_from_slice(&narrow(part[row])?.to_le_bytes()),
+            Encoding::Big2 => to.copy_from_slice(&narrow(part[row])?.to_be_bytes()),
+            Encoding::Big4 => to.copy_from_slice(&part[row].wide().to_be_bytes()),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -445,7 +515,6 @@ mod tests {
                     assert_eq!(ids(made.slots(part)), table.of(part));
                 }
                 assert!(ids(made.slots(parts)).is_empty());
-                assert_eq!(made.row_major().collect::<Vec<_>>(), numbers);
                 assert_eq!(made.to_table(), table);
                 assert_eq!(made.slot_count(), table.slots());
                 assert_eq!(made.replica_count(), table.replica_count());
@@ -477,8 +546,8 @@ mod tests {
         let made = LookupTable::from_rows(2, &[0xff, 0xff, 1, 0], Encoding::Little2, 70_000).unwrap();
         assert_eq!(ids(made.slots(0)), [NONE]);
         let made = LookupTable::from_rows(1, &[0, 1, 0, 0], Encoding::Big4, 2).unwrap();
-        assert_eq!(made.slots(0).get(0), Some(u32::from(NONE_NARROW)));
-        assert_eq!(made.write_rows(&mut Vec::new(), Encoding::Big2), Err(0xffff));
+        assert_eq!(made.slots(0).get(0), Some(NONE));
+        assert_eq!(made.write_rows(&mut Vec::new(), Encoding::Big2), Err(NONE));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::device::{Device, DeviceId, Partition};
 use crate::handoff::Handoffs;
 use crate::hash::NameHash;
-use crate::lookup::{LookupTable, Slots};
+use crate::lookup::{LookupTable, Scan, Slots};
 use crate::table::Table;
 
 /// Why parts of a ring do not make a ring.
@@ -121,7 +121,11 @@ impl Ring {
                 });
             }
         }
-        let (used, repeats) = check_slots(&devices, &lookup)?;
+        // Apart from the devices themselves: these few bytes stay in the cache.
+        let listed: Vec<bool> = devices.iter().map(Option::is_some).collect();
+        let Scan { used, repeats } = lookup
+            .scan(&listed)
+            .map_err(|(part, id)| RingError::UnknownDevice { part, id })?;
         let tiers = number_tiers(&devices, &used);
         Ok(Self {
             lookup,
@@ -151,8 +155,7 @@ impl Ring {
     pub fn primaries(&self, part: Partition) -> Primaries<'_> {
         Primaries {
             ring: self,
-            row: self.lookup.slots(part.0 as usize),
-            at: 0,
+            ids: self.primary_ids(part),
             index: 0,
         }
     }
@@ -160,12 +163,12 @@ impl Ring {
     /// The numbers of the devices that own `part`, in the order of
     /// [`Ring::primaries`]. Cheaper: the devices themselves are not touched.
     #[inline]
-    pub fn primary_ids(&self, part: Partition) -> impl Iterator<Item = DeviceId> + '_ {
-        let row = self.lookup.slots(part.0 as usize);
-        (0..row.len()).filter_map(move |at| {
-            let id = row.get(at)?;
-            (!self.repeats || !row.has_before(at, id)).then_some(DeviceId(id))
-        })
+    pub fn primary_ids(&self, part: Partition) -> PrimaryIds<'_> {
+        PrimaryIds {
+            row: self.lookup.slots(part.0 as usize),
+            at: 0,
+            repeats: self.repeats,
+        }
     }
 
     /// The devices to use when primaries are away, in the order all nodes
@@ -222,12 +225,62 @@ impl Ring {
     }
 }
 
+/// The owners of one partition as numbers; see [`Ring::primary_ids`].
+#[derive(Clone, Debug)]
+pub struct PrimaryIds<'a> {
+    row: Slots<'a>,
+    at: usize,
+    repeats: bool,
+}
+
+impl Iterator for PrimaryIds<'_> {
+    type Item = DeviceId;
+
+    #[inline]
+    fn next(&mut self) -> Option<DeviceId> {
+        loop {
+            let id = self.row.get(self.at)?;
+            self.at += 1;
+            if !self.repeats || !self.row.has_before(self.at - 1, id) {
+                return Some(DeviceId(id));
+            }
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.row.len() - self.at;
+        (if self.repeats { 0 } else { left }, Some(left))
+    }
+
+    /// What `sum`, `for_each` and `collect` use: decides on the width and on
+    /// repeats once, not for every slot.
+    #[inline]
+    fn fold<B, F: FnMut(B, DeviceId) -> B>(mut self, init: B, mut f: F) -> B {
+        if self.repeats {
+            let mut folded = init;
+            while let Some(id) = self.next() {
+                folded = f(folded, id);
+            }
+            return folded;
+        }
+        let numbers = |folded, id| f(folded, DeviceId(id));
+        match self.row {
+            Slots::Narrow(cells) => cells
+                .iter()
+                .skip(self.at)
+                .map(|&id| id.into())
+                .fold(init, numbers),
+            Slots::Wide(cells) => cells.iter().skip(self.at).copied().fold(init, numbers),
+        }
+    }
+}
+
 /// The owners of one partition; see [`Ring::primaries`].
 #[derive(Clone, Debug)]
 pub struct Primaries<'a> {
     ring: &'a Ring,
-    row: Slots<'a>,
-    at: usize,
+    ids: PrimaryIds<'a>,
     index: usize,
 }
 
@@ -236,16 +289,10 @@ impl<'a> Iterator for Primaries<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            let id = self.row.get(self.at)?;
-            self.at += 1;
-            if self.ring.repeats && self.row.has_before(self.at - 1, id) {
-                continue;
-            }
-            let index = self.index;
-            self.index += 1;
-            return Some((index, self.ring.device(DeviceId(id))?));
-        }
+        let id = self.ids.next()?;
+        let index = self.index;
+        self.index += 1;
+        Some((index, self.ring.device(id)?))
     }
 }
 
@@ -259,26 +306,6 @@ fn check_shape(info: &RingInfo, parts: usize, rows: usize) -> Result<(), RingErr
         part_power: info.part_power,
         want,
     })
-}
-
-/// Which devices own a slot, and whether some partition has a device twice.
-fn check_slots(devices: &[Option<Device>], lookup: &LookupTable) -> Result<(Vec<bool>, bool), RingError> {
-    // Apart from the devices themselves: these few bytes stay in the cache.
-    let listed: Vec<bool> = devices.iter().map(Option::is_some).collect();
-    let mut used = vec![false; devices.len()];
-    let mut repeats = false;
-    for part in 0..lookup.parts() {
-        let row = lookup.slots(part);
-        for at in 0..row.len() {
-            let Some(id) = row.get(at) else { break };
-            if listed.get(id as usize) != Some(&true) {
-                return Err(RingError::UnknownDevice { part, id });
-            }
-            used[id as usize] = true;
-            repeats |= row.has_before(at, id);
-        }
-    }
-    Ok((used, repeats))
 }
 
 fn number_tiers(devices: &[Option<Device>], used: &[bool]) -> TierNumbers {

