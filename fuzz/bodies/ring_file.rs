@@ -1,11 +1,11 @@
-//! Ring files: any bytes as a file, and any content behind an intact gzip shell, index and digests.
+//! Ring files and ring maps: any bytes as a file, and any content behind an intact gzip shell, index and digests.
 
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
-use virga_ring::file::{self, Format};
+use virga_ring::file::{self, Format, map};
 use virga_ring::{Partition, Ring};
 
 /// Any bytes as a ring file.
@@ -61,6 +61,52 @@ pub fn v2(data: &[u8]) {
     content.extend_from_slice(&at.to_be_bytes());
     content.extend_from_slice(&at.to_be_bytes());
     judge(&zip(&content));
+}
+
+/// A ring map: shape, JSON and cells out of the bytes, lengths and digest made right. Bare as well.
+pub fn ring_map(data: &[u8]) {
+    judge_map(data);
+    let Some((shape, rest)) = data.split_first_chunk::<11>() else {
+        return;
+    };
+    let Some((text, cells)) = cut(rest) else { return };
+    let word = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0u64, |word, &byte| word << 8 | u64::from(byte))
+    };
+    let mut file = b"RNGM\x00\x01\x00".to_vec();
+    file.push(shape[0]);
+    let length = 112 + text.len() + cells.len() + 32;
+    for number in [
+        length as u64,
+        text.len() as u64,
+        word(&shape[1..5]),
+        word(&shape[5..7]),
+        word(&shape[7..11]),
+        cells.len() as u64,
+    ] {
+        file.extend_from_slice(&number.to_be_bytes());
+    }
+    file.extend_from_slice(&[7; 56]);
+    file.extend_from_slice(text);
+    file.extend_from_slice(cells);
+    file.extend_from_slice(blake3::hash(&file).as_bytes());
+    judge_map(&file);
+}
+
+fn judge_map(bytes: &[u8]) {
+    let Ok(mapped) = map::decode(bytes) else { return };
+    let ring = &mapped.known.ring;
+    look_up(ring);
+    let bytes = map::encode(&mapped.known, mapped.source).expect("what was read can be written");
+    let again = map::decode(&bytes).expect("what was written is read");
+    assert_eq!(again.source, mapped.source);
+    assert_eq!(again.known.id, mapped.known.id);
+    assert_eq!(again.known.ring.table(), ring.table());
+    assert_eq!(again.known.ring.device_list(), ring.device_list());
+    assert_eq!(again.known.ring.info(), ring.info());
 }
 
 /// Panics if the reader does, if lookups in what it accepts do, or if it does not read back what is written of it.

@@ -16,10 +16,11 @@ mod ring_file;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 8] = [
+const TARGETS: [(&str, Body); 9] = [
     ("ring_zipped", ring_file::zipped),
     ("ring_v1", ring_file::v1),
     ("ring_v2", ring_file::v2),
+    ("ring_map", ring_file::ring_map),
     ("ring_builder", ring_builder::native),
     ("ring_builder_sections", ring_builder::sections),
     ("swift_builder", ring_builder::swift),

@@ -1,0 +1,74 @@
+//! The bodies of the fuzz targets as property tests, so that they run without a fuzzer.
+
+use std::path::{Path, PathBuf};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+// The parser is private to the tool: its source is compiled in here.
+#[path = "../../../fuzz/bodies/device_text.rs"]
+mod body;
+#[path = "../src/device_text.rs"]
+#[allow(dead_code, reason = "the tool uses more of it")]
+mod device_text;
+#[path = "../../../fuzz/bodies/ring_tool.rs"]
+mod ring_tool;
+
+type Body = fn(&Path, &[u8]);
+
+const TARGETS: [(&str, Body); 3] = [
+    ("device_text", |_, data| body::chew(data)),
+    ("ring_scenario", ring_tool::scenario),
+    ("swift_conf", ring_tool::swift_conf),
+];
+
+/// The inputs kept for a target and those that once failed, in order of name.
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+    let folders = [fuzz.join("corpus"), fuzz.join("regressions")].map(|kind| kind.join(target));
+    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+#[test]
+fn every_kept_input_of_the_fuzzer_still_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    for (target, body) in TARGETS {
+        let inputs = corpus(target);
+        assert!(!inputs.is_empty(), "{target}");
+        inputs.iter().for_each(|input| body(folder.path(), input));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_upsets_the_device_parsers(text in "\\PC*") {
+        body::chew(text.as_bytes());
+    }
+
+    #[test]
+    fn no_edit_of_a_file_upsets_the_verb_that_reads_it(
+        (target, input) in (0..TARGETS.len(), any::<Index>()),
+        edits in vec(any::<(Index, u8, u8)>(), 1..8),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (name, body) = TARGETS[target];
+        let inputs = corpus(name);
+        let mut data = input.get(&inputs).clone();
+        for (at, how, byte) in edits {
+            if data.is_empty() {
+                break;
+            }
+            let at = at.index(data.len());
+            match how % 4 {
+                0 => data.insert(at, byte),
+                1 => drop(data.remove(at)),
+                _ => data[at] = byte,
+            }
+        }
+        body(folder.path(), &data);
+    }
+}
