@@ -45,7 +45,8 @@ pub struct DeviceEntry {
     pub path: PathBuf,
 }
 
-/// How often the workers look for something to do, all in milliseconds.
+/// How often the workers look for something to do, in milliseconds, and how
+/// much they may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerSettings {
@@ -58,8 +59,16 @@ pub struct WorkerSettings {
     pub report_containers_ms: u64,
     /// Between looks for expired objects.
     pub expire_ms: u64,
-    /// Between looks for records kept for a device that was away.
-    pub push_handoffs_ms: u64,
+    /// Between rounds in which replicas are compared and what lies on the wrong
+    /// device is moved; a change of a ring begins one at once. Longer on a
+    /// device whose idle rounds take long.
+    pub reconcile_ms: u64,
+    /// Age of a name before it is compared: until then it may still be on its way
+    /// to all replicas.
+    pub in_flight_ms: u64,
+    /// Bytes of objects that the node may move in a second, all devices
+    /// together; 0 for no limit.
+    pub move_bytes_per_s: u64,
     /// Between looks for deletions that can be forgotten.
     pub reclaim_ms: u64,
 }
@@ -71,7 +80,9 @@ impl Default for WorkerSettings {
             owed_age_ms: 3000,
             report_containers_ms: 500,
             expire_ms: 5000,
-            push_handoffs_ms: 5000,
+            reconcile_ms: 5000,
+            in_flight_ms: 2000,
+            move_bytes_per_s: 0,
             reclaim_ms: 60_000,
         }
     }

@@ -57,7 +57,9 @@ fn fast() -> WorkerSettings {
         owed_age_ms: 0,
         report_containers_ms: 20,
         expire_ms: 20,
-        push_handoffs_ms: 20,
+        reconcile_ms: 20,
+        in_flight_ms: 0,
+        move_bytes_per_s: 0,
         reclaim_ms: 1000,
     }
 }

@@ -25,7 +25,7 @@ fn objects_go_in_and_out_through_hosts_that_share_only_secrets_and_rings() {
     let rings = store["rings"].as_array().expect("rings");
     assert!(rings.iter().all(|ring| ring["devices"] == 4), "{store}");
     let workers = store["workers"].as_array().expect("workers");
-    assert!(workers.iter().any(|w| w["worker"] == "push handoffs"), "{store}");
+    assert!(workers.iter().any(|w| w["worker"] == "reconcile"), "{store}");
 }
 
 #[test]

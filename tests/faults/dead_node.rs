@@ -101,7 +101,7 @@ fn owed(cluster: &Cluster, store: usize) -> u64 {
     let workers = status["workers"].as_array().expect("workers").clone();
     let mut owed = 0;
     for worker in &workers {
-        if worker["worker"] == "push handoffs" || worker["worker"] == "update listings" {
+        if worker["worker"] == "reconcile" || worker["worker"] == "update listings" {
             owed += worker["left"].as_u64().expect("a number");
         }
     }
@@ -111,7 +111,7 @@ fn owed(cluster: &Cluster, store: usize) -> u64 {
 fn pushed(cluster: &Cluster, store: usize) -> u64 {
     let status = cluster.store_status(store);
     let workers = status["workers"].as_array().expect("workers").clone();
-    let of = workers.iter().filter(|w| w["worker"] == "push handoffs");
+    let of = workers.iter().filter(|w| w["worker"] == "reconcile");
     of.filter_map(|w| w["done"].as_u64()).sum()
 }
 

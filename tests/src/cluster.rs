@@ -51,7 +51,7 @@ impl Default for Shape {
             part_power: 8,
             min_part_hours: 1,
             rings: ["account", "container", "object"].map(str::to_owned).into(),
-            workers: "push_handoffs_ms = 200\nupdate_listings_ms = 200\n".to_owned(),
+            workers: "reconcile_ms = 200\nupdate_listings_ms = 200\n".to_owned(),
             proxy: String::new(),
         }
     }

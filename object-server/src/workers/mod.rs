@@ -5,6 +5,7 @@
 //! they do may be done twice, by replicas or after a crash, without harm.
 mod expire;
 mod reclaim;
+mod reconcile;
 mod report_containers;
 mod update_listings;
 
@@ -51,6 +52,10 @@ pub(crate) trait Duty: Send + Sync + 'static {
     fn name(&self) -> &'static str;
     /// Rest between rounds.
     fn rest(&self) -> Duration;
+    /// Ends a rest early, when something has happened.
+    async fn wake(&self, _device: &OpenDevice) {
+        std::future::pending().await
+    }
     /// Looks at one device.
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError>;
 }
@@ -129,11 +134,12 @@ impl Workers {
     /// Starts one task for each duty on each device.
     pub(crate) fn start(self, tasks: &Tasks) {
         let all = Arc::new(self);
-        let duties: [Arc<dyn Duty>; 4] = [
+        let duties: [Arc<dyn Duty>; 5] = [
             Arc::new(update_listings::UpdateListings(Arc::clone(&all))),
             Arc::new(report_containers::ReportContainers(Arc::clone(&all))),
             Arc::new(expire::Expire(Arc::clone(&all))),
             Arc::new(reclaim::Reclaim(Arc::clone(&all))),
+            Arc::new(reconcile::Reconcile::new(Arc::clone(&all))),
         ];
         for duty in duties {
             for device in all.node.open_devices() {
@@ -188,7 +194,10 @@ impl Workers {
                 tokio::task::yield_now().await;
                 continue;
             }
-            tokio::time::sleep(rest(duty.rest(), failures)).await;
+            tokio::select! {
+                () = tokio::time::sleep(rest(duty.rest(), failures)) => {}
+                () = duty.wake(device) => {}
+            }
         }
     }
 

@@ -83,7 +83,7 @@ impl UpdateListings {
     ) -> Result<(), String> {
         let rings = &self.0.rings;
         let hash = rings.hash.hash(account, Some(container), None);
-        let places = primaries(&rings.container, hash);
+        let places = primaries(&rings.container, 0, hash);
         let rows: Vec<_> = owed.iter().map(|owed| owed.row.clone()).collect();
         self.0
             .on_quorum(&places, |node, at| {

@@ -89,6 +89,7 @@ fn at(n: u32) -> At {
     hash[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_be_bytes());
     At {
         device: "d1".into(),
+        policy: 0,
         partition: Partition(n),
         hash: NameHash(hash),
     }

@@ -1,0 +1,143 @@
+//! Differences that were looked at already, so that what cannot be settled from
+//! here costs a comparison of sums in later rounds and no walk.
+//!
+//! Only as long as both sums are the same as then; lost with the process.
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use virga_object_wire::movement::Sum;
+use virga_ring::{DeviceId, Partition, RingId};
+
+/// Most differences remembered: some 100 bytes each.
+const MOST: usize = 1 << 18;
+
+/// A partition as one device sees another one's.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Pair {
+    pub(super) device: Arc<str>,
+    pub(super) policy: u32,
+    pub(super) partition: Partition,
+    pub(super) peer: DeviceId,
+}
+
+/// Two sums that differ, under a ring.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) ring: RingId,
+    pub(super) ours: Sum,
+    pub(super) theirs: Sum,
+}
+
+/// What became of a difference.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// There was nothing to push.
+    Theirs,
+    /// It was left to another replica that knows the same as this one.
+    Deferred,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Memory(Mutex<HashMap<Pair, Known>>);
+
+/// Until when what is remembered holds: names that come and go meanwhile could
+/// give the same sums again.
+const HOLDS: Duration = Duration::from_secs(600);
+
+/// What is remembered of a pair.
+#[derive(Clone, Copy)]
+struct Known {
+    difference: Difference,
+    verdict: Verdict,
+    until: Instant,
+}
+
+impl Known {
+    fn says(&self, difference: Difference, verdict: Verdict) -> bool {
+        (self.difference, self.verdict) == (difference, verdict) && Instant::now() < self.until
+    }
+}
+
+impl Memory {
+    fn all(&self) -> MutexGuard<'_, HashMap<Pair, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, pair: Pair, difference: Difference, verdict: Verdict) {
+        let mut all = self.all();
+        if all.len() >= MOST {
+            // Rare, and forgetting costs walks only.
+            all.clear();
+        }
+        let until = Instant::now() + HOLDS;
+        all.insert(
+            pair,
+            Known {
+                difference,
+                verdict,
+                until,
+            },
+        );
+    }
+
+    /// Notes that there was nothing to push.
+    pub(super) fn nothing(&self, pair: Pair, difference: Difference) {
+        self.put(pair, difference, Verdict::Theirs);
+    }
+
+    /// Whether it is known that there is nothing to push.
+    pub(super) fn is_nothing(&self, pair: &Pair, difference: Difference) -> bool {
+        let all = self.all();
+        all.get(pair)
+            .is_some_and(|known| known.says(difference, Verdict::Theirs))
+    }
+
+    /// Whether the difference may be left to another replica: once, and then
+    /// again only if something came of it.
+    pub(super) fn defer(&self, pair: Pair, difference: Difference) -> bool {
+        let before = self.all().get(&pair).copied();
+        if before.is_some_and(|known| known.says(difference, Verdict::Deferred)) {
+            return false;
+        }
+        self.put(pair, difference, Verdict::Deferred);
+        true
+    }
+
+    /// Forgets a pair that is equal by now.
+    pub(super) fn equal(&self, pair: &Pair) {
+        self.all().remove(pair);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_left_to_others_only_while_something_comes_of_it() {
+        let memory = Memory::default();
+        let pair = Pair {
+            device: "d1".into(),
+            policy: 0,
+            partition: Partition(1),
+            peer: DeviceId(2),
+        };
+        let difference = |count| Difference {
+            ring: RingId::default(),
+            ours: Sum::default(),
+            theirs: Sum { sum: 1, count },
+        };
+        assert!(memory.defer(pair.clone(), difference(1)));
+        assert!(memory.defer(pair.clone(), difference(2)), "it goes on");
+        assert!(!memory.defer(pair.clone(), difference(2)), "nothing came of it");
+        assert!(!memory.is_nothing(&pair, difference(2)));
+        memory.nothing(pair.clone(), difference(2));
+        assert!(memory.is_nothing(&pair, difference(2)));
+        assert!(!memory.is_nothing(&pair, difference(3)));
+        memory.equal(&pair);
+        assert!(!memory.is_nothing(&pair, difference(2)));
+    }
+}
