@@ -372,8 +372,11 @@ impl<T: Send + 'static> Fanout<'_, T> {
         self.tally.reached = self.tally.by_members || (self.out.is_empty() && quorums.write(self.tally.done));
         self.tally.shortfall = quorums.write_shortfall(self.tally.done);
         let refused = self.tally.refused(|_| true);
+        let hopeless = !quorums.write(self.place.everybody().without(refused));
+        // Whether those that refused make up for it is seen only when a
+        // quorum of every set has said something.
         self.tally.reached
-            || !quorums.write(self.place.everybody().without(refused))
+            || (hopeless && quorums.write(self.tally.done | refused))
             || self.rest.pending.is_empty()
     }
 

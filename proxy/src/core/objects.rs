@@ -15,6 +15,10 @@ use super::quorum::Members;
 use super::rows::conclude;
 use super::{Core, DeletedObject, ReadObjectError, heal};
 
+/// How often a POST is tried while others change or delete the object, or
+/// replicas that lack it are brought it.
+const POST_TRIES: usize = 5;
+
 impl From<ReadObjectError> for PostObjectError {
     fn from(error: ReadObjectError) -> Self {
         match error {
@@ -46,8 +50,9 @@ impl Core {
         let policy = self.object_policy(name).await?.ok_or(PostObjectError::NotFound)?;
         let place = self.shared.object_place(name, policy)?;
         let mut stamp = self.shared.version(version);
-        let (mut restamped, mut healed) = (false, false);
+        let mut tries = 0;
         loop {
+            tries += 1;
             let meta = meta.clone();
             let call: Call<ObjectStat> = Box::new(move |node, at, _| {
                 let meta = meta.clone();
@@ -60,28 +65,24 @@ impl Core {
                     Some(newer) if version.is_some() && newer > stamp => {
                         return Err(PostObjectError::Newer(newer));
                     }
-                    _ if !missing.is_empty() && tally.oks.is_empty() && place.quorums().read(missing) => {
+                    _ if tally.oks.is_empty() && place.quorums().read(missing) => {
                         return Err(PostObjectError::NotFound);
-                    }
-                    _ if !missing.is_empty() && !healed => {
-                        healed = true;
-                        let from = tally.oks.iter().map(|(peer, _)| Arc::clone(peer)).collect();
-                        self.bring_missing(name, &place, missing, from).await?;
-                        // Those that did it take it again only as a newer one.
-                        if version.is_none() {
-                            stamp = self.shared.restamp(tally.newer().unwrap_or(stamp));
-                        }
-                        continue;
-                    }
-                    Some(newer) if version.is_none() && !restamped => {
-                        restamped = true;
-                        stamp = self.shared.restamp(newer);
-                        continue;
                     }
                     // Overtaken twice: the newer metadata stands, as if this
                     // had been there for a moment.
-                    Some(_) if tally.is_overtaken(&place) => {
+                    Some(_) if tries > 1 && tally.is_overtaken(&place) => {
                         return Ok(self.head_at(name, &place, false).await?);
+                    }
+                    newer if tries < POST_TRIES && (newer.is_some() || !missing.is_empty()) => {
+                        if !missing.is_empty() {
+                            let from = tally.oks.iter().map(|(peer, _)| Arc::clone(peer)).collect();
+                            self.bring_missing(name, &place, missing, from).await?;
+                        }
+                        // Those that did it take it again only as a newer one.
+                        if version.is_none() {
+                            stamp = self.shared.restamp(newer.unwrap_or(stamp));
+                        }
+                        continue;
                     }
                     _ => return Err(tally.unavailable().into()),
                 }
