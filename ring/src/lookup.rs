@@ -559,7 +559,7 @@ mod tests {
             };
             assert_eq!(cells.all().as_ptr().align_offset(LINE), 0);
             let bytes = made.stride * 2;
-            assert!(bytes <= LINE && LINE % bytes == 0 && made.stride >= rows);
+            assert!(LINE.is_multiple_of(bytes) && made.stride >= rows);
         }
     }
 }

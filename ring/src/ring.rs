@@ -259,7 +259,7 @@ impl Iterator for PrimaryIds<'_> {
     fn fold<B, F: FnMut(B, DeviceId) -> B>(mut self, init: B, mut f: F) -> B {
         if self.repeats {
             let mut folded = init;
-            while let Some(id) = self.next() {
+            for id in self.by_ref() {
                 folded = f(folded, id);
             }
             return folded;
