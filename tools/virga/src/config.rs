@@ -42,6 +42,48 @@ pub struct CloudConfig {
     /// How often the object server's workers look for something to do.
     #[serde(default)]
     pub workers: WorkerSettings,
+    /// How ring files and ring changes are watched.
+    #[serde(default, rename = "rings")]
+    pub ring_watch: RingWatch,
+}
+
+/// How ring files and ring changes are watched; milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RingWatch {
+    /// Between looks at the ring files.
+    #[serde(deserialize_with = "period")]
+    pub reload_ms: u64,
+    /// Between questions to the nodes, while a ring change is under way, how
+    /// far they are.
+    #[serde(deserialize_with = "period")]
+    pub movement_ms: u64,
+    /// Longest time between two hosts taking a new ring into use; the rings
+    /// before it are not forgotten earlier.
+    pub grace_ms: u64,
+    /// A device that has left a ring is not waited for when it has been silent
+    /// for this long.
+    pub gone_after_ms: u64,
+}
+
+impl Default for RingWatch {
+    fn default() -> Self {
+        Self {
+            reload_ms: 1500,
+            movement_ms: 2000,
+            grace_ms: 60_000,
+            gone_after_ms: 30_000,
+        }
+    }
+}
+
+/// A time between looks: long enough to rest, short enough to be noticed.
+fn period<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let ms = u64::deserialize(from)?;
+    match (10..=3_600_000).contains(&ms) {
+        true => Ok(ms),
+        false => Err(serde::de::Error::custom(format!("{ms} ms; from 10 to 3600000"))),
+    }
 }
 
 fn region() -> String {
@@ -107,6 +149,12 @@ impl CloudConfig {
     pub fn rings(&self) -> PathBuf {
         self.data.join("rings")
     }
+
+    /// Folder of copies of a ring: those in use, for a start in the middle of
+    /// a ring change.
+    pub fn ring_history(&self, ring: &str) -> PathBuf {
+        self.rings().join("history").join(ring)
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +178,7 @@ mod tests {
             }],
             proxy: virga_proxy::server::Config::default(),
             workers: WorkerSettings::default(),
+            ring_watch: RingWatch::default(),
         };
         let file = folder.path().join("virga.toml");
         std::fs::write(&file, config.to_toml().unwrap()).unwrap();

@@ -18,6 +18,7 @@ use virga_node::task::Tasks;
 use virga_object_server::workers::{Progress, WorkerStatus};
 use virga_object_wire::node::{DeviceStatus, Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
+use virga_proxy::core::{Core, RingChange};
 
 use crate::placement::{Placement, RingStatus};
 
@@ -51,6 +52,9 @@ pub struct CloudStatus {
     pub devices_error: Option<String>,
     /// Every ring that this process places by.
     pub rings: Vec<RingStatus>,
+    /// Ring changes under way, as this process sees them, if it is a proxy.
+    #[serde(default)]
+    pub ring_changes: Vec<RingChange>,
     /// Every object server that the rings name, as it answers this process;
     /// empty for a whole cloud in one.
     pub nodes: Vec<NodeStatus>,
@@ -81,6 +85,8 @@ pub struct Sources {
     pub roles: Vec<&'static str>,
     /// Its rings, if it has any.
     pub placement: Option<Placement>,
+    /// Its proxy, if it has one.
+    pub core: Option<Core>,
     /// What its workers show.
     pub progress: Progress,
     /// Other hosts' nodes, when there are any.
@@ -107,6 +113,7 @@ impl Sources {
             devices_error,
             roles: self.roles.iter().map(ToString::to_string).collect(),
             rings: self.placement.as_ref().map(Placement::status).unwrap_or_default(),
+            ring_changes: self.core.as_ref().map(Core::ring_changes).unwrap_or_default(),
             nodes: self.nodes().await,
             workers: self.progress.snapshot(),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use virga_identity_api::keys::KeyRing;
 use virga_node::health::{Reporter, State};
 use virga_node::task::Tasks;
@@ -14,7 +15,7 @@ use virga_node::telemetry::Metrics;
 
 use crate::placement::Placement;
 
-/// Between looks. Swift looks at its rings as often.
+/// Between looks at token keys, and folds of metrics.
 const REST: Duration = Duration::from_secs(15);
 
 /// Reads the token keys again.
@@ -32,6 +33,9 @@ pub struct Housekeeping {
     pub metrics: Metrics,
     /// Rings to watch, and where to say how they are.
     pub rings: Option<(Placement, Reporter)>,
+    /// Between looks at the rings: Swift looks every 15 s, but the sooner all
+    /// hosts have a new ring, the less its change costs.
+    pub rings_rest: Duration,
     /// Token keys to read again, and where to say how they are.
     pub keys: Option<(ReloadKeys, Reporter)>,
 }
@@ -45,12 +49,23 @@ impl Housekeeping {
             async move {
                 let mut hangups = signal(SignalKind::hangup()).ok();
                 let mut said = BTreeMap::new();
+                let mut rings = tokio::time::interval(keeper.rings_rest);
+                let mut rest = tokio::time::interval(REST);
+                for timer in [&mut rings, &mut rest] {
+                    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                }
                 while !stop.is_cancelled() {
-                    keeper.metrics.fold();
-                    keeper.look(&mut said);
                     tokio::select! {
-                        () = tokio::time::sleep(REST) => {}
-                        () = hangup(&mut hangups) => tracing::info!("SIGHUP: reading rings and keys again"),
+                        _ = rings.tick() => keeper.look_at_rings(&mut said),
+                        _ = rest.tick() => {
+                            keeper.metrics.fold();
+                            keeper.look_at_keys(&mut said);
+                        }
+                        () = hangup(&mut hangups) => {
+                            tracing::info!("SIGHUP: reading rings and keys again");
+                            keeper.look_at_rings(&mut said);
+                            keeper.look_at_keys(&mut said);
+                        }
                         () = stop.cancelled() => {}
                     }
                 }
@@ -59,7 +74,7 @@ impl Housekeeping {
     }
 
     /// One look; `said` holds the troubles that were logged and last on.
-    fn look(&self, said: &mut BTreeMap<String, String>) {
+    fn look_at_rings(&self, said: &mut BTreeMap<String, String>) {
         if let Some((placement, reporter)) = &self.rings {
             let mut bad = Vec::new();
             for ring in placement.all() {
@@ -73,6 +88,9 @@ impl Housekeeping {
             }
             reporter.report(judged(bad));
         }
+    }
+
+    fn look_at_keys(&self, said: &mut BTreeMap<String, String>) {
         if let Some((reload, reporter)) = &self.keys {
             reporter.report(judged(note(said, "token keys", reload().err())));
         }
@@ -87,7 +105,7 @@ fn note(said: &mut BTreeMap<String, String>, subject: &str, trouble: Option<Stri
         }
         return None;
     };
-    let text = format!("{subject} cannot be read, the one read before stays in use: {why}");
+    let text = format!("{subject}: what is in use stays: {why}");
     if said
         .insert(subject.to_owned(), why)
         .is_none_or(|before| !text.ends_with(&before))

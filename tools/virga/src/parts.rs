@@ -6,6 +6,7 @@
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,7 +31,7 @@ use crate::placement::Placement;
 use crate::secrets::{self, Secrets};
 
 /// Between looks at a part that starts.
-const LOOK: std::time::Duration = std::time::Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Which parts this process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ pub fn run_until_stopped(
             roles,
             company,
             placement: match roles.need_rings() {
-                true => Some(Placement::load(config, secrets)?),
+                true => Some(Placement::load(config, secrets, roles.proxy)?),
                 false => None,
             },
             progress: Progress::default(),
@@ -216,18 +217,20 @@ impl Process<'_> {
         };
         let keystone = self.keystone().await?;
         let mut demo_ec2 = None;
+        let mut core = None;
         if let Some(keystone) = &keystone {
             if let (Some(service), Some(listener)) = (&keystone.service, front) {
                 demo_ec2 = self.identity(service, listener, &front_url, &object_url).await?;
             }
             if let Some(listener) = store {
-                self.proxy(listener, nodes.clone(), keystone)?;
+                core = Some(self.proxy(listener, nodes.clone(), keystone)?);
             }
         }
         let rings = self.placement.clone();
         let housekeeping = Housekeeping {
             metrics: self.metrics.clone(),
             rings: rings.map(|rings| (rings, self.health.register("rings"))),
+            rings_rest: Duration::from_millis(self.config.ring_watch.reload_ms),
             keys: keystone.map(|k| (k.reload, self.health.register("token keys"))),
         };
         housekeeping.start(&self.tasks);
@@ -238,6 +241,7 @@ impl Process<'_> {
             health: self.health.clone(),
             node,
             placement: self.placement.clone(),
+            core,
             progress: self.progress.clone(),
             nodes: (self.company == Company::Others).then_some(nodes),
         };
@@ -432,8 +436,14 @@ impl Process<'_> {
             .map(|(access, secret)| (access, secret.to_string())))
     }
 
-    fn proxy(&self, listener: TcpListener, nodes: Arc<NodeTable>, keystone: &Keystone) -> Result<(), String> {
+    fn proxy(
+        &self,
+        listener: TcpListener,
+        nodes: Arc<NodeTable>,
+        keystone: &Keystone,
+    ) -> Result<Core, String> {
         let health = self.health.register("proxy");
+        let watch = &self.config.ring_watch;
         let core = Core::new(CoreParts {
             rings: self.placement()?.for_proxy(),
             nodes,
@@ -442,13 +452,17 @@ impl Process<'_> {
             settings: Settings {
                 default_policy: self.config.proxy.swift.default_policy(),
                 account_autocreate: self.config.proxy.swift.account_autocreate,
+                movement_poll: Duration::from_millis(watch.movement_ms),
+                ring_grace: Duration::from_millis(watch.grace_ms),
+                gone_after: Duration::from_millis(watch.gone_after_ms),
                 ..Settings::default()
             },
         });
+        core.watch_rings();
         let metrics = self.metrics.clone();
         let parts = virga_proxy::server::Parts {
             listener,
-            core,
+            core: core.clone(),
             verifier: keystone.verifier.clone(),
             directory: keystone.directory.clone(),
             clock: self.clock.clone(),
@@ -464,7 +478,7 @@ impl Process<'_> {
             }
         });
         health.ready();
-        Ok(())
+        Ok(core)
     }
 }
 

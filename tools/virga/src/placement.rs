@@ -46,11 +46,13 @@ pub struct RingStatus {
 }
 
 impl Placement {
-    /// Reads the rings of every storage policy of the configuration.
+    /// Reads the rings of every storage policy of the configuration. Those who
+    /// ask for data (`asks`: proxies) mind the rings before a change too, also
+    /// through restarts; those who only hold it go by the newest ring.
     ///
     /// # Errors
     /// Which file is missing or damaged, and what makes it.
-    pub fn load(config: &CloudConfig, secrets: &Secrets) -> Result<Self, Failure> {
+    pub fn load(config: &CloudConfig, secrets: &Secrets, asks: bool) -> Result<Self, Failure> {
         let folder = config.rings();
         let missing = rings::missing(&folder, &rings::names(config.policies()));
         if let Some(name) = missing.first() {
@@ -63,13 +65,21 @@ impl Placement {
         }
         let open = |name: String| {
             let path = rings::ring_file(&folder, &name);
-            match RingHandle::open(&path) {
-                Ok(handle) => Ok(NamedRing {
-                    name,
-                    handle: Arc::new(handle),
-                }),
-                Err(e) => Err(Failure::Failed(format!("{}: {e}", path.display()))),
+            let history = config.ring_history(&name);
+            let opened = match asks {
+                true => RingHandle::open_with_history(&path, history).map_err(|e| e.to_string()),
+                false => RingHandle::open_cached(&path, history)
+                    .map(|handle| (handle, Vec::new()))
+                    .map_err(|e| e.to_string()),
+            };
+            let (handle, faults) = opened.map_err(Failure::Failed)?;
+            for fault in faults {
+                tracing::warn!(ring = name, %fault, "rings before this one may be missing");
             }
+            Ok::<_, Failure>(NamedRing {
+                name,
+                handle: Arc::new(handle),
+            })
         };
         let mut object = Vec::new();
         for policy in config.policies() {

@@ -74,6 +74,9 @@ fn render(status: &CloudStatus) -> String {
     if !status.rings.is_empty() {
         sections.push(rings(status));
     }
+    if !status.ring_changes.is_empty() {
+        sections.push(ring_changes(status));
+    }
     if !status.nodes.is_empty() {
         sections.push(nodes(status));
     }
@@ -120,6 +123,20 @@ fn rings(status: &CloudStatus) -> Table {
         ]);
     }
     rings
+}
+
+fn ring_changes(status: &CloudStatus) -> Table {
+    let mut changes = table(&["ring change", "to version", "devices done", "of", "waits for"]);
+    for c in &status.ring_changes {
+        changes.add_row([
+            c.ring.clone(),
+            c.version.to_string(),
+            c.done.to_string(),
+            c.devices.to_string(),
+            c.waiting.join("\n"),
+        ]);
+    }
+    changes
 }
 
 fn nodes(status: &CloudStatus) -> Table {

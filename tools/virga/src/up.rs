@@ -62,9 +62,13 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         None => first_devices(flags, data)?,
     };
     let node = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), NODE_PORT);
-    let (proxy, workers) = match &before {
-        Some(before) => (before.proxy.clone(), before.workers.clone()),
-        None => (first_proxy(), Default::default()),
+    let (proxy, workers, ring_watch) = match &before {
+        Some(before) => (
+            before.proxy.clone(),
+            before.workers.clone(),
+            before.ring_watch.clone(),
+        ),
+        None => (first_proxy(), Default::default(), Default::default()),
     };
     let config = CloudConfig {
         data: data.to_owned(),
@@ -77,6 +81,7 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         devices,
         proxy,
         workers,
+        ring_watch,
     };
     make_missing_rings(flags, &config)?;
     Ok(config)
