@@ -53,7 +53,6 @@ fn a_frozen_node_is_not_noticed_by_any_reader_or_writer() {
 }
 
 #[test]
-#[ignore = "a GET that finds nothing waits 10 s for a frozen node (proxy/src/core/get.rs, ask_all)"]
 fn what_was_never_there_is_said_soon_beside_a_frozen_node() {
     let cluster = Cluster::start();
     let swift = cluster.demo();

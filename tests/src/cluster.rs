@@ -52,7 +52,7 @@ impl Default for Shape {
             min_part_hours: 1,
             rings: ["account", "container", "object"].map(str::to_owned).into(),
             workers: "reconcile_ms = 200\nupdate_listings_ms = 200\n".to_owned(),
-            proxy: String::new(),
+            proxy: "[rings]\nmovement_ms = 200\ngrace_ms = 2000\ngone_after_ms = 2000\n".to_owned(),
         }
     }
 }

@@ -8,8 +8,10 @@
 #![allow(clippy::expect_used, reason = "a harness fails by panicking")]
 
 pub mod chance;
+pub mod change;
 pub mod cloud;
 pub mod cluster;
+pub mod inventory;
 pub mod linear;
 pub mod process;
 pub mod rings;

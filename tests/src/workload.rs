@@ -63,8 +63,7 @@ impl Default for Mix {
             keys: 100,
             passing: 4,
             hot: 2,
-            // Until objects::every_range_of_every_size_around_a_block_is_served passes.
-            ranges: false,
+            ranges: true,
             largest: 2_500_000,
             rest: Duration::ZERO,
         }
