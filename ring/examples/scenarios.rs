@@ -326,14 +326,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !build && changes.is_empty() {
             continue;
         }
-        let mut built = create(start)?;
         if build {
-            step(&options, start.name, "build", &mut built)?;
-        } else {
-            built.rebalance(options.seed, NOW)?;
+            step(&options, start.name, "build", &mut create(start)?)?;
         }
         for change in changes {
-            let mut builder = built.clone();
+            // Built anew, so that memory counts one ring.
+            let mut builder = create(start)?;
+            builder.rebalance(options.seed, NOW)?;
             change.make(start, &mut builder)?;
             step(&options, start.name, &change.name(), &mut builder)?;
         }

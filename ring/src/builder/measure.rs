@@ -156,17 +156,10 @@ impl Builder {
         let mut counts = vec![0u64; names.tiers.len() * width];
         let (mut swift, mut exact) = (0.0, 0.0);
         let full = if table.rows() > 0 { table.last_row() } else { 0 };
-        let mut seen: Vec<(usize, u32)> = Vec::new();
         for part in 0..table.parts() {
-            seen.clear();
-            names.count(table.of(part), &mut seen);
-            let mut risk = [0.0; LEVELS + 1];
-            for &(tier, count) in &seen {
+            let risk = names.risk_of(table.of(part), |tier, count| {
                 counts[tier * width + count as usize] += 1;
-                let tier = &names.tiers[tier];
-                risk[tier.depth] += (f64::from(count) - tier.max).max(0.0);
-            }
-            let risk = risk.into_iter().fold(0.0, f64::max);
+            });
             exact += risk;
             if part < full {
                 swift += risk;
@@ -320,13 +313,26 @@ impl TierNames {
         it
     }
 
-    /// Replicas of one partition per tier.
-    fn count(&self, row: &[u32], seen: &mut Vec<(usize, u32)>) {
-        for tier in row.iter().filter_map(|&id| self.of.get(id as usize)).flatten() {
-            match seen.iter_mut().find(|(known, _)| known == tier) {
-                Some((_, count)) => *count += 1,
-                None => seen.push((*tier, 1)),
+    /// How many replicas of one partition are too many, on the worst level;
+    /// tells `each` tier's number of replicas.
+    fn risk_of(&self, row: &[u32], mut each: impl FnMut(usize, u32)) -> f64 {
+        let mut worst = 0.0_f64;
+        for level in 0..LEVELS {
+            let tier_of = |id: &u32| self.of.get(*id as usize).map(|tiers| tiers[level]);
+            let mut over = 0.0;
+            for (at, id) in row.iter().enumerate() {
+                let Some(tier) = tier_of(id) else { continue };
+                // Each tier once, at its first device.
+                if row[..at].iter().any(|other| tier_of(other) == Some(tier)) {
+                    continue;
+                }
+                let more = row[at + 1..].iter().filter(|other| tier_of(other) == Some(tier));
+                let count = 1 + more.count() as u32;
+                each(tier, count);
+                over += (f64::from(count) - self.tiers[tier].max).max(0.0);
             }
+            worst = worst.max(over);
         }
+        worst
     }
 }

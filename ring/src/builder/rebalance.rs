@@ -3,7 +3,6 @@
 //! The first time it fills an empty table ([`super::fill`]). Later it repairs
 //! what the plan forbids, moves surplus straight to deficits, and settles the
 //! rest over chains ([`super::repair`], [`super::greedy`], [`super::chains`]).
-use std::collections::BTreeMap;
 
 use super::field::Field;
 use super::options::{Movement, RebalanceOptions, Rebalanced};
@@ -137,9 +136,7 @@ impl Builder {
             order().filter(|&part| survey.needs_repair(part)),
             options.least_moves,
         );
-        flow::settle_free(&mut field, &survey);
-        greedy::shed(&mut field, order());
-        flow::settle(&mut field, &survey);
+        flow::settle(&mut field, &survey, |field| greedy::shed(field, order()));
         let bound = bound::bound(&field, &survey);
         field.restore_rows();
         self.take_over(field, bound, outside)
@@ -155,7 +152,7 @@ impl Builder {
             pending,
             movements: Vec::new(),
         };
-        let mut movements: BTreeMap<(Option<DeviceId>, DeviceId), u64> = BTreeMap::new();
+        let mut pairs: Vec<(u32, u32)> = Vec::new();
         let device = |leaf: u32| field.tree.device_of_leaf[leaf as usize];
         for part in 0..field.rows.parts() {
             let (new, old) = (field.rows.of(part), field.old.of(part));
@@ -163,7 +160,7 @@ impl Builder {
             let mut moved = 0;
             for &leaf in new.iter().filter(|leaf| **leaf != NONE && !old.contains(leaf)) {
                 let from = gone.next().copied().filter(|&leaf| leaf != NONE).map(device);
-                *movements.entry((from, device(leaf))).or_default() += 1;
+                pairs.push((from.map_or(NONE, |id| id.0), device(leaf).0));
                 moved += 1;
             }
             if moved > 0 {
@@ -172,10 +169,7 @@ impl Builder {
                 self.times.hours[part] = 0;
             }
         }
-        outcome.movements = movements
-            .into_iter()
-            .map(|((from, to), slots)| Movement { from, to, slots })
-            .collect();
+        outcome.movements = sum_up(pairs);
         self.table = Some(to_devices(field.tree, field.rows));
         outcome
     }
@@ -218,6 +212,19 @@ struct Outcome {
 /// moves; no more, as copysets grow with them.
 fn blocks_for(devices: usize, parts: usize) -> usize {
     (devices.next_power_of_two() / 2).clamp(1, (parts / 4).max(1))
+}
+
+/// How many slots went from which device ([`NONE`] for new replicas) to which.
+fn sum_up(mut pairs: Vec<(u32, u32)>) -> Vec<Movement> {
+    // New replicas first.
+    pairs.sort_unstable_by_key(|&(from, to)| (from.wrapping_add(1), to));
+    let same = pairs.chunk_by(|a, b| a == b);
+    same.map(|pairs| Movement {
+        from: (pairs[0].0 != NONE).then_some(DeviceId(pairs[0].0)),
+        to: DeviceId(pairs[0].1),
+        slots: pairs.len() as u64,
+    })
+    .collect()
 }
 
 fn to_leaves(tree: &Tree, mut table: Table) -> Table {

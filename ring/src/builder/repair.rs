@@ -50,8 +50,16 @@ pub(super) fn place_holes(field: &mut Field<'_>, order: impl Iterator<Item = usi
             }
             let row = field.rows.of(part);
             field.shorts(row, at, &mut shorts);
-            let choices = [Want::Deficit, Want::Any].map(|want| field.descend(row, at, ROOT, want, &shorts));
+            let best = field.descend(row, at, ROOT, Want::Deficit, &shorts);
             let mut trial = row.to_vec();
+            if let Some(leaf) = best {
+                trial[at] = leaf;
+                if field.violation(&trial) == 0 {
+                    field.put(part, at, leaf);
+                    continue;
+                }
+            }
+            let choices = [best, field.descend(row, at, ROOT, Want::Any, &shorts)];
             let rated = choices.into_iter().flatten().map(|leaf| {
                 trial[at] = leaf;
                 (field.violation(&trial), u64::MAX - field.deficit(leaf), leaf)

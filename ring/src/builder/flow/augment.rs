@@ -150,7 +150,7 @@ impl Round {
             return seeker.found;
         }
         let at = &mut self.touched_at[leaf as usize];
-        while let Some(&part) = ground.holders.touched[leaf as usize].get(*at as usize) {
+        while let Some(part) = ground.holders.touched(leaf, *at as usize) {
             looks += 1;
             if !ground.banned.contains(&part) && through_partition(field, part, leaf, cost, &mut seeker) {
                 break;

@@ -9,34 +9,79 @@ use super::super::survey::Survey;
 use crate::device::Partition;
 use crate::table::NONE;
 
+/// Partitions per leaf, end to end.
+#[derive(Debug, Default)]
+struct Index {
+    starts: Vec<u32>,
+    parts: Vec<u32>,
+}
+
+impl Index {
+    /// Of the partitions that `keep` says.
+    fn new(field: &Field<'_>, keep: impl Fn(u32) -> bool) -> Self {
+        let leaves = field.tree.leaves();
+        let kept = || (0..field.rows.parts() as u32).filter(|&part| keep(part));
+        let held = |part: u32| field.rows.of(part as usize).iter().filter(|leaf| **leaf != NONE);
+        let mut starts = vec![0u32; leaves + 1];
+        for leaf in kept().flat_map(held) {
+            starts[*leaf as usize + 1] += 1;
+        }
+        for leaf in 0..leaves {
+            starts[leaf + 1] += starts[leaf];
+        }
+        let mut parts = vec![0; starts[leaves] as usize];
+        let mut ends = starts.clone();
+        for part in kept() {
+            for &leaf in held(part) {
+                let end = &mut ends[leaf as usize];
+                parts[*end as usize] = part;
+                *end += 1;
+            }
+        }
+        Self { starts, parts }
+    }
+
+    fn of(&self, leaf: u32) -> &[u32] {
+        match self.starts.get(leaf as usize..leaf as usize + 2) {
+            Some(&[from, to]) => &self.parts[from as usize..to as usize],
+            _ => &[],
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Holders {
-    /// Per leaf: partitions that something was done to.
-    pub(super) touched: Vec<Vec<u32>>,
+    /// Partitions that something was done to, and which they are.
+    touched: Index,
+    /// Those that something was done to later on.
+    later: Vec<Vec<u32>>,
     listed: PartitionSet,
-    /// Leaf -> its place in `untouched`; empty until asked for.
-    starts: Vec<u32>,
-    untouched: Vec<u32>,
+    untouched: Option<Index>,
 }
 
 impl Holders {
     pub(super) fn new(field: &Field<'_>) -> Self {
-        let mut it = Self {
-            touched: vec![Vec::new(); field.tree.leaves()],
-            listed: PartitionSet::new(),
-            starts: Vec::new(),
-            untouched: Vec::new(),
-        };
-        for part in field.touched.iter() {
-            it.list(field, part.0);
+        Self {
+            touched: Index::new(field, |part| field.touched.contains(Partition(part))),
+            later: vec![Vec::new(); field.tree.leaves()],
+            listed: field.touched.clone(),
+            untouched: None,
         }
-        it
+    }
+
+    /// Takes notice of what was done without the search.
+    pub(super) fn catch_up(&mut self, field: &Field<'_>) {
+        for part in field.touched.iter() {
+            if !self.listed.contains(part) {
+                self.list(field, part.0);
+            }
+        }
     }
 
     fn list(&mut self, field: &Field<'_>, part: u32) {
         self.listed.insert(Partition(part));
         for &leaf in field.rows.of(part as usize).iter().filter(|leaf| **leaf != NONE) {
-            self.touched[leaf as usize].push(part);
+            self.later[leaf as usize].push(part);
         }
     }
 
@@ -44,44 +89,30 @@ impl Holders {
     pub(super) fn note(&mut self, field: &Field<'_>, part: u32, leaf: u32) {
         if !self.listed.contains(Partition(part)) {
             self.list(field, part);
-        } else if self.touched[leaf as usize].last() != Some(&part) {
-            self.touched[leaf as usize].push(part);
+        } else if self.later[leaf as usize].last() != Some(&part) {
+            self.later[leaf as usize].push(part);
         }
     }
 
     /// Makes the index of untouched partitions that may move.
     pub(super) fn index_untouched(&mut self, field: &Field<'_>) {
-        if !self.starts.is_empty() {
-            return;
+        let listed = &self.listed;
+        let movable = |part: u32| field.allowed[part as usize] > 0 && !listed.contains(Partition(part));
+        self.untouched = Some(Index::new(field, movable));
+    }
+
+    /// Partitions of a leaf that something was done to, one by one.
+    pub(super) fn touched(&self, leaf: u32, at: usize) -> Option<u32> {
+        let first = self.touched.of(leaf);
+        match first.get(at) {
+            Some(&part) => Some(part),
+            None => self.later[leaf as usize].get(at - first.len()).copied(),
         }
-        let movable = |part: usize| field.allowed[part] > 0 && !self.listed.contains(Partition(part as u32));
-        let mut starts = vec![0u32; field.tree.leaves() + 1];
-        for part in (0..field.rows.parts()).filter(|&part| movable(part)) {
-            for &leaf in field.rows.of(part) {
-                starts[leaf as usize + 1] += 1;
-            }
-        }
-        for leaf in 0..field.tree.leaves() {
-            starts[leaf + 1] += starts[leaf];
-        }
-        let mut untouched = vec![0; starts[field.tree.leaves()] as usize];
-        let mut ends = starts.clone();
-        for part in (0..field.rows.parts()).filter(|&part| movable(part)) {
-            for &leaf in field.rows.of(part) {
-                let end = &mut ends[leaf as usize];
-                untouched[*end as usize] = part as u32;
-                *end += 1;
-            }
-        }
-        (self.starts, self.untouched) = (starts, untouched);
     }
 
     /// Untouched partitions of a leaf; some may have been touched since.
     pub(super) fn untouched(&self, leaf: u32) -> &[u32] {
-        match self.starts.get(leaf as usize..leaf as usize + 2) {
-            Some(&[from, to]) => &self.untouched[from as usize..to as usize],
-            _ => &[],
-        }
+        self.untouched.as_ref().map_or(&[], |index| index.of(leaf))
     }
 
     /// Has nothing been done to `part`, and if only tiers above its device's

@@ -7,6 +7,7 @@ use super::super::survey::Survey;
 use super::super::tree::ROOT;
 use super::holders::Holders;
 use super::residual::{Step, Visitor, through_partition, through_quotas, through_untouched};
+use crate::table::NONE;
 
 /// Farther than any path.
 pub(super) const FAR: i32 = i32::MAX / 2;
@@ -83,17 +84,12 @@ impl Labels {
         self.buckets.iter_mut().for_each(Vec::clear);
         (self.goal, self.goal_cost, self.closed) = (None, FAR, None);
         self.seeks_goal = start == Start::Surplus;
-        if start == Start::Everywhere {
-            self.farthest.fill(0);
+        match start {
+            Start::Surplus => self.start_at_surplus(field),
+            Start::Everywhere => self.start_everywhere(ground),
         }
-        for leaf in 0..field.tree.leaves() as u32 {
-            if start == Start::Everywhere || field.surplus(leaf) > 0 {
-                self.cost[leaf as usize] = 0;
-                self.enqueue(leaf, 0);
-                if start == Start::Surplus {
-                    self.raise(field, leaf);
-                }
-            }
+        if let Some(at) = self.closed {
+            return Found::Loop(at);
         }
         while let Some((leaf, cost)) = self.next() {
             if cost >= self.goal_cost {
@@ -105,6 +101,39 @@ impl Labels {
             }
         }
         self.goal.map_or(Found::Nothing, Found::Goal)
+    }
+
+    fn start_at_surplus(&mut self, field: &Field<'_>) {
+        for leaf in 0..field.tree.leaves() as u32 {
+            if field.surplus(leaf) > 0 {
+                self.cost[leaf as usize] = 0;
+                self.enqueue(leaf, 0);
+                self.raise(field, leaf);
+            }
+        }
+    }
+
+    /// All at cost 0: at first only taking a move back leads lower.
+    fn start_everywhere(&mut self, ground: &Ground<'_>) {
+        let field = ground.field;
+        self.cost.fill(0);
+        self.farthest.fill(0);
+        for part in field
+            .touched
+            .iter()
+            .filter(|part| !ground.banned.contains(&part.0))
+        {
+            let (row, old) = (field.rows.of(part.0 as usize), field.old.of(part.0 as usize));
+            if old.iter().all(|leaf| *leaf == NONE || row.contains(leaf)) {
+                continue;
+            }
+            for &from in row.iter().filter(|&leaf| !old.contains(leaf)) {
+                let mut labeler = Labeler { ground, labels: self };
+                if through_partition(field, part.0, from, 0, &mut labeler) {
+                    return;
+                }
+            }
+        }
     }
 
     fn enqueue(&mut self, leaf: u32, cost: i32) {
@@ -134,9 +163,9 @@ impl Labels {
         if through_quotas(field, from, cost, &mut labeler) {
             return;
         }
-        for part in &ground.holders.touched[from as usize] {
+        for part in (0..).map_while(|at| ground.holders.touched(from, at)) {
             *looks += 1;
-            if !ground.banned.contains(part) && through_partition(field, *part, from, cost, &mut labeler) {
+            if !ground.banned.contains(&part) && through_partition(field, part, from, cost, &mut labeler) {
                 return;
             }
         }

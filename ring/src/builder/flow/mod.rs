@@ -24,19 +24,17 @@ use super::survey::Survey;
 /// later rebalance: some tens of seconds of work.
 const MAX_LOOKS: u64 = 500_000_000;
 
-/// Settles what can be settled without moving any further slot.
-pub(super) fn settle_free(field: &mut Field<'_>, survey: &Survey) {
-    if field.total_surplus() > 0 {
-        Paths::new(field, survey, 0).settle(field);
-    }
-}
-
-/// Settles what direct moves could not, then takes back what turned out needless.
-pub(super) fn settle(field: &mut Field<'_>, survey: &Survey) {
+/// Everything after repair: what can be settled without moving any further
+/// slot, then direct moves (`shed`), then chains, then what is needless.
+pub(super) fn settle(field: &mut Field<'_>, survey: &Survey, shed: impl FnOnce(&mut Field<'_>)) {
     if field.touched.is_empty() && field.total_surplus() == 0 {
         return;
     }
-    let mut paths = Paths::new(field, survey, FAR);
+    let mut paths = Paths::new(field, survey, 0);
+    paths.settle(field);
+    shed(field);
+    paths.holders.catch_up(field);
+    paths.most = FAR;
     if field.total_surplus() > 0 {
         paths.holders.index_untouched(field);
         paths.settle(field);
@@ -78,7 +76,7 @@ impl<'a> Paths<'a> {
     /// Takes cheapest paths until none is left.
     fn settle(&mut self, field: &mut Field<'_>) {
         let mut labels = Labels::new(field);
-        while self.looks < MAX_LOOKS {
+        while self.looks < MAX_LOOKS && field.total_surplus() > 0 {
             let mut looks = 0;
             let found = labels.run(&self.ground(field), Start::Surplus, &mut looks);
             self.looks += looks;
