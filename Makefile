@@ -5,10 +5,10 @@ SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 UP ?=
 
-.PHONY: help up build test soak fuzz check bench deps-build deps-test
+.PHONY: help up build test soak fuzz check bench bench-ring deps-build deps-test
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 up: build ## build, then run a cloud here (data in ./virga-data; UP="..." adds flags)
 	exec target/release/virga up $(UP)
@@ -39,6 +39,14 @@ check: deps-build ## format, lints, layers, tidy, licences, docs: the fast gate
 bench: deps-build ## the benchmark set; tables into target/bench/
 	cargo build --release --locked --bin virga --bin virga-bench
 	tools/bench/run
+
+bench-ring: deps-build ## the ring beside Swift's tool; the tables on stdout and in target/bench/ring.md
+	cargo build --release --locked --bin virga
+	cargo build --release --locked -p virga-ring --example scenarios --example lookup_speed
+	@mkdir -p "$(CARGO_TARGET_DIR)/bench"
+	VIRGA_RING="$(CARGO_TARGET_DIR)/release/virga ring" VIRGA_EXAMPLES="$(CARGO_TARGET_DIR)/release/examples" \
+	  tools/bench/ring-peer > "$(CARGO_TARGET_DIR)/bench/ring.md"; code=$$?; \
+	  cat "$(CARGO_TARGET_DIR)/bench/ring.md"; exit $$code
 
 deps-build:
 	@tools/install-missing build

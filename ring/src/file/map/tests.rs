@@ -47,6 +47,14 @@ fn a_ring_comes_back_from_its_map_as_it_was() {
 }
 
 #[test]
+fn maps_of_version_1_are_read_and_written_as_ever() {
+    let golden = include_bytes!("../../../golden/v1.ringmap");
+    let known = known(4, 3, 5);
+    assert_eq!(decode(golden).unwrap().known.id, known.id);
+    assert!(encode(&known, SourceDigest::of(b"file")).unwrap() == golden);
+}
+
+#[test]
 fn every_damaged_byte_and_every_cut_is_noticed() {
     let bytes = encode(&known(4, 3, 5), SourceDigest::of(b"file")).unwrap();
     for at in 0..bytes.len() {
