@@ -7,6 +7,8 @@ use crate::device::{Device, DeviceId};
 
 /// Heaviest weight allowed: beyond it the shares lose all precision.
 const MAX_WEIGHT: f64 = 1e15;
+/// Lightest weight above 0, for the same reason.
+const MIN_WEIGHT: f64 = 1e-9;
 
 /// A device to be added.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,8 +72,15 @@ pub enum ChangeError {
     #[error("bad device name {0:?}: it must be a single folder name")]
     Name(String),
     /// Negative, not a number, or absurd.
-    #[error("bad weight {0}: it must be between 0 and {MAX_WEIGHT:e}")]
-    Weight(f64),
+    #[error(
+        "bad weight {weight:e} for device {device}: it must be 0 (holds nothing) or between {MIN_WEIGHT:e} and {MAX_WEIGHT:e}"
+    )]
+    Weight {
+        /// The device: its address and name.
+        device: String,
+        /// The weight.
+        weight: f64,
+    },
     /// No such device.
     #[error("there is no device {0}")]
     NoDevice(DeviceId),
@@ -111,7 +120,7 @@ impl Builder {
             None => ip.clone(),
         };
         check_name(&new.device)?;
-        check_weight(new.weight)?;
+        check_weight(new.weight, || format!("{ip}:{}/{}", new.port, new.device))?;
         self.check_unique(None, &ip, new.port, &new.device)?;
         let place = self
             .devices
@@ -154,8 +163,11 @@ impl Builder {
 
     /// Changes a device's share of the data; 0 drains it.
     pub fn set_weight(&mut self, id: DeviceId, weight: f64) -> Result<(), ChangeError> {
-        check_weight(weight)?;
-        self.changeable(id)?.weight = weight;
+        let device = self.changeable(id)?;
+        check_weight(weight, || {
+            format!("d{id} ({}:{}/{})", device.ip, device.port, device.device)
+        })?;
+        device.weight = weight;
         self.note_change();
         Ok(())
     }
@@ -276,11 +288,12 @@ impl Builder {
     }
 }
 
-fn check_weight(weight: f64) -> Result<(), ChangeError> {
-    if (0.0..=MAX_WEIGHT).contains(&weight) {
+fn check_weight(weight: f64, device: impl Fn() -> String) -> Result<(), ChangeError> {
+    if weight == 0.0 || (MIN_WEIGHT..=MAX_WEIGHT).contains(&weight) {
         Ok(())
     } else {
-        Err(ChangeError::Weight(weight))
+        let device = device();
+        Err(ChangeError::Weight { device, weight })
     }
 }
 

@@ -191,7 +191,7 @@ struct Arc {
     cost: i64,
 }
 
-/// Successive shortest paths by Bellman and Ford's queue.
+/// Successive shortest paths, all of one cost in a round.
 struct Network {
     arcs: Vec<Arc>,
     from: Vec<Vec<usize>>,
@@ -224,41 +224,70 @@ impl Network {
     fn min_cost_flow(&mut self, source: usize, sink: usize) -> (u64, i64) {
         let (mut flow, mut total) = (0, 0);
         loop {
-            let mut cost = vec![i64::MAX; self.from.len()];
-            let mut by = vec![usize::MAX; self.from.len()];
-            let mut queued = vec![false; self.from.len()];
-            cost[source] = 0;
-            let mut queue = VecDeque::from([source]);
-            while let Some(node) = queue.pop_front() {
-                queued[node] = false;
-                for &arc in &self.from[node] {
-                    let Arc { to, room, cost: step } = self.arcs[arc];
-                    if room > 0 && cost[node] + step < cost[to] {
-                        cost[to] = cost[node] + step;
-                        by[to] = arc;
-                        if !std::mem::replace(&mut queued[to], true) {
-                            queue.push_back(to);
-                        }
+            let cost = self.distances(source);
+            if cost[sink] == i64::MAX {
+                return (flow, total);
+            }
+            // All paths of this cost, until they block one another.
+            let mut tried = vec![0; self.from.len()];
+            let mut way: Vec<usize> = Vec::new();
+            let mut on_way = vec![false; self.from.len()];
+            let mut node = source;
+            on_way[source] = true;
+            loop {
+                if node == sink {
+                    let units = way.iter().map(|&arc| self.arcs[arc].room).min().unwrap_or(0);
+                    for &arc in &way {
+                        self.arcs[arc].room -= units;
+                        self.arcs[arc ^ 1].room += units;
+                    }
+                    flow += units;
+                    total += units as i64 * cost[sink];
+                    way.clear();
+                    on_way.fill(false);
+                    node = source;
+                    on_way[source] = true;
+                    continue;
+                }
+                let next = self.from[node].get(tried[node]).copied();
+                let Some(arc) = next else {
+                    // A dead end: its predecessor goes on with its next arc.
+                    let Some(arc) = way.pop() else { break };
+                    node = self.arcs[arc ^ 1].to;
+                    tried[node] += 1;
+                    continue;
+                };
+                let Arc { to, room, cost: step } = self.arcs[arc];
+                if room > 0 && !on_way[to] && cost[node] + step == cost[to] {
+                    way.push(arc);
+                    on_way[to] = true;
+                    node = to;
+                } else {
+                    tried[node] += 1;
+                }
+            }
+        }
+    }
+
+    /// Cheapest ways from `source`: Bellman and Ford's, with a queue.
+    fn distances(&self, source: usize) -> Vec<i64> {
+        let mut cost = vec![i64::MAX; self.from.len()];
+        let mut queued = vec![false; self.from.len()];
+        cost[source] = 0;
+        let mut queue = VecDeque::from([source]);
+        while let Some(node) = queue.pop_front() {
+            queued[node] = false;
+            for &arc in &self.from[node] {
+                let Arc { to, room, cost: step } = self.arcs[arc];
+                if room > 0 && cost[node] + step < cost[to] {
+                    cost[to] = cost[node] + step;
+                    if !std::mem::replace(&mut queued[to], true) {
+                        queue.push_back(to);
                     }
                 }
             }
-            if by[sink] == usize::MAX {
-                return (flow, total);
-            }
-            let mut path = Vec::new();
-            let mut node = sink;
-            while node != source {
-                path.push(by[node]);
-                node = self.arcs[by[node] ^ 1].to;
-            }
-            let units = path.iter().map(|&arc| self.arcs[arc].room).min().unwrap_or(0);
-            for arc in path {
-                self.arcs[arc].room -= units;
-                self.arcs[arc ^ 1].room += units;
-            }
-            flow += units;
-            total += units as i64 * cost[sink];
         }
+        cost
     }
 }
 

@@ -5,6 +5,7 @@
 use super::partition_set::PartitionSet;
 use super::plan::Plan;
 use super::quota::Quotas;
+use super::scatter::Guide;
 use super::tree::{ROOT, Tree};
 use crate::device::Partition;
 use crate::table::{NONE, Table};
@@ -46,6 +47,8 @@ pub(super) struct Field<'a> {
     pub(super) home: Vec<usize>,
     /// Partitions that something was done to.
     pub(super) touched: PartitionSet,
+    /// Which sets of devices there are, when a scatter limit is set.
+    pub(super) guide: Option<Guide>,
 }
 
 impl<'a> Field<'a> {
@@ -80,6 +83,7 @@ impl<'a> Field<'a> {
             required,
             home: (0..tree.leaves() as u32).map(home).collect(),
             touched: PartitionSet::new(),
+            guide: None,
         };
         field.recount();
         field

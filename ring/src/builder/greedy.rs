@@ -1,5 +1,5 @@
 //! Surplus straight to deficit: the bulk of a rebalance, one move each.
-use super::field::{Field, Want};
+use super::field::Field;
 
 /// Moves slots from devices above their quota to devices below, where one
 /// move does it without leaving the plan.
@@ -15,6 +15,7 @@ pub(super) fn shed(field: &mut Field<'_>, order: impl Iterator<Item = usize>) {
         }
         if let Some((at, leaf)) = best_move(field, row) {
             field.put(part, at, leaf);
+            field.learn(part);
             left -= 1;
         }
     }
@@ -31,7 +32,7 @@ fn best_move(field: &Field<'_>, row: &[u32]) -> Option<(usize, u32)> {
         let (surplus, at) = entries.filter(|&key| key.0 > 0 && key < below).max()?;
         below = (surplus, at);
         let from = field.ceiling(row, at);
-        if let Some(leaf) = field.descend(row, at, from, Want::Deficit, &[]) {
+        if let Some(leaf) = field.target(row, at, from, &[]) {
             return Some((at, leaf));
         }
     }

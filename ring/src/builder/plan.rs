@@ -4,6 +4,7 @@
 //! between them the target that the overload allows. Called by rebalance,
 //! dispersion report and bound; knows no table.
 use super::tree::{ROOT, Tree};
+use crate::device::DeviceId;
 
 /// Closer than this to a whole number is that number.
 const EPSILON: f64 = 1e-10;
@@ -28,10 +29,14 @@ pub(super) struct Plan {
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum PlanError {
     /// No device has weight.
-    #[error("there are no devices with weight in this ring")]
+    #[error(
+        "there are no devices with weight in this ring: add devices, or give weight to those that have none"
+    )]
     NoDevices,
     /// A device holds at most one replica of a partition.
-    #[error("replica count of {replicas} requires more than {devices} devices with weight")]
+    #[error(
+        "replica count of {replicas} requires more than {devices} devices with weight: add devices, give weight to those that have none, or set fewer replicas"
+    )]
     TooFewDevices {
         /// Replicas wanted.
         replicas: f64,
@@ -39,13 +44,33 @@ pub enum PlanError {
         devices: usize,
     },
     /// The weights differ too much for the arithmetic.
-    #[error("device weights are too far apart to share out (smallest {smallest}, largest {largest})")]
+    #[error(
+        "device weights are too far apart to share out: d{lightest} has {smallest:e}, d{heaviest} has {largest:e}; bring them nearer with set_weight, or set one to 0"
+    )]
     Weights {
-        /// Smallest positive weight.
+        /// The device with the smallest positive weight.
+        lightest: DeviceId,
+        /// Its weight.
         smallest: f64,
-        /// Largest weight.
+        /// The device with the largest weight.
+        heaviest: DeviceId,
+        /// Its weight.
         largest: f64,
     },
+}
+
+impl PlanError {
+    fn weights(tree: &Tree) -> Self {
+        let by_weight = |a: &usize, b: &usize| tree.weights[*a].total_cmp(&tree.weights[*b]);
+        let light = (0..tree.live).min_by(by_weight).unwrap_or(0);
+        let heavy = (0..tree.live).max_by(by_weight).unwrap_or(0);
+        Self::Weights {
+            lightest: tree.device_of_leaf[light],
+            smallest: tree.weights[light],
+            heaviest: tree.device_of_leaf[heavy],
+            largest: tree.weights[heavy],
+        }
+    }
 }
 
 impl Plan {
@@ -60,13 +85,7 @@ impl Plan {
                 devices: tree.live,
             });
         }
-        let hopeless = || PlanError::Weights {
-            smallest: tree.weights[..tree.live]
-                .iter()
-                .copied()
-                .fold(f64::INFINITY, f64::min),
-            largest: tree.weights[..tree.live].iter().copied().fold(0.0, f64::max),
-        };
+        let hopeless = || PlanError::weights(tree);
         let weighted = weighted(tree, replicas).ok_or_else(hopeless)?;
         let wanted = wanted(tree, replicas, &weighted).ok_or_else(hopeless)?;
         let required_overload = (0..tree.live)

@@ -10,6 +10,7 @@ use super::partition_set::PartitionSet;
 use super::plan::{Plan, PlanError};
 use super::quota::quotas;
 use super::random::Random;
+use super::scatter::Guide;
 use super::survey::survey;
 use super::tree::Tree;
 use super::{Builder, bound, fill, flow, greedy, repair};
@@ -125,6 +126,9 @@ impl Builder {
         let held = held_by_tier(tree, &old);
         let quota = quotas(tree, plan, parts, slots, &held);
         let mut field = Field::new(tree, plan, (rows, old), quota, allowed);
+        if let Some(limit) = self.settings.scatter_limit {
+            field.guide = Some(Guide::new(&field.rows, tree.leaves(), limit));
+        }
         repair::narrow(&mut field);
         let survey = survey(&field);
         let start = random.below(parts);

@@ -50,12 +50,13 @@ pub(super) fn place_holes(field: &mut Field<'_>, order: impl Iterator<Item = usi
             }
             let row = field.rows.of(part);
             field.shorts(row, at, &mut shorts);
-            let best = field.descend(row, at, ROOT, Want::Deficit, &shorts);
+            let best = field.target(row, at, ROOT, &shorts);
             let mut trial = row.to_vec();
             if let Some(leaf) = best {
                 trial[at] = leaf;
                 if field.violation(&trial) == 0 {
                     field.put(part, at, leaf);
+                    field.learn(part);
                     continue;
                 }
             }

@@ -7,6 +7,8 @@
 //! the choice of targets in a rebalance.
 use std::collections::HashSet;
 
+use super::field::{Field, Want};
+use super::tree::ROOT;
 use super::{Builder, ChangeError};
 use crate::table::{NONE, Table};
 
@@ -114,6 +116,11 @@ impl Partners {
         }
     }
 
+    /// Do the two share a partition?
+    fn know(&self, a: u32, b: u32) -> bool {
+        self.bits[a as usize * self.stride + b as usize / 64] & (1 << (b % 64)) != 0
+    }
+
     /// How many others a device shares a partition with.
     pub(super) fn of(&self, device: u32) -> u32 {
         let start = device as usize * self.stride;
@@ -121,6 +128,89 @@ impl Partners {
             .iter()
             .map(|word| word.count_ones())
             .sum()
+    }
+}
+
+/// Which sets of devices there are while a table changes.
+#[derive(Clone, Debug)]
+pub(super) struct Guide {
+    limit: u32,
+    partners: Partners,
+    sets: HashSet<u64>,
+}
+
+impl Guide {
+    /// Learns the sets of a table of leaf numbers.
+    pub(super) fn new(table: &Table, leaves: usize, limit: u32) -> Self {
+        let mut guide = Self {
+            limit,
+            partners: Partners::new(leaves),
+            sets: HashSet::new(),
+        };
+        (0..table.parts()).for_each(|part| guide.learn(table.of(part)));
+        guide
+    }
+
+    pub(super) fn learn(&mut self, row: &[u32]) {
+        if self.sets.insert(name_of(row)) {
+            self.partners.add(row);
+        }
+    }
+
+    /// What it costs that the entry at `at` goes to `leaf`: devices that get
+    /// over the limit, a new set or not, new pairs of partners.
+    fn price(&self, row: &[u32], at: usize, leaf: u32) -> (u32, bool, u32) {
+        let mut set = row.to_vec();
+        set[at] = leaf;
+        if self.sets.contains(&name_of(&set)) {
+            return (0, false, 0);
+        }
+        set.swap_remove(at);
+        let strange = |&&other: &&u32| other != NONE && !self.partners.know(leaf, other);
+        let new = set.iter().filter(strange).count() as u32;
+        let full = |other: u32| self.partners.of(other) >= self.limit;
+        let mut over = set.iter().filter(strange).filter(|other| full(**other)).count() as u32;
+        over += u32::from(new > 0 && self.partners.of(leaf) + new > self.limit);
+        (over, true, new)
+    }
+}
+
+/// Targets looked at for one slot.
+const MAX_TARGETS: usize = 128;
+
+impl Field<'_> {
+    /// A device below `from` that lacks slots, for the entry at `at`: the one
+    /// that lacks most, or with a scatter limit the one that adds least to it.
+    pub(super) fn target(&self, row: &[u32], at: usize, from: usize, shorts: &[usize]) -> Option<u32> {
+        let Some(guide) = self.guide.as_ref().filter(|_| shorts.is_empty()) else {
+            return self.descend(row, at, from, Want::Deficit, shorts);
+        };
+        let mut targets = Vec::new();
+        self.targets(row, at, from, &mut targets);
+        let price = |&leaf: &u32| (guide.price(row, at, leaf), u64::MAX - self.deficit(leaf));
+        targets.into_iter().min_by_key(price)
+    }
+
+    fn targets(&self, row: &[u32], at: usize, node: usize, into: &mut Vec<u32>) {
+        let tier = &self.tree.nodes[node];
+        if self.lack[node] == 0 || into.len() >= MAX_TARGETS {
+            return;
+        }
+        if tier.children.is_empty() && node != ROOT {
+            into.push(tier.leaves.0);
+        }
+        for &child in &tier.children {
+            if self.count(row, at, child) < self.plan.max[child] {
+                self.targets(row, at, child, into);
+            }
+        }
+    }
+
+    /// A set of devices exists from now on.
+    pub(super) fn learn(&mut self, part: usize) {
+        if let Some(guide) = &mut self.guide {
+            guide.learn(self.rows.of(part));
+        }
     }
 }
 

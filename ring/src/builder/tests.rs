@@ -44,7 +44,7 @@ fn cases() -> u32 {
 }
 
 /// Everything a finished, unlocked table promises.
-fn check(builder: &Builder) -> Result<(), TestCaseError> {
+pub(crate) fn check(builder: &Builder) -> Result<(), TestCaseError> {
     builder
         .validate()
         .map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -298,4 +298,97 @@ fn a_scatter_limit_is_kept_by_the_first_table_and_written_down() {
     let again = Builder::decode(&builder.encode().unwrap()).unwrap();
     assert_eq!(again.scatter_limit(), Some(12));
     assert_eq!(again.scatter(), Some(found));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
+
+    #[test]
+    fn a_partition_moves_one_replica_in_min_part_hours_whatever_clock_and_seed_do(
+        hours in 1u32..4,
+        steps in prop::collection::vec(
+            (prop_oneof![Just(0i64), 1i64..3600, 3600i64..20_000, -20_000i64..0], any::<u64>(), 0u32..8, 0.5..8.0f64),
+            1..12,
+        ),
+    ) {
+        let mut builder = Builder::create(5, 3.0, hours).unwrap();
+        add_many(&mut builder, 8, 4);
+        builder.rebalance(1, NOW).unwrap();
+        // Seconds the clock went forward, in all and when each partition moved.
+        let (mut now, mut forward, mut last) = (NOW, 0u64, [0u64; 32]);
+        for (step, seed, which, weight) in steps {
+            now = now.saturating_add_signed(step);
+            forward += step.max(0) as u64;
+            match which {
+                0 => { add(&mut builder, 1, 9, 9, weight); }
+                _ => builder.set_weight(DeviceId(which), weight).unwrap(),
+            }
+            let old = builder.table().unwrap().clone();
+            let done = builder.rebalance(seed, now).unwrap();
+            let new = builder.table().unwrap();
+            for (part, last) in last.iter_mut().enumerate() {
+                let moved = new.of(part).iter().filter(|id| !old.of(part).contains(id)).count();
+                prop_assert!(moved <= 1, "partition {part} moved {moved} replicas at once");
+                if moved == 1 {
+                    let rested = forward - *last;
+                    prop_assert!(rested >= u64::from(hours) * 3600, "partition {part} rested {rested} s");
+                    *last = forward;
+                }
+            }
+            let targets = builder.targets().unwrap();
+            let off = targets.iter().zip(builder.held()).any(|(target, held)| (held as f64 - target).abs() > 1.000_001);
+            prop_assert!(!off || done.pending > 0, "slots are out of place and nothing is pending");
+        }
+    }
+}
+
+#[test]
+fn absurd_weights_are_refused_with_the_device_named() {
+    let mut builder = Builder::create(4, 3.0, 1).unwrap();
+    add_many(&mut builder, 4, 2);
+    for weight in [f64::NAN, f64::INFINITY, 1e308, -1.0, 5e-324] {
+        let refused = builder.set_weight(DeviceId(1), weight).unwrap_err().to_string();
+        assert!(refused.contains("for device d1 (10.1.1.1:6200/sd1)"), "{refused}");
+        let refused = builder.add(device(1, 1, 7, 7, weight)).unwrap_err().to_string();
+        assert!(refused.contains("for device 10.1.1.7:6200/sd7"), "{refused}");
+    }
+    // The farthest apart that is let in still makes a ring.
+    builder.set_weight(DeviceId(0), 1e15).unwrap();
+    builder.set_weight(DeviceId(1), 1e-9).unwrap();
+    builder.rebalance(1, NOW).unwrap();
+    builder.validate().unwrap();
+}
+
+#[test]
+fn more_replicas_than_devices_with_weight_is_an_error_that_says_what_to_do() {
+    let mut builder = Builder::create(4, 3.0, 1).unwrap();
+    add_many(&mut builder, 3, 3);
+    builder.set_weight(DeviceId(2), 0.0).unwrap();
+    let before = builder.clone();
+    let refused = builder.rebalance(1, NOW).unwrap_err().to_string();
+    assert!(
+        refused.contains("requires more than 2 devices with weight: add devices"),
+        "{refused}"
+    );
+    assert_eq!(builder, before);
+}
+
+#[test]
+fn with_a_scatter_limit_a_change_moves_as_little_and_spreads_less() {
+    let build = |limit| {
+        let mut builder = Builder::create(12, 3.0, 0).unwrap();
+        add_many(&mut builder, 60, 5);
+        builder.set_scatter_limit(Some(12)).unwrap();
+        builder.rebalance(1, NOW).unwrap();
+        builder.set_scatter_limit(limit).unwrap();
+        builder.remove(DeviceId(7)).unwrap();
+        let done = builder.rebalance(1, NOW).unwrap();
+        builder.set_scatter_limit(Some(12)).unwrap();
+        (done.moved, builder.scatter().unwrap())
+    };
+    let ((moved, kept), (free_moved, free)) = (build(Some(12)), build(None));
+    assert_eq!(moved, free_moved);
+    assert!(kept.copysets < free.copysets, "{kept:?} {free:?}");
+    assert!(kept.over_limit <= free.over_limit, "{kept:?} {free:?}");
+    println!("with the limit {kept:?}, without {free:?}");
 }

@@ -95,6 +95,15 @@ fn a_builder_that_was_never_rebalanced_has_no_table() {
 }
 
 #[test]
+fn a_fraction_below_one_partition_leaves_no_row() {
+    let builder = Builder::from_swift(golden!("sliver")).unwrap();
+    let table = builder.table().unwrap();
+    assert_eq!((builder.replicas(), table.rows(), table.slots()), (2.1, 2, 8));
+    builder.validate().unwrap();
+    assert_eq!(Builder::from_swift(&builder.to_swift()).unwrap(), builder);
+}
+
+#[test]
 fn what_is_exported_comes_back_equal() {
     let mut builder = Builder::from_swift(GOLDEN).unwrap();
     assert_eq!(Builder::from_swift(&builder.to_swift()).unwrap(), builder);
