@@ -83,5 +83,12 @@ for name, packed in (("python26", True), ("python27", False)):
 wide = builder.to_dict()
 wide["_replica2part2dev"] = [array("I", row) for row in wide["_replica2part2dev"]]
 write("wide", pickle.dumps(wide, protocol=2))
+sliver = RingBuilder(2, 2.1, 1)  # a tenth of four partitions is none: the third row is empty
+sliver._id = builder._id
+for number in range(3):
+    sliver.add_dev({"region": 1, "zone": number, "ip": f"10.0.0.{number}", "port": 6200, "device": "sda", "weight": 1.0})
+with mock.patch("swift.common.ring.builder.time", return_value=FIRST):
+    sliver.rebalance(seed="1")
+write("sliver", pickle.dumps(sliver.to_dict(), protocol=2))
 fresh = RingBuilder(4, 3, 1)
 write("fresh", pickle.dumps(fresh.to_dict(), protocol=2))
