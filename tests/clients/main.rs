@@ -5,3 +5,4 @@ mod object_clients;
 mod openstack;
 mod ring_builders;
 mod ring_interop;
+mod ring_verbs;

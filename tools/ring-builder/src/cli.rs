@@ -364,9 +364,9 @@ pub(crate) struct Plan {
     /// Bytes a second that one device can take in or give up (50MB): shows how long it takes.
     #[arg(long, requires = "used")]
     pub(crate) rate: Option<Bytes>,
-    /// Devices failing together, for the chance of loss.
-    #[arg(long, default_value_t = 10)]
-    pub(crate) failures: usize,
+    /// Devices failing together, for the chance of loss (else: as many as there are replicas, or 1 %).
+    #[arg(long)]
+    pub(crate) failures: Option<usize>,
     /// Show every link from device to device.
     #[arg(long)]
     pub(crate) links: bool,
@@ -388,9 +388,9 @@ pub(crate) struct Trial {
 /// Arguments of `durability`.
 #[derive(Debug, Args)]
 pub(crate) struct Durability {
-    /// Devices that fail together.
-    #[arg(long, default_value_t = 10)]
-    pub(crate) failures: usize,
+    /// Devices that fail together (else: as many as there are replicas, or 1 %).
+    #[arg(long)]
+    pub(crate) failures: Option<usize>,
     /// Whole servers that fail together.
     #[arg(long, default_value_t = 2)]
     pub(crate) servers: usize,

@@ -12,11 +12,11 @@ pub(crate) enum ParseDeviceError {
     #[error("Invalid add value: {0} (want [r<region>]z<zone>-<ip>:<port>[R<ip>:<port>]/<device>[_<meta>])")]
     Add(String),
     #[error(
-        "Invalid <search-value>: {0:?} (want d<id>r<region>z<zone>-<ip>:<port>R<ip>:<port>/<device>_<meta>, any part of it)"
+        "Invalid <search-value>: '{0}' (want d<id>r<region>z<zone>-<ip>:<port>R<ip>:<port>/<device>_<meta>, any part of it)"
     )]
     Search(String),
     #[error(
-        "Invalid set info change value: {0:?} (want <ip>:<port>[R<ip>:<port>]/<device>_<meta>, any part of it)"
+        "Invalid set info change value: '{0}' (want <ip>:<port>[R<ip>:<port>]/<device>_<meta>, any part of it)"
     )]
     Change(String),
     #[error("{0:?} is neither an IP address nor a host name")]

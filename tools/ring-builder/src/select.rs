@@ -66,10 +66,14 @@ pub(crate) fn choose(
 ) -> Result<Vec<DeviceId>, VerbError> {
     match (searches, options.given()) {
         ([], true) => Ok(find(builder, &options.search()?)),
-        ([], false) => Err(VerbError::Usage(
-            "name devices by a search value or by options".into(),
+        ([], false) => Err(VerbError::usage(
+            "no device named",
+            "name devices by a search value (d7, z1, 10.0.0.3/sda) or by options (--zone 1)",
         )),
-        (_, true) => Err(VerbError::Usage("give search values or options, not both".into())),
+        (_, true) => Err(VerbError::usage(
+            "devices by search values and by options at once",
+            "give search values or options, not both",
+        )),
         (searches, false) => {
             let mut found = Vec::new();
             for text in searches {
@@ -94,7 +98,10 @@ pub(crate) fn confirm(
 ) -> Result<(), VerbError> {
     if found.is_empty() {
         let text = "Search value matched 0 devices.\nThe on-disk ring builder is unchanged.";
-        return Err(VerbError::Usage(text.into()));
+        return Err(VerbError::usage(
+            text,
+            "virga ring FILE search SEARCH_VALUE shows what matches",
+        ));
     }
     if found.len() == 1 || yes {
         return Ok(());
@@ -113,6 +120,9 @@ pub(crate) fn confirm(
     if answer.trim() == "y" {
         Ok(())
     } else {
-        Err(VerbError::Usage("Aborting: nothing is changed".into()))
+        Err(VerbError::usage(
+            "Aborting: nothing is changed",
+            "answer y, or give --yes",
+        ))
     }
 }

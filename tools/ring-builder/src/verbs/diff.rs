@@ -19,7 +19,10 @@ pub(super) fn diff(files: &Files, other: &Path) -> Result<Report, VerbError> {
             old.part_power(),
             new.part_power()
         );
-        return Err(VerbError::Usage(text));
+        return Err(VerbError::usage(
+            text,
+            "compare rings of the same ring's history before or after the increase",
+        ));
     }
     let (mut moved, mut twice) = (0u64, 0u64);
     let mut into: BTreeMap<u32, u64> = BTreeMap::new();

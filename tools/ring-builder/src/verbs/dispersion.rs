@@ -17,9 +17,9 @@ pub(super) fn dispersion(
     let filter = match &options.filter {
         None => None,
         // Anchored at the front, as Swift's tool matches.
-        Some(text) => {
-            Some(Regex::new(&format!("^(?:{text})")).map_err(|error| VerbError::Usage(error.to_string()))?)
-        }
+        Some(text) => Some(Regex::new(&format!("^(?:{text})")).map_err(|error| {
+            VerbError::usage(error.to_string(), "give a regular expression such as 'r1z\\d+$'")
+        })?),
     };
     if options.recalculate {
         builder.recalculate_dispersion();
@@ -30,7 +30,7 @@ pub(super) fn dispersion(
             "Specified builder file \"{}\" is not rebalanced yet. Please rebalance first.",
             files.builder.display()
         );
-        return Err(VerbError::Usage(text));
+        return Err(VerbError::usage(text, "virga ring FILE rebalance"));
     };
     let wanted = |tier: &&TierRisk| filter.as_ref().is_none_or(|filter| filter.is_match(&tier.tier));
     let tiers: Vec<&TierRisk> = report.tiers.iter().filter(wanted).collect();

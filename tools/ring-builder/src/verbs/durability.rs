@@ -40,7 +40,9 @@ pub(super) fn durability(
     let sets = CopySets::of(ring.table());
     let measured = sets.measure();
     let mut joint = Vec::new();
-    for (what, failure) in failures(&ring, options) {
+    let usual = (ring.replica_count().ceil() as usize).max(measured.model.devices.div_ceil(100));
+    let count = options.failures.unwrap_or(usual);
+    for (what, failure) in failures(&ring, options, count) {
         let (samples, seed) = (options.samples, options.seed);
         let loss = session.during(&format!("trying failures of {what}"), |steps| {
             joint_loss(&sets, &failure, samples, seed, |done, all| steps.at(done, all))
@@ -49,12 +51,12 @@ pub(super) fn durability(
     }
     let annual = options.afr.zip(options.rebuild_hours);
     let annual = annual.map(|(afr, hours)| measured.model.annual_loss(afr, hours));
-    let text = describe(&ring, &measured, &joint, annual, options);
-    Ok(Report::done(text, to_value(&measured, &joint, annual, options)))
+    let text = describe(&ring, &measured, &joint, annual, (options, count));
+    Ok(Report::done(text, to_value(&measured, &joint, annual, count)))
 }
 
 /// The failures asked about, with what to call them.
-fn failures(ring: &Ring, options: &cli::Durability) -> Vec<(String, Failure)> {
+fn failures(ring: &Ring, options: &cli::Durability, failures: usize) -> Vec<(String, Failure)> {
     let held = ring.table().count_by_device(ring.device_list().len());
     let holders = || ring.devices().filter(|device| held[device.id.0 as usize] > 0);
     let grouped = |key: fn(&Device) -> (u32, u32, &str)| {
@@ -75,7 +77,7 @@ fn failures(ring: &Ring, options: &cli::Durability) -> Vec<(String, Failure)> {
         }
     };
     let single: Vec<Vec<u32>> = holders().map(|device| vec![device.id.0]).collect();
-    add("random device", single.len(), options.failures, single);
+    add("random device", single.len(), failures, single);
     add("whole server", servers.len(), options.servers, servers);
     add("whole zone", zones.len(), options.zones, zones.clone());
     if options.share > 0.0 {
@@ -91,7 +93,7 @@ fn describe(
     measured: &Durability,
     joint: &[(String, JointLoss)],
     annual: Option<AnnualLoss>,
-    options: &cli::Durability,
+    (options, failures): (&cli::Durability, usize),
 ) -> String {
     let mut text = format!(
         "{} devices; each shares partitions with {} to {} others ({:.1} on average)\n",
@@ -123,10 +125,10 @@ fn describe(
     ];
     let mut rows: Vec<Vec<String>> = vec![titles.iter().map(|title| (*title).to_owned()).collect()];
     rows.push(vec![
-        show_chance(measured.model.loss_probability(options.failures)),
-        format!("{:.6}", measured.model.expected_lost_partitions(options.failures)),
+        show_chance(measured.model.loss_probability(failures)),
+        format!("{:.6}", measured.model.expected_lost_partitions(failures)),
         "-".to_owned(),
-        format!("{} random devices, by formula", options.failures),
+        format!("{} random devices, by formula", failures),
     ]);
     for (what, loss) in joint {
         let how = if loss.exact {
@@ -158,7 +160,7 @@ fn to_value(
     measured: &Durability,
     joint: &[(String, JointLoss)],
     annual: Option<AnnualLoss>,
-    options: &cli::Durability,
+    failures: usize,
 ) -> Value {
     let fan = |fan: &Option<FanIn>| {
         fan.map(|fan| json!({"device": fan.device, "sources": fan.sources, "busiest": fan.busiest}))
@@ -180,9 +182,9 @@ fn to_value(
         .map(|(replicas, sets, parts)| json!({"replicas": replicas, "sets": sets, "partitions": parts}))
         .collect();
     json!({
-        "devices": measured.model.devices, "failures": options.failures,
-        "loss_probability": measured.model.loss_probability(options.failures),
-        "expected_lost_partitions": measured.model.expected_lost_partitions(options.failures),
+        "devices": measured.model.devices, "failures": failures,
+        "loss_probability": measured.model.loss_probability(failures),
+        "expected_lost_partitions": measured.model.expected_lost_partitions(failures),
         "scatter": {"least": measured.scatter_least, "mean": measured.scatter_mean, "most": measured.scatter_most},
         "rebuild": {"widest": fan(&measured.widest), "narrowest": fan(&measured.narrowest)},
         "copysets": copysets, "joint": losses,

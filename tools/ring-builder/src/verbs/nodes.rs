@@ -23,6 +23,8 @@ struct Place {
     /// `objects-1`, `containers`: the folder on a device, as Swift lays it out.
     folder: String,
     policy: Option<u32>,
+    /// The name does not go with the ring.
+    warning: Option<&'static str>,
     /// A `swift.conf` to take the secrets from.
     conf: Option<PathBuf>,
 }
@@ -60,7 +62,7 @@ pub(super) fn nodes(files: &Files, options: &Nodes) -> Result<Report, VerbError>
         ring: &ring,
         part,
         hash,
-        name: target.name(),
+        target: &target,
         place: &place,
         primaries,
         handoffs,
@@ -169,39 +171,54 @@ impl Place {
             }
         };
         let mut it = Self::of(folder.join(format!("{stem}.ring.gz")), &stem, target);
+        if options.policy_name.is_some() {
+            it.policy = Some(policy_of(&stem).unwrap_or(0));
+        }
         it.conf = Some(conf);
         Ok(it)
     }
 
     /// The folder on a device follows from the name asked about and the ring's name.
     fn of(ring: PathBuf, stem: &str, target: &Target) -> Self {
-        let policy = stem
-            .strip_prefix("object-")
-            .and_then(|digits| digits.parse().ok());
+        let policy = policy_of(stem);
         let objects = policy.map_or_else(|| "objects".to_owned(), |policy| format!("objects-{policy}"));
-        let folder = match target {
-            Target { object: Some(_), .. } => objects,
+        let (folder, warning) = match target {
+            Target { object: Some(_), .. } => (objects, None),
             Target {
                 container: Some(_), ..
-            } => "containers".to_owned(),
-            Target { account: Some(_), .. } => "accounts".to_owned(),
-            _ if policy.is_some() => objects,
-            _ => format!("{stem}s"),
+            } => (
+                "containers".to_owned(),
+                (stem != "container")
+                    .then_some("WARNING: account/container specified but ring not named \"container\""),
+            ),
+            Target { account: Some(_), .. } => (
+                "accounts".to_owned(),
+                (stem != "account").then_some("WARNING: account specified but ring not named \"account\""),
+            ),
+            _ if policy.is_some() => (objects, None),
+            _ => (format!("{stem}s"), None),
         };
         Self {
             ring,
             folder,
-            policy,
+            // Of a mere partition nobody knows that it is one of objects.
+            policy: policy.filter(|_| target.object.is_some()),
+            warning,
             conf: None,
         }
     }
+}
+
+/// The storage policy of `object-N`.
+fn policy_of(stem: &str) -> Option<u32> {
+    stem.strip_prefix("object-")?.parse().ok()
 }
 
 struct Found<'a> {
     ring: &'a Ring,
     part: Partition,
     hash: Option<NameHash>,
-    name: Option<String>,
+    target: &'a Target,
     place: &'a Place,
     primaries: Vec<&'a Device>,
     handoffs: Vec<&'a Device>,
@@ -224,7 +241,7 @@ impl Found<'_> {
             device.port,
             device.device,
             self.part,
-            quote(self.name.as_deref().unwrap_or("None"))
+            quote(self.target.name().as_deref().unwrap_or("None"))
         );
         if let Some(policy) = self.place.policy {
             line += &format!(" -H \"X-Backend-Storage-Policy-Index: {policy}\"");
@@ -245,7 +262,20 @@ impl Found<'_> {
         let hash = self
             .hash
             .map_or_else(|| "None".to_owned(), |hash| hash.to_string());
-        let mut text = format!("Partition\t{}\nHash     \t{hash}\n\n", self.part);
+        let mut text = self
+            .place
+            .warning
+            .map_or_else(String::new, |warning| format!("{warning}\n"));
+        if let Some(account) = &self.target.account {
+            text += &format!("\nAccount  \t{}\n", quote(account));
+        }
+        if let Some(container) = &self.target.container {
+            text += &format!("Container\t{}\n", quote(container));
+        }
+        if let Some(object) = &self.target.object {
+            text += &format!("Object   \t{}\n\n\n", quote(object));
+        }
+        text += &format!("Partition\t{}\nHash     \t{hash}\n\n", self.part);
         let server = |device: &Device| {
             format!(
                 "Server:Port Device\t{}:{} {}",
@@ -279,7 +309,7 @@ impl Found<'_> {
             })
         };
         json!({
-            "ring": self.place.ring, "ring_version": self.ring.version(), "name": self.name, "partition": self.part,
+            "ring": self.place.ring, "ring_version": self.ring.version(), "name": self.target.name(), "partition": self.part,
             "hash": self.hash.map(|hash| hash.to_string()), "path": self.path(),
             "primaries": self.primaries.iter().map(node).collect::<Vec<_>>(),
             "handoffs": self.handoffs.iter().map(node).collect::<Vec<_>>(),

@@ -15,7 +15,10 @@ pub(super) fn prepare(session: &mut Session<'_>, files: &Files) -> Result<Report
         .into_owned();
     if !name.contains("object") {
         let text = "Partition power increase is only supported for object rings.";
-        return Err(VerbError::Usage(text.into()));
+        return Err(VerbError::usage(
+            text,
+            "only objects can be relinked; a builder of objects has object in its name",
+        ));
     }
     step(session, files, Builder::prepare_power_increase, |builder| {
         format!(

@@ -178,6 +178,8 @@ pub(super) fn align(rows: &[Vec<String>]) -> String {
                 text += &format!("{cell:>width$}", width = widths[at]);
             }
         }
+        // An empty last cell leaves no blanks behind.
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
     text
@@ -250,7 +252,7 @@ pub(super) fn list_parts(files: &Files, choice: &Choice) -> Result<Report, VerbE
             "Specified builder file \"{}\" is not rebalanced yet. Please rebalance first.",
             files.builder.display()
         );
-        return Err(VerbError::Usage(text));
+        return Err(VerbError::usage(text, "virga ring FILE rebalance"));
     };
     let found = select::choose(&builder, &choice.searches, &choice.options)?;
     let matches = |part: usize| {

@@ -182,8 +182,11 @@ impl Map {
         let name = format!("d{} {}", cell.id, cell.name);
         svg.text((middle, bottom + 12.0), "tiny ink mid", &shorten(&name, 9));
         let held = match moved {
-            Some(after) => format!("{} \u{2192} {after}", cell.held),
-            None => cell.held.to_string(),
+            Some(after) if after > cell.held => {
+                format!("{} +{}", compact(cell.held), compact(after - cell.held))
+            }
+            Some(after) => format!("{} \u{2212}{}", compact(cell.held), compact(cell.held - after)),
+            None => compact(cell.held),
         };
         svg.text((middle, bottom + 23.0), "tiny soft mid", &held);
     }
@@ -194,6 +197,15 @@ fn chip(svg: &mut Svg, cell: &Cell, (x, y): (f64, f64)) {
     svg.rect((x, y), (12.0, 12.0), cell.shade().class(), 2.5);
     if cell.after.is_some_and(|after| after != cell.held) {
         svg.line((x + 1.0, y + 13.5), (x + 11.0, y + 13.5), "after");
+    }
+}
+
+/// A count in at most five characters: 3072, 41k, 2.1M.
+fn compact(count: u64) -> String {
+    match count {
+        0..10_000 => count.to_string(),
+        10_000..1_000_000 => format!("{}k", count / 1000),
+        _ => format!("{:.1}M", count as f64 / 1e6),
     }
 }
 

@@ -127,7 +127,7 @@ fn legend(svg: &mut Svg, y: f64, planned: bool) -> f64 {
     for shade in Shade::ALL {
         svg.swatch((x, y + 2.0), shade);
         svg.text((x + 18.0, y + 12.0), "small soft", shade.says());
-        x += 30.0 + shade.says().chars().count() as f64 * 5.7;
+        x += 30.0 + shade.says().chars().count() as f64 * 6.3;
     }
     if planned {
         svg.line((x, y + 7.0), (x + 16.0, y + 7.0), "after");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use virga_ring::DeviceId;
 
-use super::outlook::Outlook;
+use super::outlook::{Links, Outlook};
 
 /// What one device gains and gives.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,7 +34,7 @@ pub(in crate::verbs) struct Flows {
     pub(in crate::verbs) devices: BTreeMap<DeviceId, Load>,
     pub(in crate::verbs) names: BTreeMap<DeviceId, String>,
     /// From (`None`: new replicas), to: slots.
-    pub(in crate::verbs) links: BTreeMap<(Option<DeviceId>, DeviceId), u64>,
+    pub(in crate::verbs) links: Links,
     pub(super) zones: Between,
     pub(super) regions: Between,
 }
@@ -45,7 +45,7 @@ impl Flows {
         let mut it = Self {
             devices: BTreeMap::new(),
             names: BTreeMap::new(),
-            links: BTreeMap::new(),
+            links: Links::new(),
             zones: Between::default(),
             regions: Between::default(),
         };
@@ -66,22 +66,22 @@ impl Flows {
             );
             it.names.insert(device.id, name);
         }
-        for movement in outlook.steps.iter().flat_map(|step| &step.done.movements) {
-            if let Some(load) = it.devices.get_mut(&movement.to) {
-                load.taken += movement.slots;
+        for (&(from, to), &slots) in outlook.steps.iter().flat_map(|step| &step.links) {
+            if let Some(load) = it.devices.get_mut(&to) {
+                load.taken += slots;
             }
-            if let Some(load) = movement.from.and_then(|id| it.devices.get_mut(&id)) {
-                load.given += movement.slots;
+            if let Some(load) = from.and_then(|id| it.devices.get_mut(&id)) {
+                load.given += slots;
             }
-            *it.links.entry((movement.from, movement.to)).or_default() += movement.slots;
+            *it.links.entry((from, to)).or_default() += slots;
             let place = |id: Option<DeviceId>, zone: bool| match id.and_then(|id| before.device(id)) {
                 None => "new".to_owned(),
                 Some(device) if zone => format!("r{}z{}", device.region, device.zone),
                 Some(device) => format!("r{}", device.region),
             };
             for (between, zone) in [(&mut it.zones, true), (&mut it.regions, false)] {
-                let link = (place(movement.from, zone), place(Some(movement.to), zone));
-                *between.0.entry(link).or_default() += movement.slots;
+                let link = (place(from, zone), place(Some(to), zone));
+                *between.0.entry(link).or_default() += slots;
             }
         }
         it

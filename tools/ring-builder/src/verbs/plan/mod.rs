@@ -10,6 +10,7 @@ pub(super) use flows::Flows;
 pub(super) use outlook::Outlook;
 
 use serde_json::{Value, json};
+use virga_ring::builder::Builder;
 
 use super::rebalance::{seed_of, to_json};
 use crate::Session;
@@ -43,6 +44,9 @@ impl Scale {
 
 pub(super) fn plan(session: &mut Session<'_>, files: &Files, options: &Plan) -> Result<Report, VerbError> {
     let outlook = Outlook::of(session, files, &options.trial, Some(options.failures))?;
+    let failures = options
+        .failures
+        .unwrap_or_else(|| usual_failures(&outlook.before));
     let slots = outlook.before.held().iter().sum::<u64>();
     let slots = if slots == 0 {
         outlook.after.held().iter().sum()
@@ -57,11 +61,14 @@ pub(super) fn plan(session: &mut Session<'_>, files: &Files, options: &Plan) -> 
         rate: options.rate.map(|Bytes(rate)| rate),
     };
     let flows = Flows::of(&outlook);
-    let text = text::describe(&outlook, &flows, scale, options);
-    Ok(Report::done(
-        text,
-        to_value(&outlook, &flows, scale, options.failures),
-    ))
+    let text = text::describe(&outlook, &flows, scale, (options, failures));
+    Ok(Report::done(text, to_value(&outlook, &flows, scale, failures)))
+}
+
+/// Devices failing together unless told: as many as a loss takes, or 1 % of them.
+pub(super) fn usual_failures(builder: &Builder) -> usize {
+    let devices = builder.devices().filter(|device| device.weight > 0.0).count();
+    (builder.replicas().ceil() as usize).max(devices.div_ceil(100))
 }
 
 fn to_value(outlook: &Outlook, flows: &Flows, scale: Scale, failures: usize) -> Value {

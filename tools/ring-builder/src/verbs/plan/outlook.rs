@@ -1,12 +1,16 @@
 //! Consecutive rebalances in memory, as an operator would run them: one now,
 //! the next when every partition may move again, until nothing is pending.
+use std::collections::BTreeMap;
+
 use clap::Parser;
+use virga_ring::DeviceId;
 use virga_ring::Table;
 use virga_ring::builder::{Builder, RebalanceOptions, Rebalanced};
 use virga_ring::durability::CopySets;
 
 use super::super::change;
 use super::super::rebalance::{Start, seed_of};
+use super::usual_failures;
 use crate::Session;
 use crate::cli::{Arguments, Trial};
 use crate::progress::Steps;
@@ -22,6 +26,9 @@ pub(in crate::verbs) struct Risk {
     pub(in crate::verbs) chance: f64,
 }
 
+/// Slots by the devices they come from and go to.
+pub(in crate::verbs) type Links = BTreeMap<(Option<DeviceId>, DeviceId), u64>;
+
 /// One rebalance of the plan.
 #[derive(Debug)]
 pub(in crate::verbs) struct Step {
@@ -34,6 +41,9 @@ pub(in crate::verbs) struct Step {
     pub(in crate::verbs) worth_saving: bool,
     /// Most slots that one device takes in, or gives up.
     pub(in crate::verbs) busiest: u64,
+    /// Slots from device to device; `None`: replicas that did not exist.
+    /// Unlike [`Rebalanced::movements`] it names devices that are removed.
+    pub(in crate::verbs) links: Links,
     /// While it is copied: only replicas that are in place count.
     pub(in crate::verbs) during: Option<Risk>,
     /// The same if what still lies on devices that stay counts too.
@@ -58,15 +68,17 @@ pub(in crate::verbs) struct Outlook {
 }
 
 impl Outlook {
-    /// Looks ahead from the builder file. `failures` devices fail together in the risks.
+    /// Looks ahead from the builder file. `failures`: no risks, or as many
+    /// devices failing together as told, or as usual.
     pub(in crate::verbs) fn of(
         session: &mut Session<'_>,
         files: &Files,
         trial: &Trial,
-        failures: Option<usize>,
+        failures: Option<Option<usize>>,
     ) -> Result<Self, VerbError> {
         let mut before = files.load()?;
         let changes = try_out(session, &mut before, &trial.with)?;
+        let failures = failures.map(|given| given.unwrap_or_else(|| usual_failures(&before)));
         let now = session.now;
         session.during("planning: step", |progress| {
             Self::play(before, changes, (trial, now, failures), progress)
@@ -178,13 +190,15 @@ impl Step {
         (at, wait): (u64, u64),
         failures: Option<usize>,
     ) -> Self {
+        let links = links(old, new, &done);
         let mut loads = vec![(0u64, 0u64); old.device_list().len()];
-        for movement in &done.movements {
-            if let Some(load) = loads.get_mut(movement.to.0 as usize) {
-                load.0 += movement.slots;
+        for ((from, to), slots) in &links {
+            if let Some(load) = loads.get_mut(to.0 as usize) {
+                load.0 += slots;
             }
-            if let Some(load) = movement.from.and_then(|from| loads.get_mut(from.0 as usize)) {
-                load.1 += movement.slots;
+            let stays = |id: &DeviceId| !done.removed.contains(id);
+            if let Some(load) = from.filter(stays).and_then(|from| loads.get_mut(from.0 as usize)) {
+                load.1 += slots;
             }
         }
         let (mut during, mut during_with_old) = (None, None);
@@ -201,6 +215,7 @@ impl Step {
         Self {
             worth_saving: Start::of(old).is_worth_saving(&done),
             busiest: loads.iter().map(|load| load.0.max(load.1)).max().unwrap_or(0),
+            links,
             at,
             wait,
             done,
@@ -208,6 +223,27 @@ impl Step {
             during_with_old,
         }
     }
+}
+
+/// Which slots went where. A slot that is gone and one that came make a link,
+/// in the order of the rows, as the rebalance itself counts them.
+fn links(old: &Builder, new: &Builder, done: &Rebalanced) -> Links {
+    let mut links = Links::new();
+    let (Some(before), Some(after)) = (old.table(), new.table()) else {
+        let first = done.movements.iter().map(|it| ((it.from, it.to), it.slots));
+        return first.collect();
+    };
+    for part in done.moved_parts.iter().map(|part| part.0 as usize) {
+        let (before, after) = (before.of(part), after.of(part));
+        let mut gone = before
+            .iter()
+            .filter(|id| !after.contains(id))
+            .map(|&id| DeviceId(id));
+        for &to in after.iter().filter(|id| !before.contains(id)) {
+            *links.entry((gone.next(), DeviceId(to))).or_default() += 1;
+        }
+    }
+    links
 }
 
 /// Devices of the new table that held the partition before.

@@ -9,7 +9,12 @@ use crate::quantity::{show_bytes, show_chance, show_seconds};
 /// Devices with moves shown; the JSON has all.
 const MAX_ROWS: usize = 200;
 
-pub(super) fn describe(outlook: &Outlook, flows: &Flows, scale: Scale, options: &Plan) -> String {
+pub(super) fn describe(
+    outlook: &Outlook,
+    flows: &Flows,
+    scale: Scale,
+    (options, failures): (&Plan, usize),
+) -> String {
     let mut text = String::new();
     if !outlook.changes.is_empty() {
         text += "Trying out, nothing is saved:\n";
@@ -21,7 +26,9 @@ pub(super) fn describe(outlook: &Outlook, flows: &Flows, scale: Scale, options: 
         text += "There is nothing to move.\n";
     }
     for (at, step) in outlook.steps.iter().enumerate() {
-        text += &step_line(at, step, scale, outlook.before.min_part_hours());
+        // The bound is that of all steps together.
+        let bound = (outlook.steps.len() == 1).then_some(outlook.bound);
+        text += &step_line(at, step, bound, scale, outlook.before.min_part_hours());
     }
     if outlook.steps.len() > 1 {
         text += &format!(
@@ -39,7 +46,7 @@ pub(super) fn describe(outlook: &Outlook, flows: &Flows, scale: Scale, options: 
         );
     }
     text.push('\n');
-    text += &stages(outlook, options.failures);
+    text += &stages(outlook, failures);
     text += &device_rows(flows, scale);
     text += &between("region", &flows.regions, scale);
     text += &between("zone", &flows.zones, scale);
@@ -57,7 +64,7 @@ fn in_brackets(inside: Option<String>) -> String {
     inside.map_or_else(String::new, |inside| format!(" ({inside})"))
 }
 
-fn step_line(at: usize, step: &Step, scale: Scale, min_part_hours: u32) -> String {
+fn step_line(at: usize, step: &Step, bound: Option<u64>, scale: Scale, min_part_hours: u32) -> String {
     let when = match (at, step.wait) {
         (0, 0) => "now".to_owned(),
         (0, wait) => format!("in {}", show_seconds(wait as f64)),
@@ -68,13 +75,15 @@ fn step_line(at: usize, step: &Step, scale: Scale, min_part_hours: u32) -> Strin
     about.extend(copying.map(|seconds| format!("{} to copy", show_seconds(seconds))));
     let about = (!about.is_empty()).then(|| about.join(", "));
     let mut text = format!(
-        "Step {}, {when}: {} of {} partitions move{}, at least {} must",
+        "Step {}, {when}: {} of {} partitions move{}",
         at + 1,
         slots(step.done.moved),
         step.done.parts_moved,
-        in_brackets(about),
-        step.done.bound
+        in_brackets(about)
     );
+    if let Some(bound) = bound {
+        text += &format!(", at least {bound} must");
+    }
     if step.done.pending > 0 {
         text += &format!("; {} must wait", slots(step.done.pending));
     }

@@ -7,6 +7,9 @@ use virga_node::clock::{ManualClock, Micros};
 
 use super::*;
 
+mod bad_input;
+mod plans;
+
 /// A folder with one builder, and a clock.
 pub(crate) struct Desk {
     pub(crate) folder: tempfile::TempDir,
@@ -39,15 +42,23 @@ impl Desk {
         desk
     }
 
+    /// Seconds since the desk was made.
+    pub(crate) fn elapsed(&self) -> u64 {
+        self.clock.now().as_secs() - 1_800_000_000
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     pub(crate) fn say(&self, file: &Path, words: &str, input: &str) -> Said {
         let words = words.split_whitespace().map(OsString::from);
-        let args = std::iter::once(file.as_os_str().to_owned())
-            .chain(words)
-            .collect();
+        let args = std::iter::once(file.as_os_str().to_owned());
+        self.words(args.chain(words).collect(), input)
+    }
+
+    /// Runs any words.
+    pub(crate) fn words(&self, args: Vec<OsString>, input: &str) -> Said {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let code = run_with(args, &self.clock, &mut input.as_bytes(), &mut out, &mut err);
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -286,4 +297,162 @@ fn help_lists_the_verbs() {
     ] {
         assert!(said.out.contains(verb), "{verb}");
     }
+}
+
+#[test]
+fn the_examples_of_the_help_are_words_the_parser_knows() {
+    let mut seen = 0;
+    let texts = [
+        examples::TOOL,
+        examples::CREATE,
+        examples::ADD,
+        examples::REMOVE,
+        examples::SET_WEIGHT,
+        examples::SET_REGION,
+        examples::SET_ZONE,
+        examples::SET_INFO,
+        examples::SEARCH,
+        examples::LIST_PARTS,
+        examples::REBALANCE,
+        examples::PLAN,
+        examples::DURABILITY,
+        examples::DIFF,
+        examples::DISPERSION,
+        examples::WRITE_RING,
+        examples::WRITE_BUILDER,
+        examples::SET_REPLICAS,
+        examples::SET_MIN_PART_HOURS,
+        examples::SET_OVERLOAD,
+        examples::SET_SCATTER_LIMIT,
+        examples::PRETEND,
+        examples::PREPARE,
+        examples::LOOKUP,
+        examples::NODES,
+        examples::ANALYZE,
+        examples::DRAW,
+        examples::IMPORT,
+        examples::EXPORT,
+        examples::COMPOSE,
+    ];
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        let Some((_, command)) = line.split_once("virga ring ") else {
+            continue;
+        };
+        // Two or more blanks begin a remark.
+        let command = command.split("   ").next().unwrap();
+        let command = command.split("  ").next().unwrap();
+        if command.contains("VERB") {
+            continue;
+        }
+        let mut words = vec!["virga ring".to_owned()];
+        let (mut word, mut quoted) = (String::new(), false);
+        for c in command.chars().chain([' ']) {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted && !word.is_empty() => words.push(std::mem::take(&mut word)),
+                ' ' if !quoted => {}
+                c => word.push(c),
+            }
+        }
+        let parsed = Arguments::try_parse_from(&words);
+        assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        seen += 1;
+    }
+    assert!(seen > 50, "{seen} examples");
+}
+
+#[test]
+fn nodes_and_lookup_need_the_secrets_of_the_cluster() {
+    let desk = Desk::with_devices(6);
+    desk.ok("rebalance");
+    let ring = desk.path("object.ring.gz");
+    for words in ["nodes a c o", "nodes --hash-prefix= a", "lookup"] {
+        let said = desk.say(&ring, words, "a/c/o\n");
+        assert_eq!(said.code, ERROR, "{words}");
+        assert!(said.err.contains("--swift-conf"), "{words}: {}", said.err);
+    }
+    std::fs::write(
+        desk.path("swift.conf"),
+        "[swift-hash]\nswift_hash_path_suffix = s\n",
+    )
+    .unwrap();
+    let conf = desk.path("swift.conf");
+    let found = desk.say(
+        &ring,
+        &format!("nodes --json --swift-conf {} a/c/o", conf.display()),
+        "",
+    );
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    let same = desk.say(&ring, "lookup --hash-suffix s --handoffs 3", "a/c/o\n");
+    let same: Value = serde_json::from_str(&same.out).unwrap();
+    assert_eq!(found["partition"], same["part"]);
+    let ids = |nodes: &Value| {
+        nodes
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["id"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(&ids(&found["primaries"]), same["primary"].as_array().unwrap());
+    assert_eq!(&ids(&found["handoffs"]), same["handoffs"].as_array().unwrap());
+    assert_eq!(desk.say(&ring, "nodes -p 64", "").code, ERROR);
+    assert_eq!(desk.say(&ring, "nodes", "").code, ERROR);
+}
+
+#[test]
+fn durability_tells_random_failures_from_those_of_servers_and_zones() {
+    let desk = Desk::with_devices(6);
+    desk.ok("rebalance");
+    let ring = desk.path("object.ring.gz");
+    let said = desk.say(
+        &ring,
+        "durability --json --servers 1 --zones 3 --afr 2% --rebuild-hours 12",
+        "",
+    );
+    let found: Value = serde_json::from_str(&said.out).unwrap();
+    let joint = found["joint"].as_array().unwrap();
+    // Three zones hold one replica each: one server is never all of them, three zones always are.
+    assert_eq!(
+        (&joint[1]["chance"], &joint[2]["chance"]),
+        (&0.0.into(), &1.0.into())
+    );
+    assert_eq!(joint[2]["worst_lost_partitions"], 64);
+    let annual = found["annual"]["chance"].as_f64().unwrap();
+    assert!(annual > 0.0 && annual < 1e-4, "{annual}");
+    for bad in [
+        "--samples 0",
+        "--share 200%",
+        "--afr 2%",
+        "--afr 2% --rebuild-hours -1",
+    ] {
+        assert_eq!(
+            desk.say(&ring, &format!("durability {bad}"), "").code,
+            ERROR,
+            "{bad}"
+        );
+    }
+}
+
+#[test]
+fn a_scenario_is_played_and_its_builder_saved() {
+    let desk = Desk::new();
+    let file = desk.path("scenario.json");
+    let saved = desk.path("after.builder");
+    let scenario = serde_json::json!({
+        "part_power": 6, "replicas": 2, "overload": 0, "random_seed": 1, "rounds": [
+            [["add", "r1z1-10.0.0.1:6200/sda", 1], ["add", "z2-10.0.0.2:6200/sda", 1], ["add", "z3-10.0.0.3:6200/sda", 1]],
+            [["remove", 0]], [["save", saved]], [["remove", 7]],
+        ],
+    });
+    std::fs::write(&file, scenario.to_string()).unwrap();
+    let said = desk.say(&file, "analyze", "");
+    assert_eq!(said.code, ERROR);
+    assert!(
+        said.err.contains("rounds[3][0]: there is no device 7"),
+        "{}",
+        said.err
+    );
+    assert_eq!(desk.say(&saved, "validate", "").code, DONE);
+    assert_eq!(desk.say(&saved, "analyze", "").code, ERROR);
 }
