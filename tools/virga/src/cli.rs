@@ -123,6 +123,16 @@ pub struct Status {
     /// Machine-readable output: one JSON object for each process
     #[arg(long)]
     pub json: bool,
+    /// Show it again every second until interrupted
+    #[arg(long, conflicts_with_all = ["json", "wait"])]
+    pub watch: bool,
+    /// Wait until all is well: every part and host there, no ring change under way, all replicas compared
+    /// since; with --json, then shows it
+    #[arg(long)]
+    pub wait: bool,
+    /// Give up --wait after so many seconds, with exit code 1
+    #[arg(long, requires = "wait", value_name = "SECONDS")]
+    pub timeout: Option<u64>,
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 use virga_node::health::{Health, State};
 use virga_node::task::Tasks;
 use virga_object_server::workers::{Progress, WorkerStatus};
+use virga_object_wire::movement::Movement;
 use virga_object_wire::node::{DeviceStatus, Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
 use virga_proxy::core::{Core, RingChange};
@@ -28,11 +29,12 @@ const NODE_PATIENCE: Duration = Duration::from_secs(2);
 /// Nodes that are asked at the same time.
 const NODES_AT_ONCE: usize = 64;
 
-/// Largest status that is read, bytes.
-const MAX_STATUS: usize = 4 * 1024 * 1024;
+/// Largest status that is read, bytes: thousands of devices, each with several
+/// rings and many devices it has pushed to.
+const MAX_STATUS: usize = 64 * 1024 * 1024;
 
 /// What a cloud says of itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct CloudStatus {
     /// Version of the program that runs.
     pub version: String,
@@ -55,6 +57,9 @@ pub struct CloudStatus {
     /// Ring changes under way, as this process sees them, if it is a proxy.
     #[serde(default)]
     pub ring_changes: Vec<RingChange>,
+    /// How far the devices of this process have come with every ring.
+    #[serde(default)]
+    pub movement: Vec<Movement>,
     /// Every object server that the rings name, as it answers this process;
     /// empty for a whole cloud in one.
     pub nodes: Vec<NodeStatus>,
@@ -69,6 +74,9 @@ pub struct NodeStatus {
     pub node: String,
     /// Why it does not answer, if so.
     pub trouble: Option<String>,
+    /// How far its devices have come with every ring.
+    #[serde(default)]
+    pub movement: Vec<Movement>,
 }
 
 /// What the status is made of.
@@ -99,6 +107,11 @@ impl Sources {
             Some(node) => node.status().await,
             None => Ok(Vec::new()),
         };
+        // A node whose devices cannot be asked says so by `devices`.
+        let movement = match &self.node {
+            Some(node) => node.movement().await.unwrap_or_default(),
+            None => Vec::new(),
+        };
         let (devices, devices_error) = match devices {
             Ok(devices) => (devices, None),
             Err(error) => (Vec::new(), Some(error.to_string())),
@@ -114,6 +127,7 @@ impl Sources {
             roles: self.roles.iter().map(ToString::to_string).collect(),
             rings: self.placement.as_ref().map(Placement::status).unwrap_or_default(),
             ring_changes: self.core.as_ref().map(Core::ring_changes).unwrap_or_default(),
+            movement,
             nodes: self.nodes().await,
             workers: self.progress.snapshot(),
         }
@@ -125,14 +139,16 @@ impl Sources {
             return Vec::new();
         };
         let ask = |device: virga_ring::Device| async move {
-            let answer = tokio::time::timeout(NODE_PATIENCE, nodes.node(&device).status()).await;
+            let answer = tokio::time::timeout(NODE_PATIENCE, nodes.node(&device).movement()).await;
+            let (movement, trouble) = match answer {
+                Ok(Ok(movement)) => (movement, None),
+                Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
+                Err(_) => (Vec::new(), Some(format!("no answer in {NODE_PATIENCE:?}"))),
+            };
             NodeStatus {
                 node: format!("{}:{}", device.ip, device.port),
-                trouble: match answer {
-                    Ok(Ok(_)) => None,
-                    Ok(Err(error)) => Some(error.to_string()),
-                    Err(_) => Some(format!("no answer in {NODE_PATIENCE:?}")),
-                },
+                trouble,
+                movement,
             }
         };
         let asked = futures_util::stream::iter(placement.nodes()).map(ask);

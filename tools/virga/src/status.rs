@@ -1,23 +1,62 @@
-//! `virga status`: the state of a running cloud as a table or as JSON.
-use std::io::{ErrorKind, Write};
+//! `virga status`: the state of a running cloud as a table or as JSON; again
+//! and again, or until all is well ([`wait`]).
+mod movement;
+mod text;
+mod wait;
 
-use comfy_table::{Table, presets};
+use std::io::{ErrorKind, Write};
+use std::time::Duration;
+
+use comfy_table::Table;
+use virga_node::clock::{Clock, SystemClock};
 use virga_node::health::State;
 
 use crate::Failure;
 use crate::cli;
 use crate::control::{self, CloudStatus};
+use text::{bytes, table};
 
 /// Prints the status of every process that runs on the data folder; as JSON,
 /// one object for each.
 ///
 /// # Errors
-/// Nobody answers, or no process with the role does.
+/// Nobody answers, or no process with the role does; all is not well in time.
 pub fn run(flags: &cli::Status) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
+    let mut ask = || ask(&runtime, flags);
+    if flags.watch {
+        return wait::watch(|| Ok(texts(&ask()?).join("\n")));
+    }
+    if flags.wait {
+        let said = if flags.json { None } else { Some("all is well") };
+        wait::wait(flags.timeout.map(Duration::from_secs), said, &mut ask)?;
+        if !flags.json {
+            return Ok(());
+        }
+    }
+    let answers = ask()?;
+    let texts = match flags.json {
+        true => answers
+            .iter()
+            .map(|status| serde_json::to_string_pretty(status).map_err(|e| e.to_string()))
+            .collect::<Result<_, _>>()?,
+        false => texts(&answers),
+    };
+    for text in texts {
+        // A reader that has seen enough (`| head`) is no failure.
+        match writeln!(std::io::stdout(), "{text}") {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => break,
+            written => written.map_err(|e| e.to_string())?,
+        }
+    }
+    Ok(())
+}
+
+/// Every process on the folder, with the role if one is asked for.
+fn ask(runtime: &tokio::runtime::Runtime, flags: &cli::Status) -> Result<Vec<CloudStatus>, Failure> {
     let (mut answers, mut silent) = (Vec::new(), None);
     for socket in control::sockets(&flags.data)? {
         match runtime.block_on(control::ask(&socket)) {
@@ -34,59 +73,26 @@ pub fn run(flags: &cli::Status) -> Result<(), Failure> {
             format!("{data}: nothing of a cloud runs on this folder; start one with: virga up --data {data}")
         })));
     }
-    for status in answers {
-        let text = match flags.json {
-            true => serde_json::to_string_pretty(&status).map_err(|e| e.to_string())?,
-            false => render(&status),
-        };
-        // A reader that has seen enough (`| head`) is no failure.
-        match writeln!(std::io::stdout(), "{text}") {
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => break,
-            written => written.map_err(|e| e.to_string())?,
-        }
-    }
-    Ok(())
+    Ok(answers)
+}
+
+fn texts(answers: &[CloudStatus]) -> Vec<String> {
+    answers.iter().map(render).collect()
 }
 
 fn render(status: &CloudStatus) -> String {
-    let mut parts = table(&["part", "state", "reason"]);
-    for (name, state) in &status.parts {
-        let (word, reason) = match state {
-            State::Starting => ("starting", ""),
-            State::Ready => ("ready", ""),
-            State::Degraded(reason) => ("degraded", reason.as_str()),
-            State::Failed(reason) => ("failed", reason.as_str()),
-        };
-        parts.add_row([name, word, reason]);
-    }
-    let mut devices = table(&["device", "state", "free", "of", "objects", "set aside"]);
-    for d in &status.devices {
-        devices.add_row([
-            d.device.clone(),
-            d.state.clone(),
-            bytes(d.free),
-            bytes(d.total),
-            d.objects.to_string(),
-            d.quarantined.to_string(),
-        ]);
-    }
-    let mut sections = vec![parts];
-    if !status.rings.is_empty() {
-        sections.push(rings(status));
-    }
-    if !status.ring_changes.is_empty() {
-        sections.push(ring_changes(status));
-    }
-    if !status.nodes.is_empty() {
-        sections.push(nodes(status));
-    }
-    if !status.devices.is_empty() {
-        sections.push(devices);
-    }
+    let mut sections = vec![parts(status).to_string()];
+    let tables = [
+        (!status.rings.is_empty()).then(|| rings(status)),
+        movement::changes(status),
+        (!status.nodes.is_empty()).then(|| nodes(status)),
+        (!status.devices.is_empty()).then(|| devices(status)),
+    ];
+    sections.extend(tables.iter().flatten().map(Table::to_string));
+    sections.extend(movement::render(status, SystemClock.now()));
     if !status.workers.is_empty() {
-        sections.push(workers(status));
+        sections.push(workers(status).to_string());
     }
-    let sections: Vec<String> = sections.iter().map(Table::to_string).collect();
     let trouble = status
         .devices_error
         .as_ref()
@@ -111,6 +117,35 @@ fn render(status: &CloudStatus) -> String {
     )
 }
 
+fn parts(status: &CloudStatus) -> Table {
+    let mut parts = table(&["part", "state", "reason"]);
+    for (name, state) in &status.parts {
+        let (word, reason) = match state {
+            State::Starting => ("starting", ""),
+            State::Ready => ("ready", ""),
+            State::Degraded(reason) => ("degraded", reason.as_str()),
+            State::Failed(reason) => ("failed", reason.as_str()),
+        };
+        parts.add_row([name, word, reason]);
+    }
+    parts
+}
+
+fn devices(status: &CloudStatus) -> Table {
+    let mut devices = table(&["device", "state", "free", "of", "objects", "set aside"]);
+    for d in &status.devices {
+        devices.add_row([
+            d.device.clone(),
+            d.state.clone(),
+            bytes(d.free),
+            bytes(d.total),
+            d.objects.to_string(),
+            d.quarantined.to_string(),
+        ]);
+    }
+    devices
+}
+
 fn rings(status: &CloudStatus) -> Table {
     let mut rings = table(&["ring", "version", "replicas", "partitions", "devices"]);
     for r in &status.rings {
@@ -123,20 +158,6 @@ fn rings(status: &CloudStatus) -> Table {
         ]);
     }
     rings
-}
-
-fn ring_changes(status: &CloudStatus) -> Table {
-    let mut changes = table(&["ring change", "to version", "devices done", "of", "waits for"]);
-    for c in &status.ring_changes {
-        changes.add_row([
-            c.ring.clone(),
-            c.version.to_string(),
-            c.done.to_string(),
-            c.devices.to_string(),
-            c.waiting.join("\n"),
-        ]);
-    }
-    changes
 }
 
 fn nodes(status: &CloudStatus) -> Table {
@@ -168,38 +189,4 @@ fn workers(status: &CloudStatus) -> Table {
         ]);
     }
     workers
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(header);
-    table
-}
-
-/// Bytes for people: "1.5 GiB".
-fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (n as f64, 0);
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{n} B")
-    } else {
-        format!("{value:.1} {}", UNITS[unit])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn bytes_are_shown_in_binary_units() {
-        assert_eq!(
-            (bytes(5), bytes(1536), bytes(1 << 40)),
-            ("5 B".into(), "1.5 KiB".into(), "1.0 TiB".into())
-        );
-    }
 }

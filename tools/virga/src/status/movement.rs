@@ -8,7 +8,7 @@ use virga_node::health::State;
 use virga_object_wire::movement::Movement;
 
 use super::text::{bytes, span, table};
-use crate::control::CloudStatus;
+use crate::control::{CloudStatus, NodeStatus};
 
 /// Devices shown with what they lack; the rest is counted.
 const SHOWN: usize = 16;
@@ -63,18 +63,18 @@ fn is_done(movement: &Movement, version: u64) -> bool {
 }
 
 /// Every device that answered, with its node's address ("" for this process).
-pub(super) fn movements(status: &CloudStatus) -> Vec<(&str, &Movement)> {
-    let own = status.movement.iter().map(|movement| ("", movement));
-    match status.nodes.is_empty() {
-        true => own.collect(),
-        false => {
-            let of = |node: &'_ crate::control::NodeStatus| -> Vec<_> {
-                node.movement.iter().map(|m| (node.node.as_str(), m)).collect()
-            };
-            // A borrow of the node's name for each of its devices.
-            status.nodes.iter().flat_map(of).collect()
-        }
+fn movements(status: &CloudStatus) -> Vec<(&str, &Movement)> {
+    if status.nodes.is_empty() {
+        return status.movement.iter().map(|movement| ("", movement)).collect();
     }
+    let nodes = status.nodes.iter();
+    nodes.flat_map(of_node).collect()
+}
+
+fn of_node(node: &NodeStatus) -> impl Iterator<Item = (&str, &Movement)> {
+    node.movement
+        .iter()
+        .map(|movement| (node.node.as_str(), movement))
 }
 
 /// The rings by name.
@@ -201,7 +201,7 @@ pub(super) fn ailments(status: &CloudStatus, since: Option<Version>) -> Vec<Stri
             State::Failed(why) => Some(format!("{part} failed: {why}")),
         });
     }
-    let away = |n: &crate::control::NodeStatus| n.trouble.as_ref().map(|why| format!("{} is away: {why}", n.node));
+    let away = |n: &NodeStatus| n.trouble.as_ref().map(|why| format!("{} is away: {why}", n.node));
     found.extend(status.nodes.iter().filter_map(away));
     let sick = status.devices.iter().filter(|d| d.state != "ok");
     found.extend(sick.map(|d| format!("{} is {}", d.device, d.state)));
@@ -299,7 +299,10 @@ mod tests {
         keeps.last_error = Some("d9 is away".into());
         behind.partitions_left = 0;
         let lines = lacking(&status(vec![behind, keeps]), None);
-        assert!(lines[0].contains("d1, object: uses ring version 4, others 5"), "{lines:?}");
+        assert!(
+            lines[0].contains("d1, object: uses ring version 4, others 5"),
+            "{lines:?}"
+        );
         assert_eq!(lines[1], "d2, object: keeps 2 partitions for others (d9 is away)");
     }
 

@@ -38,12 +38,14 @@ pub(super) fn watch(mut look: impl FnMut() -> Result<String, Failure>) -> Result
     }
 }
 
-/// Waits until `ask` tells of a cloud that is well, at most `limit`.
+/// Waits until `ask` tells of a cloud that is well, at most `limit`; then says
+/// `said`, if anything.
 ///
 /// # Errors
 /// What it still lacks when time is up, or that it cannot be asked.
 pub(super) fn wait(
     limit: Option<Duration>,
+    said: Option<&str>,
     mut ask: impl FnMut() -> Result<Vec<CloudStatus>, Failure>,
 ) -> Result<(), Failure> {
     let (begun, since) = (Instant::now(), Version::at(SystemClock.now()));
@@ -60,7 +62,9 @@ pub(super) fn wait(
                 lacks = all_ailments(statuses, since);
                 if lacks.is_empty() {
                     bar.finish_and_clear();
-                    println!("all is well after {:.1} s", begun.elapsed().as_secs_f64());
+                    if let Some(said) = said {
+                        println!("{said} after {:.1} s", begun.elapsed().as_secs_f64());
+                    }
                     return Ok(());
                 }
                 show(&bar, &pace.note(statuses, since, SystemClock.now()), &lacks);
@@ -102,7 +106,9 @@ fn given_up(after: Duration, lacks: &[String]) -> String {
 fn show(bar: &ProgressBar, far: &Far, lacks: &[String]) {
     bar.set_length(far.all);
     bar.set_position(far.done);
-    let rate = far.rate.map_or_else(String::new, |rate| format!("{}/s, ", bytes(rate)));
+    let rate = far
+        .rate
+        .map_or_else(String::new, |rate| format!("{}/s, ", bytes(rate)));
     let left = far
         .left
         .map_or_else(String::new, |left| format!("about {} left, ", span(left)));
@@ -137,13 +143,18 @@ impl Pace {
         let mut far = Far::default();
         let (mut pushed, mut partitions) = (0, 0);
         // Each process of a host tells of all hosts: one is enough.
-        let most = statuses.iter().map(by_ring).max_by_key(|rings| {
-            rings.values().map(|ring| ring.devices).sum::<u64>()
-        });
+        let most = statuses
+            .iter()
+            .map(by_ring)
+            .max_by_key(|rings| rings.values().map(|ring| ring.devices).sum::<u64>());
         for ring in most.iter().flat_map(|rings| rings.values()) {
             far.all += ring.devices;
             let compared = ring.is_settled() && ring.oldest_round >= since;
-            far.done += if compared { ring.devices } else { ring.done.min(ring.devices.saturating_sub(1)) };
+            far.done += if compared {
+                ring.devices
+            } else {
+                ring.done.min(ring.devices.saturating_sub(1))
+            };
             pushed += ring.bytes;
             partitions += ring.left;
         }
