@@ -4,6 +4,7 @@
 //! added, removed, reweighed), then one [`Builder::rebalance`] places every
 //! slot. Time and chance come in as arguments, so equal calls give equal rings.
 pub mod address;
+mod arrange;
 mod bound;
 mod change;
 mod field;

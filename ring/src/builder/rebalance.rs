@@ -1,19 +1,15 @@
 //! Rebalance: brings the table to the plan with the fewest moves.
 //!
-//! The first time it fills an empty table ([`super::fill`]). Later it repairs
-//! what the plan forbids, moves surplus straight to deficits, and settles the
-//! rest over chains ([`super::repair`], [`super::greedy`], [`super::chains`]).
-
-use super::field::Field;
+//! The first time it fills an empty table ([`super::fill`]); later it changes
+//! the one there is ([`super::arrange`]). Then counts what moved.
+use super::arrange::{Arranged, Draft, arrange};
 use super::options::{Movement, RebalanceOptions, Rebalanced};
 use super::partition_set::PartitionSet;
 use super::plan::{Plan, PlanError};
 use super::quota::quotas;
 use super::random::Random;
-use super::scatter::Guide;
-use super::survey::survey;
 use super::tree::Tree;
-use super::{Builder, bound, fill, flow, greedy, repair};
+use super::{Builder, fill};
 use crate::device::{DeviceId, Partition};
 use crate::table::{MAX_SLOTS, NONE, Table};
 
@@ -125,35 +121,26 @@ impl Builder {
         }
         let held = held_by_tier(tree, &old);
         let quota = quotas(tree, plan, parts, slots, &held);
-        let mut field = Field::new(tree, plan, (rows, old), quota, allowed);
-        if let Some(limit) = self.settings.scatter_limit {
-            field.guide = Some(Guide::new(&field.rows, tree.leaves(), limit));
-        }
-        repair::narrow(&mut field);
-        let survey = survey(&field);
-        let start = random.below(parts);
-        let stride = (parts as f64 * 0.618) as usize | 1;
-        let order = || (0..parts).map(move |step| (start + step.wrapping_mul(stride)) & (parts - 1));
-        repair::place_holes(&mut field, order().filter(|&part| survey.has_holes(part)));
-        let outside = repair::repair(
-            &mut field,
-            order().filter(|&part| survey.needs_repair(part)),
-            options.least_moves,
-        );
-        flow::settle(&mut field, &survey, |field| greedy::shed(field, order()));
-        let bound = bound::bound(&field, &survey);
-        field.restore_rows();
-        self.take_over(field, bound, outside)
+        let draft = Draft {
+            rows,
+            old,
+            quotas: quota,
+            allowed,
+            scatter_limit: self.settings.scatter_limit,
+            least_moves: options.least_moves,
+        };
+        self.take_over(arrange(tree, plan, draft, random))
     }
 
     /// Counts what moved and makes the field the new table.
-    fn take_over(&mut self, field: Field<'_>, bound: u64, outside: u64) -> Outcome {
-        let pending = field.total_surplus().max(outside);
+    fn take_over(&mut self, arranged: Arranged<'_>) -> Outcome {
+        let mut field = arranged.field;
+        field.restore_rows();
         let mut outcome = Outcome {
             moved: 0,
             parts: PartitionSet::new(),
-            bound,
-            pending,
+            bound: arranged.bound,
+            pending: arranged.pending,
             movements: Vec::new(),
         };
         let mut pairs: Vec<(u32, u32)> = Vec::new();
