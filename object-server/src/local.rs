@@ -18,8 +18,9 @@ use virga_object_store::listing::{Listings, RECLAIM_AGE};
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{
-    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
-    PutContainer,
+    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
+    ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
+    ShardsRequest,
 };
 use virga_object_wire::movement::{Answering, Movement, NamesPage, NamesRequest, Push, RingName, Sum, Sums};
 use virga_object_wire::node::{DeviceStatus, ObjectNode, PutStream, Read, Span};
@@ -335,6 +336,7 @@ impl ObjectNode for LocalNode {
         let mut all = Vec::new();
         for device in self.open_devices() {
             all.extend(self.movements.of_objects(device).await?);
+            all.extend(self.movements.of_listings(device).await?);
         }
         Ok(all)
     }
@@ -371,5 +373,73 @@ impl ObjectNode for LocalNode {
 
     async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
         self.device(&at.device)?.objects.push(at, push).await
+    }
+
+    async fn listing_sums(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        power: u8,
+        partitions: Vec<Partition>,
+    ) -> Result<ListingSums, NodeError> {
+        let device = self.device(device)?;
+        let (horizon, sums) = device.listings.sums(kind, power, partitions).await?;
+        let ring = match kind {
+            ListingKind::Account => RingName::Account,
+            ListingKind::Container => RingName::Container,
+        };
+        let answering = Answering {
+            identity: device.objects.identity(),
+            using: self.movements.using(ring),
+            horizon,
+        };
+        Ok(ListingSums { answering, sums })
+    }
+
+    async fn listing_shards(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        wanted: ShardsRequest,
+    ) -> Result<Vec<ListingSum>, NodeError> {
+        let listings = &self.device(device)?.listings;
+        Ok(listings.shards(kind, wanted).await?)
+    }
+
+    async fn listing_state(&self, kind: ListingKind, at: &At) -> Result<Option<ListingState>, NodeError> {
+        Ok(self.device(&at.device)?.listings.state(kind, at).await?)
+    }
+
+    async fn listing_parts(
+        &self,
+        _kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        level: u8,
+    ) -> Result<PartSums, NodeError> {
+        Ok(self.device(&at.device)?.listings.parts(at, range, level).await?)
+    }
+
+    async fn listing_rows(
+        &self,
+        _kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        limit: u32,
+    ) -> Result<RowSums, NodeError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(self
+            .device(&at.device)?
+            .listings
+            .row_sums(at, range, limit)
+            .await?)
+    }
+
+    async fn merge_listing(&self, kind: ListingKind, at: &At, told: ListingState) -> Result<(), NodeError> {
+        Ok(self
+            .device(&at.device)?
+            .listings
+            .merge_state(kind, at, told)
+            .await?)
     }
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use virga_node::clock::Version;
+use virga_object_store::listing::MAX_COMPARED;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::listing::ListingKind;
 use virga_object_wire::movement::{Movement, Pushed, RingName};
 use virga_ring::{Device, Ring, RingHandle, RingId};
 
@@ -165,6 +167,59 @@ impl Movements {
             all.push(self.report(&device.name, lasting));
         }
         Ok(all)
+    }
+
+    /// The movements of a device's accounts and containers.
+    pub(crate) async fn of_listings(&self, device: &OpenDevice) -> Result<Vec<Movement>, NodeError> {
+        let Some(known) = self.known() else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        for kind in [ListingKind::Account, ListingKind::Container] {
+            let Some(handle) = known.ring(ring_of(kind)) else {
+                continue;
+            };
+            let (rings, listings) = (handle.in_use(), &device.listings);
+            let ring = &rings.current.ring;
+            let (mut own, mut foreign, mut first) = (0, 0, 0);
+            loop {
+                let page = listings.occupied(kind, ring.part_power(), first, MAX_COMPARED);
+                let page = page.await?;
+                for (partition, _) in &page {
+                    let mut primaries = ring.primaries(*partition);
+                    if primaries.any(|(_, primary)| known.is_here(primary, &device.name)) {
+                        own += 1;
+                    } else {
+                        foreign += 1;
+                    }
+                }
+                match page.last() {
+                    Some((last, _)) if page.len() == MAX_COMPARED => first = u64::from(last.0) + 1,
+                    _ => break,
+                }
+            }
+            let round = listings.round(kind).await?;
+            let lasting = Lasting {
+                ring: ring_of(kind),
+                using: rings.current.id,
+                reconciled: round.map(|round| round.ring),
+                round_started: round.map_or(Version(0), |round| Version::at(round.started)),
+                horizon: listings.horizon(kind).await?,
+                own,
+                foreign,
+                set_aside: listings.set_aside_count(),
+            };
+            all.push(self.report(&device.name, lasting));
+        }
+        Ok(all)
+    }
+}
+
+/// The ring that a kind of listing lies in.
+pub(crate) fn ring_of(kind: ListingKind) -> RingName {
+    match kind {
+        ListingKind::Account => RingName::Account,
+        ListingKind::Container => RingName::Container,
     }
 }
 

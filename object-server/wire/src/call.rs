@@ -46,13 +46,20 @@ pub(crate) enum Op {
     BucketSums = 42,
     Names = 43,
     Push = 44,
+    ListingSums = 48,
+    ListingShards = 49,
+    ListingState = 50,
+    ListingParts = 51,
+    ListingRows = 52,
+    MergeListing = 53,
 }
 
 impl Op {
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         use Op::{
             BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount,
-            HeadContainer, ListAccount, ListContainer, Movement, Names, Post, PostContainer, Push, Put,
+            HeadContainer, ListAccount, ListContainer, ListingParts, ListingRows, ListingShards,
+            ListingState, ListingSums, MergeListing, Movement, Names, Post, PostContainer, Push, Put,
             PutAccount, PutContainer, PutContainerRows, PutObjectRows, Settle, Status, Sums,
         };
         let all = [
@@ -80,6 +87,12 @@ impl Op {
             BucketSums,
             Names,
             Push,
+            ListingSums,
+            ListingShards,
+            ListingState,
+            ListingParts,
+            ListingRows,
+            MergeListing,
         ];
         all.into_iter().find(|op| *op as u8 == code)
     }
@@ -273,6 +286,6 @@ mod tests {
                 assert_eq!(op as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 24);
+        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 30);
     }
 }

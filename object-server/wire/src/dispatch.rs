@@ -16,7 +16,10 @@ use virga_rpc::server::{Answer, Handler, Refusal, Request};
 use crate::call::{Assembly, Op, ReadHead, from_head, from_piece, to_head, to_messages};
 use crate::checked::{BLOCK, Checked};
 use crate::error::NodeError;
-use crate::listing::{ContainerRow, ListRequest, MetaItem, ObjectRow, PutAccount, PutContainer};
+use crate::listing::{
+    ContainerRow, ListRequest, ListingKind, ListingState, MetaItem, ObjectRow, PutAccount, PutContainer,
+    RowRange, ShardsRequest,
+};
 use crate::movement::{NamesRequest, Push};
 use crate::node::{Body, ObjectNode, PutStream, Read, Span};
 use crate::object::{At, PostMeta, PutObject, Settled};
@@ -78,6 +81,12 @@ impl Handler for Dispatch {
             Op::Movement | Op::Sums | Op::BucketSums | Op::Names | Op::Push => {
                 self.movement(op, first, piece).await
             }
+            Op::ListingSums
+            | Op::ListingShards
+            | Op::ListingState
+            | Op::ListingParts
+            | Op::ListingRows
+            | Op::MergeListing => self.compare(op, first, piece).await,
             _ => self.listing(op, first, piece).await,
         }
     }
@@ -189,6 +198,38 @@ impl Dispatch {
                 reply(&node.push(&at, push).await, piece)
             }
             _ => reply(&node.movement().await, piece),
+        }
+    }
+
+    async fn compare(&self, op: Op, first: Message, piece: usize) -> Result<Answer, Refusal> {
+        let node = &self.node;
+        match op {
+            Op::ListingSums => {
+                let (device, kind, power, partitions): (Arc<str>, ListingKind, u8, Vec<Partition>) =
+                    value(first)?;
+                reply(&node.listing_sums(&device, kind, power, partitions).await, piece)
+            }
+            Op::ListingShards => {
+                let (device, kind, wanted): (Arc<str>, ListingKind, ShardsRequest) = value(first)?;
+                reply(&node.listing_shards(&device, kind, wanted).await, piece)
+            }
+            Op::ListingState => {
+                let (kind, at): (ListingKind, At) = value(first)?;
+                reply(&node.listing_state(kind, &at).await, piece)
+            }
+            Op::ListingParts => {
+                let (kind, at, range, level): (ListingKind, At, RowRange, u8) = value(first)?;
+                reply(&node.listing_parts(kind, &at, range, level).await, piece)
+            }
+            Op::ListingRows => {
+                let (kind, at, range, limit): (ListingKind, At, RowRange, u32) = value(first)?;
+                reply(&node.listing_rows(kind, &at, range, limit).await, piece)
+            }
+            Op::MergeListing => {
+                let (kind, at, told): (ListingKind, At, ListingState) = value(first)?;
+                reply(&node.merge_listing(kind, &at, told).await, piece)
+            }
+            _ => Err(Refusal("no operation that compares listings".into())),
         }
     }
 

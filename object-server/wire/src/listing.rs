@@ -5,7 +5,9 @@
 //! larger one, so that replicas agree in whatever order they hear of changes.
 use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
+use virga_ring::{NameHash, Partition};
 
+use crate::movement::Answering;
 use crate::object::ObjectStat;
 
 /// One metadata item of a container or account. An empty value is a removed
@@ -271,4 +273,211 @@ pub struct PutAccount {
 pub struct Created {
     /// True when it did not exist (or was deleted) before.
     pub created: bool,
+}
+
+/// Which kind of listing a call of reconciliation is about. Accounts and
+/// containers lie in rings of their own, and their hashes never meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ListingKind {
+    /// Containers, which list objects.
+    Container,
+    /// Accounts, which list containers.
+    Account,
+}
+
+/// When a container or account came and went, as far as one replica knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Life {
+    /// First PUT after `deleted`; zero if there was none.
+    pub created: Version,
+    /// Policy index that the PUT at `created` gave; zero without one.
+    pub policy: u32,
+    /// Newest PUT.
+    pub put: Version,
+    /// Policy index that the newest PUT gave.
+    pub put_policy: u32,
+    /// Newest DELETE.
+    pub deleted: Version,
+    /// Newest version ever seen, of rows too.
+    pub newest: Version,
+}
+
+impl Life {
+    /// Whether neither a PUT nor a DELETE is known.
+    pub fn is_unknown(&self) -> bool {
+        self.put == Version(0) && self.deleted == Version(0)
+    }
+
+    /// Takes in what another replica knows. Of PUTs at one version the smaller
+    /// policy counts. Replicas that go on telling each other end up alike.
+    pub fn merge(&mut self, other: &Self) {
+        let puts = [
+            (self.created, self.policy),
+            (self.put, self.put_policy),
+            (other.created, other.policy),
+            (other.put, other.put_policy),
+        ];
+        self.deleted = self.deleted.max(other.deleted);
+        self.newest = self.newest.max(other.newest);
+        puts.into_iter()
+            .for_each(|(version, policy)| self.note_put(version, policy));
+        self.settle();
+    }
+
+    /// Takes in a PUT.
+    pub fn put(&mut self, version: Version, policy: u32) {
+        self.newest = self.newest.max(version);
+        self.note_put(version, policy);
+    }
+
+    /// Takes in a DELETE.
+    pub fn delete(&mut self, version: Version) {
+        self.deleted = self.deleted.max(version);
+        self.newest = self.newest.max(version);
+        self.settle();
+    }
+
+    fn note_put(&mut self, version: Version, policy: u32) {
+        if version > self.put || (version == self.put && policy < self.put_policy) {
+            (self.put, self.put_policy) = (version, policy);
+        }
+        let first = self.created <= self.deleted || (version, policy) < (self.created, self.policy);
+        if version > self.deleted && first {
+            (self.created, self.policy) = (version, policy);
+        }
+    }
+
+    /// Sets right what a deletion has outdated: of a life after it that is
+    /// known by its newest PUT alone, that is the first.
+    fn settle(&mut self) {
+        if self.created > self.deleted {
+            return;
+        }
+        (self.created, self.policy) = if self.put > self.deleted {
+            (self.put, self.put_policy)
+        } else {
+            (Version(0), 0)
+        };
+    }
+}
+
+/// What a replica knows of a container or account beside its rows, verbatim:
+/// merged into any other replica, in any order and however often, it leaves
+/// the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct ListingState {
+    /// Name of the account; empty while no PUT has come by.
+    pub account: String,
+    /// Name of the container; empty for an account.
+    pub container: String,
+    /// When it came and went.
+    pub life: Life,
+    /// Metadata by name, removed items too.
+    pub meta: Vec<MetaItem>,
+    /// Rows, deleted ones too. Told, not merged.
+    pub rows: u64,
+    /// Wrapping sum over the rows, as in [`ContainerInfo::digest`]. Told, not
+    /// merged.
+    pub digest: u128,
+}
+
+/// Sums of what a device knows in some partitions of one ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingSums {
+    /// Who answers.
+    pub answering: Answering,
+    /// One for each partition asked about, in that order; zero for nothing.
+    pub sums: Vec<u128>,
+}
+
+/// A container or account with a sum of all that is known of it, rows
+/// included. Equal sums mean equal knowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListingSum {
+    /// Hash of its name.
+    pub hash: NameHash,
+    /// The sum.
+    pub sum: u128,
+}
+
+/// Which accounts or containers of a partition are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardsRequest {
+    /// The ring has 2^`power` partitions.
+    pub power: u8,
+    /// Which of them.
+    pub partition: Partition,
+    /// Only those behind this hash.
+    pub after: Option<NameHash>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Names of rows from one, included, to another, left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct RowRange {
+    /// First name; empty for the start.
+    pub from: String,
+    /// First name no longer meant; `None` is the end.
+    pub to: Option<String>,
+}
+
+/// The rows from one name to the next that begins a part, summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartSum {
+    /// [`row_hash`] of the name that begins the part; zero for the part that
+    /// begins with the range.
+    pub start: u64,
+    /// Wrapping sum over the rows in it.
+    pub sum: u128,
+}
+
+/// A range of rows in parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct PartSums {
+    /// Level of the parts: the one asked for, or a higher one where that would
+    /// have been too many.
+    pub level: u8,
+    /// In the order of their names; the first begins with the range.
+    pub parts: Vec<PartSum>,
+}
+
+/// One row in few bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowSum {
+    /// [`row_hash`] of its name.
+    pub name: u64,
+    /// Low half of what the row adds to the digest.
+    pub value: u64,
+}
+
+/// Rows of a range in the order of their names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct RowSums {
+    /// The rows.
+    pub rows: Vec<RowSum>,
+    /// Name that the next call begins with; `None` when the range is told.
+    pub next: Option<String>,
+}
+
+/// Zero bits that a name's hash ends in if it begins a part of the finest
+/// kind, so of about 128 rows.
+pub const PART_LEVEL: u8 = 7;
+/// Key of [`row_hash`]: a name for the purpose.
+const NAME_KEY: [u8; 32] = *b"virga listing row name, v1\0\0\0\0\0\0";
+
+/// Hash of a row's name. Names whose hash ends in `level` zero bits begin the
+/// parts of that level: replicas that hold the same names cut them alike,
+/// whatever happened before.
+pub fn row_hash(name: &str) -> u64 {
+    let hash = blake3::keyed_hash(&NAME_KEY, name.as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_bytes()[..8]);
+    // zero stands for the start of a range
+    u64::from_le_bytes(first).max(1)
+}
+
+/// Whether a name with this hash begins a part of `level`.
+pub fn begins_part(hash: u64, level: u8) -> bool {
+    hash.trailing_zeros() >= u32::from(level)
 }

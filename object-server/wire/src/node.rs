@@ -16,8 +16,9 @@ use virga_ring::{Device, Partition};
 use crate::checked::Checked;
 use crate::error::NodeError;
 use crate::listing::{
-    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
-    PutContainer,
+    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
+    ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
+    ShardsRequest,
 };
 use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
@@ -190,6 +191,51 @@ pub trait ObjectNode: Send + Sync + 'static {
     /// Takes a deletion or a metadata update that another replica has. `Ok` also
     /// if something newer is here.
     async fn push(&self, at: &At, push: Push) -> Result<(), NodeError>;
+
+    /// Sums over what a device knows of the accounts or containers in these
+    /// partitions of a ring that has 2^`power` of them.
+    async fn listing_sums(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        power: u8,
+        partitions: Vec<Partition>,
+    ) -> Result<ListingSums, NodeError>;
+
+    /// At most `limit` accounts or containers of such a partition behind
+    /// `after`, with their sums, in the order of their hash.
+    async fn listing_shards(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        wanted: ShardsRequest,
+    ) -> Result<Vec<ListingSum>, NodeError>;
+
+    /// What the node knows of an account or container beside its rows; `None`
+    /// if nothing.
+    async fn listing_state(&self, kind: ListingKind, at: &At) -> Result<Option<ListingState>, NodeError>;
+
+    /// Sums over parts of the rows of an account or container.
+    async fn listing_parts(
+        &self,
+        kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        level: u8,
+    ) -> Result<PartSums, NodeError>;
+
+    /// At most `limit` rows of an account or container, each in few bytes.
+    async fn listing_rows(
+        &self,
+        kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        limit: u32,
+    ) -> Result<RowSums, NodeError>;
+
+    /// Takes what another replica knows of an account or container beside its
+    /// rows. `Ok` also if something newer is here.
+    async fn merge_listing(&self, kind: ListingKind, at: &At, told: ListingState) -> Result<(), NodeError>;
 }
 
 /// From a device of the ring to the node that holds it.

@@ -18,8 +18,9 @@ use crate::call::{Assembly, Op, ReadHead, failure, from_head, from_piece, to_hea
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
 use crate::listing::{
-    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
-    PutContainer,
+    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
+    ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
+    ShardsRequest,
 };
 use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::node::{Body, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
@@ -345,5 +346,53 @@ impl ObjectNode for RemoteNode {
 
     async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
         self.ask(Op::Push, &(at, push)).await
+    }
+
+    async fn listing_sums(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        power: u8,
+        partitions: Vec<Partition>,
+    ) -> Result<ListingSums, NodeError> {
+        self.ask(Op::ListingSums, &(device, kind, power, partitions))
+            .await
+    }
+
+    async fn listing_shards(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        wanted: ShardsRequest,
+    ) -> Result<Vec<ListingSum>, NodeError> {
+        self.ask(Op::ListingShards, &(device, kind, wanted)).await
+    }
+
+    async fn listing_state(&self, kind: ListingKind, at: &At) -> Result<Option<ListingState>, NodeError> {
+        self.ask(Op::ListingState, &(kind, at)).await
+    }
+
+    async fn listing_parts(
+        &self,
+        kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        level: u8,
+    ) -> Result<PartSums, NodeError> {
+        self.ask(Op::ListingParts, &(kind, at, range, level)).await
+    }
+
+    async fn listing_rows(
+        &self,
+        kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        limit: u32,
+    ) -> Result<RowSums, NodeError> {
+        self.ask(Op::ListingRows, &(kind, at, range, limit)).await
+    }
+
+    async fn merge_listing(&self, kind: ListingKind, at: &At, told: ListingState) -> Result<(), NodeError> {
+        self.ask(Op::MergeListing, &(kind, at, told)).await
     }
 }

@@ -4,6 +4,7 @@
 //! twin that layers above are tested against: maps under a mutex, and switches
 //! for what goes wrong in life ([`Switches`]). Nothing here is durable, fast or
 //! used outside tests.
+mod compare;
 mod listings;
 mod node;
 mod objects;

@@ -10,6 +10,7 @@ use std::collections::hash_map::Entry;
 
 use virga_disk::kv::cursor::prefix_end;
 use virga_node::clock::Version;
+use virga_object_wire::listing::ListingState;
 use virga_ring::hash::NameHash;
 
 use super::cache::Heads;
@@ -18,52 +19,97 @@ use super::fault::{ChangeError, ReadError};
 use super::head::{Head, Kind, Report};
 use super::keys;
 use super::meta::Meta;
-use super::op::{Forget, Op, Put, Rows, Target};
-use super::row::Value;
-use super::state;
+use super::op::{Op, Put, Rows, Target};
+use super::parts::{PartCache, RowChange};
+use super::row::{Value, digest};
+use super::state::{State, refuse_delete};
+use super::sys::{self, Horizons};
 
 /// Room for a typical row, so that encoding allocates once.
 const TYPICAL_ROW: usize = 96;
 
 /// A row as of this batch.
 #[derive(Default)]
-struct Slot {
-    value: Option<Vec<u8>>,
+pub(super) struct Slot {
+    pub(super) value: Option<Vec<u8>>,
     changed: bool,
+    /// What it added to the digest before this batch, and adds now; only of
+    /// a row that has changed.
+    was: Option<u128>,
+    now: Option<u128>,
+}
+
+impl Slot {
+    /// What the row adds to the digest of its shard.
+    pub(super) fn digest(&self, name: &[u8]) -> Option<u128> {
+        if self.changed {
+            self.now
+        } else {
+            self.value.as_deref().map(|value| digest(name, value))
+        }
+    }
+
+    /// Replaces the row; `old` and `new` are what it added and adds.
+    pub(super) fn replace(&mut self, value: Option<Vec<u8>>, old: Option<u128>, new: Option<u128>) {
+        if !self.changed {
+            self.was = old;
+        }
+        (self.value, self.changed, self.now) = (value, true, new);
+    }
 }
 
 /// A shard as of this batch.
-struct Touched {
-    head: Head,
-    head_changed: bool,
-    meta: Option<Meta>,
-    meta_changed: bool,
+pub(super) struct Touched {
+    pub(super) head: Head,
+    pub(super) head_changed: bool,
+    /// What replicas tell each other has changed.
+    pub(super) sum_changed: bool,
+    pub(super) meta: Option<Meta>,
+    pub(super) meta_changed: bool,
     /// Everything about it was forgotten.
-    gone: bool,
+    pub(super) gone: bool,
 }
 
 /// Changes on their way into one write.
 pub struct Stage<'a> {
-    db: &'a Db,
+    pub(super) db: &'a Db,
     heads: &'a Heads,
-    cutoff: Version,
+    pub(super) now: Version,
+    pub(super) horizons: Horizons,
+    before: Horizons,
     index: HashMap<Vec<u8>, usize>,
-    slots: Vec<Slot>,
-    shards: HashMap<NameHash, Touched>,
-    writes: Writes,
+    pub(super) slots: Vec<Slot>,
+    pub(super) shards: HashMap<NameHash, Touched>,
+    pub(super) writes: Writes,
+    pub(super) set_aside: u64,
 }
 
 /// Heads as of the write; `None` for what is gone.
 pub type NewHeads = Vec<(NameHash, Option<Head>)>;
 
+/// What a stage comes to.
+pub struct Staged {
+    /// The one write.
+    pub writes: Writes,
+    /// Heads to keep in memory once it is durable.
+    pub heads: NewHeads,
+    /// How far deletions are forgotten then.
+    pub horizons: Horizons,
+    /// Rows, items and heads set aside.
+    pub set_aside: u64,
+}
+
 impl<'a> Stage<'a> {
-    /// A stage over what is committed. What died before `cutoff` is not taken
-    /// in any more.
-    pub fn new(db: &'a Db, heads: &'a Heads, cutoff: Version) -> Self {
+    /// A stage over what is committed, at the time `now`. What died up to the
+    /// horizon is not taken in any more.
+    pub fn new(db: &'a Db, heads: &'a Heads, now: Version, horizons: Horizons) -> Self {
         Self {
             db,
             heads,
-            cutoff,
+            now,
+            horizons,
+            before: horizons,
+            set_aside: 0,
             index: HashMap::new(),
             slots: Vec::new(),
             shards: HashMap::new(),
@@ -82,7 +128,7 @@ impl<'a> Stage<'a> {
                 Entry::Vacant(new) => {
                     self.slots.push(Slot {
                         value,
-                        changed: false,
+                        ..Slot::default()
                     });
                     *new.insert(self.slots.len() - 1)
                 }
@@ -97,22 +143,30 @@ impl<'a> Stage<'a> {
         match op {
             Op::Put(target, put) => self.put(*target, put),
             Op::Post(target, version, items) => {
-                let cutoff = self.cutoff;
-                let touched = self.touch_whole(*target)?;
-                let (head, meta) = touched.whole();
-                state::post(head, meta, *version, items, cutoff)?;
-                touched.changed();
+                self.on_state(*target, |state| state.post(*version, items))?;
                 Ok(false)
             }
             Op::Delete(target, version) => self.delete(*target, *version),
             Op::Rows(target, new) => self.rows(*target, new, rows),
             Op::Reported(marks) => self.reported(marks),
+            Op::Merge(target, told) => self.merge(*target, told),
             Op::Forget(forget) => self.forget(forget, rows),
+            Op::Drop(target, sum) => self.drop_shard(*target, *sum),
+            Op::SetAside(target, aside) => self.set_aside(*target, aside, rows),
+            Op::Horizon(kind, version) => {
+                self.horizons.forgot(*kind, *version);
+                Ok(false)
+            }
+            Op::Round(kind, round) => {
+                sys::set_round(*kind, round, &mut self.writes);
+                Ok(false)
+            }
         }
     }
 
     /// The one write, and the heads to keep in memory once it is durable.
-    pub fn finish(mut self) -> Result<(Writes, NewHeads), ChangeError> {
+    pub fn finish(mut self, parts: &mut PartCache) -> Result<Staged, ChangeError> {
+        self.update_parts(parts)?;
         for (key, slot) in self.index {
             let slot = &mut self.slots[slot];
             if slot.changed {
@@ -121,9 +175,12 @@ impl<'a> Stage<'a> {
         }
         let mut heads = NewHeads::with_capacity(self.shards.len());
         for (shard, touched) in self.shards {
-            if touched.gone {
+            let kind = touched.head.kind;
+            if touched.gone || touched.head_changed && touched.head.is_empty() {
                 self.writes.set(keys::SHARD, keys::head(shard), None);
                 self.writes.set(keys::SHARD, keys::meta(shard), None);
+                self.writes.set(keys::INDEX, keys::index(kind, shard), None);
+                parts.remove(&shard);
                 heads.push((shard, None));
                 continue;
             }
@@ -139,60 +196,145 @@ impl<'a> Stage<'a> {
                     .encode()
                     .map_err(|_| ChangeError::Invalid("head cannot be stored"))?;
                 self.writes.set(keys::SHARD, keys::head(shard), Some(bytes));
+                if touched.sum_changed {
+                    let sum = touched.head.sum(shard).map(|sum| sum.to_le_bytes().to_vec());
+                    self.writes.set(keys::INDEX, keys::index(kind, shard), sum);
+                }
                 heads.push((shard, Some(touched.head)));
             }
         }
-        Ok((self.writes, heads))
+        self.horizons.write(&self.before, &mut self.writes);
+        Ok(Staged {
+            writes: self.writes,
+            heads,
+            horizons: self.horizons,
+            set_aside: self.set_aside,
+        })
+    }
+
+    /// Brings the sums over parts of shards up to date.
+    fn update_parts(&mut self, parts: &mut PartCache) -> Result<(), ChangeError> {
+        let mut by_shard: HashMap<NameHash, Vec<RowChange<'_>>> = HashMap::new();
+        for (key, slot) in &self.index {
+            let slot = &self.slots[*slot];
+            let (Some(shard), Some(name), true) = (keys::shard(key), keys::name(key), slot.changed) else {
+                continue;
+            };
+            let (was, now) = (slot.was, slot.now);
+            by_shard
+                .entry(shard)
+                .or_default()
+                .push(RowChange { name, was, now });
+        }
+        for (shard, mut changes) in by_shard {
+            let Some(touched) = self.shards.get_mut(&shard) else {
+                continue;
+            };
+            if touched.head.parts == 0 && !changes.iter().any(RowChange::cuts) {
+                continue;
+            }
+            changes.sort_unstable_by_key(|change| change.name);
+            let count = &mut touched.head.parts;
+            parts.update(self.db, shard, &changes, count, &mut self.writes)?;
+        }
+        Ok(())
     }
 
     fn put(&mut self, target: Target, put: &Put) -> Result<bool, ChangeError> {
-        let cutoff = self.cutoff;
-        let touched = self.touch_whole(target)?;
-        let before = touched.head.report();
-        let (head, meta) = touched.whole();
-        head.partition = target.partition;
-        if meta.account.is_empty() {
-            (meta.account, meta.container) = (put.account.clone(), put.container.clone());
-        }
-        if head.kind == Kind::Container && put.deleted < put.version {
-            state::catch_up(head, meta, put.deleted, cutoff);
-        }
-        let result = state::put(head, meta, put.version, put.policy, &put.meta, cutoff);
-        touched.changed();
-        self.note_report(target.shard, before);
-        result
+        self.on_state(target, |state| {
+            state.head.partition = target.partition;
+            if state.meta.account.is_empty() {
+                state.meta.account.clone_from(&put.account);
+                state.meta.container.clone_from(&put.container);
+            }
+            if state.head.kind == Kind::Container && put.deleted < put.version {
+                state.catch_up(put.deleted);
+            }
+            Ok(state.put(put.version, put.policy, &put.meta))
+        })?
     }
 
     fn delete(&mut self, target: Target, version: Version) -> Result<bool, ChangeError> {
-        let cutoff = self.cutoff;
-        let head = &self.touch(target)?.head;
-        let (before, deleted) = (head.report(), head.deleted);
-        state::refuse_delete(head, version)?;
-        // Only an account is deleted with live rows in it, which it ends.
-        let recount = head.live > 0 && version > deleted;
-        let live = if recount {
-            self.values(target.shard)?
-        } else {
-            Vec::new()
-        };
+        refuse_delete(&self.touch(target)?.head, version)?;
+        let live = self.buried_by(target, version)?;
+        let result = self.on_state(target, |state| Ok(state.delete(version)))?;
+        self.recount(target, &live);
+        result.map(|()| false)
+    }
+
+    fn merge(&mut self, target: Target, told: &ListingState) -> Result<bool, ChangeError> {
+        let live = self.buried_by(target, told.life.deleted)?;
+        self.on_state(target, |state| {
+            state.head.partition = target.partition;
+            state.merge(told);
+            Ok(())
+        })?;
+        self.recount(target, &live);
+        Ok(false)
+    }
+
+    /// Changes head and metadata, and leaves reminders of what died. An error
+    /// of the change itself, told by `Err`, leaves everything as it was.
+    fn on_state<T>(
+        &mut self,
+        target: Target,
+        change: impl FnOnce(&mut State<'_>) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        let (horizon, now) = (self.horizons.of(target.kind), self.now);
         let touched = self.touch_whole(target)?;
+        let (before, deleted) = (touched.head.report(), touched.head.deleted);
         let (head, meta) = touched.whole();
-        let result = state::delete(head, meta, version, cutoff);
-        if !live.is_empty() {
-            head.uncount();
-            for value in &live {
-                let weight = Value::decode(value).and_then(|value| value.weight(head.deleted));
-                weight.into_iter().for_each(|weight| head.recount(weight));
-            }
-        }
-        let now = head.deleted;
+        let mut state = State {
+            head,
+            meta,
+            horizon,
+            removed: Vec::new(),
+        };
+        let result = change(&mut state)?;
+        let removed = std::mem::take(&mut state.removed);
         touched.changed();
-        if now > deleted {
-            self.writes
-                .set(keys::TOMB, keys::tomb(now, &target.shard.0), Some(Vec::new()));
+        let newest = touched.head.deleted;
+        if newest > deleted {
+            self.remind(target.kind, newest, &target.shard.0, now);
+        }
+        for version in removed {
+            self.remind(target.kind, version, &keys::meta(target.shard), now);
         }
         self.note_report(target.shard, before);
-        result.map(|()| false)
+        Ok(result)
+    }
+
+    /// Leaves a reminder that something was heard to be dead. It counts from
+    /// now, not from the deletion: whoever hears of it late holds on to it for
+    /// as long as anybody.
+    pub(super) fn remind(&mut self, kind: Kind, version: Version, what: &[u8], now: Version) {
+        let key = keys::grave(kind, version.max(now), what);
+        let value = version.0.to_le_bytes().to_vec();
+        self.writes.set(keys::GRAVE, key, Some(value));
+    }
+
+    /// The rows that a deletion may end: those of an account that is deleted
+    /// with live rows in it.
+    fn buried_by(&mut self, target: Target, version: Version) -> Result<Vec<Vec<u8>>, ChangeError> {
+        let head = &self.touch(target)?.head;
+        if head.kind == Kind::Account && head.live > 0 && version > head.deleted {
+            return Ok(self.values(target.shard)?);
+        }
+        Ok(Vec::new())
+    }
+
+    /// Counts live rows anew among these, which are all; none means that none
+    /// can have died.
+    fn recount(&mut self, target: Target, rows: &[Vec<u8>]) {
+        let Some(touched) = self.shards.get_mut(&target.shard).filter(|_| !rows.is_empty()) else {
+            return;
+        };
+        let head = &mut touched.head;
+        head.uncount();
+        for value in rows {
+            let weight = Value::decode(value).and_then(|value| value.weight(head.deleted));
+            weight.into_iter().for_each(|weight| head.recount(weight));
+        }
     }
 
     fn rows(&mut self, target: Target, new: &Rows, numbers: &[usize]) -> Result<bool, ChangeError> {
@@ -207,6 +349,7 @@ impl<'a> Stage<'a> {
             return Ok(false);
         };
         let before = touched.head.report();
+        let horizon = self.horizons.of(target.kind);
         for (at, number) in numbers.iter().enumerate() {
             let (slot, name) = (&mut self.slots[*number], new.name(at));
             let bytes = slot.value.as_deref();
@@ -215,24 +358,27 @@ impl<'a> Stage<'a> {
                 Some((_, old)) => old.merge(new.value(at)).unwrap_or(old),
                 None => new.value(at),
             };
-            let stale = merged
+            let forgotten = merged
                 .death(touched.head.deleted)
-                .is_some_and(|when| when < self.cutoff);
-            if old.is_none() && stale || old.is_some_and(|(_, old)| old == merged) {
+                .is_some_and(|when| when <= horizon);
+            if old.is_none() && forgotten || old.is_some_and(|(_, old)| old == merged) {
                 continue;
             }
             let mut encoded = Vec::with_capacity(TYPICAL_ROW);
             merged.encode(&mut encoded);
-            touched
-                .head
-                .replace(name.as_bytes(), old, Some((&encoded, merged)));
-            touched.head_changed = true;
-            let buried = old.and_then(|(_, old)| old.tombstone());
-            if let Some(when) = merged.tombstone().filter(|when| Some(*when) != buried) {
-                let key = keys::tomb(when, &keys::row(target.shard, name));
-                self.writes.set(keys::TOMB, key, Some(Vec::new()));
+            let was = old.and_then(|(_, value)| Some((slot.digest(name.as_bytes())?, value)));
+            let now = digest(name.as_bytes(), &encoded);
+            touched.head.replace(was, Some((now, merged)));
+            (touched.head_changed, touched.sum_changed) = (true, true);
+            let before = old.and_then(|(_, old)| old.death(touched.head.deleted));
+            let death = merged.death(touched.head.deleted);
+            if let Some(when) = death.filter(|when| Some(*when) != before) {
+                let key = keys::grave(target.kind, when.max(self.now), &keys::row(target.shard, name));
+                let value = when.0.to_le_bytes().to_vec();
+                self.writes.set(keys::GRAVE, key, Some(value));
             }
-            (slot.value, slot.changed) = (Some(encoded), true);
+            let was = was.map(|(digest, _)| digest);
+            slot.replace(Some(encoded), was, Some(now));
         }
         self.note_report(target.shard, before);
         Ok(false)
@@ -253,71 +399,8 @@ impl<'a> Stage<'a> {
         Ok(false)
     }
 
-    fn forget(&mut self, forget: &Forget, numbers: &[usize]) -> Result<bool, ChangeError> {
-        let mut any = false;
-        for (key, number) in forget.rows.iter().zip(numbers) {
-            let (Some(shard), cutoff) = (keys::shard(key), self.cutoff) else {
-                continue;
-            };
-            if self.known(shard)?.is_none() {
-                continue;
-            }
-            let (slot, touched) = (&mut self.slots[*number], self.shards.get_mut(&shard));
-            let (Some(bytes), Some(touched)) = (slot.value.as_deref(), touched) else {
-                continue;
-            };
-            let value = Value::decode(bytes).ok_or(ChangeError::Damaged("a row"))?;
-            if value
-                .death(touched.head.deleted)
-                .is_some_and(|when| when < cutoff)
-            {
-                touched
-                    .head
-                    .replace(&key[keys::NAME..], Some((bytes, value)), None);
-                touched.head_changed = true;
-                *slot = Slot {
-                    value: None,
-                    changed: true,
-                };
-                any = true;
-            }
-        }
-        for key in &forget.tombs {
-            let Some((when, row)) = keys::parse_tomb(key) else {
-                continue;
-            };
-            if row.len() > keys::ID || self.bury(NameHash(row.try_into().unwrap_or_default()), when)? {
-                self.writes.set(keys::TOMB, key.clone(), None);
-                any = true;
-            }
-        }
-        Ok(any)
-    }
-
-    /// Forgets a deleted shard once nothing hangs on it. Returns whether the
-    /// reminder of the deletion at `when` has done its duty.
-    fn bury(&mut self, shard: NameHash, when: Version) -> Result<bool, ChangeError> {
-        let cutoff = self.cutoff;
-        let Some(touched) = self.known(shard)? else {
-            return Ok(true);
-        };
-        let head = &touched.head;
-        if head.exists() || head.deleted != when {
-            return Ok(true);
-        }
-        if head.live > 0 {
-            // The deletion never knew of these rows. Whoever deletes the
-            // container again leaves a new reminder; until then waiting here
-            // would only stand in the way of others.
-            return Ok(true);
-        }
-        let done = head.deleted < cutoff && head.rows == 0 && head.changes == head.reported;
-        touched.gone |= done;
-        Ok(done)
-    }
-
     /// All rows of a shard as of this batch.
-    fn values(&self, shard: NameHash) -> Result<Vec<Vec<u8>>, ReadError> {
+    pub(super) fn values(&self, shard: NameHash) -> Result<Vec<Vec<u8>>, ReadError> {
         let mut values = Vec::new();
         let rows = keys::row(shard, "");
         let mut cursor = self.db.cursor(keys::SHARD, rows.clone(), prefix_end(&rows))?;
@@ -334,7 +417,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Marks a container for its account if what the account knows changed.
-    fn note_report(&mut self, shard: NameHash, before: Report) {
+    pub(super) fn note_report(&mut self, shard: NameHash, before: Report) {
         let Some(touched) = self.shards.get_mut(&shard) else {
             return;
         };
@@ -351,18 +434,22 @@ impl<'a> Stage<'a> {
     }
 
     /// The head of a shard as of this batch, new if there is none.
-    fn touch(&mut self, target: Target) -> Result<&mut Touched, ChangeError> {
+    pub(super) fn touch(&mut self, target: Target) -> Result<&mut Touched, ChangeError> {
         self.known(target.shard)?;
         let touched = self.shards.entry(target.shard).or_insert_with(|| Touched {
             head: Head::new(target.kind, target.partition),
             head_changed: false,
+            sum_changed: false,
             meta: None,
             meta_changed: false,
             gone: false,
         });
         if touched.gone {
-            // Forgotten earlier in this batch: it starts anew.
+            // Forgotten earlier in this batch: it starts anew, but for the
+            // parts, whose rows go with this batch.
+            let parts = touched.head.parts;
             touched.head = Head::new(target.kind, target.partition);
+            touched.head.parts = parts;
             (touched.meta, touched.gone) = (Some(Meta::default()), false);
             touched.changed();
         }
@@ -373,7 +460,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Head and metadata of a shard as of this batch.
-    fn touch_whole(&mut self, target: Target) -> Result<&mut Touched, ChangeError> {
+    pub(super) fn touch_whole(&mut self, target: Target) -> Result<&mut Touched, ChangeError> {
         let db = self.db;
         let touched = self.touch(target)?;
         if touched.meta.is_none() {
@@ -385,7 +472,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The head of a shard as of this batch, if there is one.
-    fn known(&mut self, shard: NameHash) -> Result<Option<&mut Touched>, ChangeError> {
+    pub(super) fn known(&mut self, shard: NameHash) -> Result<Option<&mut Touched>, ChangeError> {
         if !self.shards.contains_key(&shard) {
             let head = match self.heads.get(&shard) {
                 Some(head) => head.clone(),
@@ -397,6 +484,7 @@ impl<'a> Stage<'a> {
             let touched = Touched {
                 head,
                 head_changed: false,
+                sum_changed: false,
                 meta: None,
                 meta_changed: false,
                 gone: false,
@@ -408,11 +496,11 @@ impl<'a> Stage<'a> {
 }
 
 impl Touched {
-    fn whole(&mut self) -> (&mut Head, &mut Meta) {
+    pub(super) fn whole(&mut self) -> (&mut Head, &mut Meta) {
         (&mut self.head, self.meta.get_or_insert_default())
     }
 
-    fn changed(&mut self) {
-        (self.head_changed, self.meta_changed) = (true, true);
+    pub(super) fn changed(&mut self) {
+        (self.head_changed, self.sum_changed, self.meta_changed) = (true, true, true);
     }
 }

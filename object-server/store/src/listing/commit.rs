@@ -5,16 +5,18 @@
 //! the queue, so a lone writer waits for nobody and many share a sync. Waiters
 //! are tasks, told through a oneshot after the write returned (invariant I1).
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::Receiver;
 use virga_node::clock::{Clock, Version};
 
-use super::apply::Stage;
+use super::apply::{Stage, Staged};
 use super::cache::Heads;
 use super::db::Db;
 use super::fault::ChangeError;
-use super::op::Job;
+use super::op::{Job, Op};
+use super::parts::PartCache;
+use super::sys::Horizons;
 
 /// Most changes in one write: at a few hundred bytes each well below the size
 /// where the write itself takes longer than its sync.
@@ -24,25 +26,22 @@ pub const BATCH: usize = 1024;
 pub struct Committer {
     /// The database.
     pub db: Arc<Db>,
-    /// For the age of deletions.
+    /// For the time when a deletion was heard of.
     pub clock: Arc<dyn Clock>,
-    /// How long deletions are remembered.
-    pub reclaim_age: Duration,
-}
-
-/// The point before which deletions are no longer remembered.
-pub fn cutoff(clock: &dyn Clock, reclaim_age: Duration) -> Version {
-    let age = u64::try_from(reclaim_age.as_micros()).unwrap_or(u64::MAX);
-    Version::at(virga_node::clock::Micros(clock.now().0.saturating_sub(age)))
+    /// How far deletions are forgotten.
+    pub horizons: Horizons,
+    /// Counts what is set aside.
+    pub set_aside: Arc<AtomicU64>,
 }
 
 impl Committer {
     /// Commits until the queue is closed and empty.
-    pub fn run(self, mut queue: Receiver<Job>) {
+    pub fn run(mut self, mut queue: Receiver<Job>) {
         let mut heads = Heads::default();
+        let mut parts = PartCache::default();
         let mut jobs = Vec::with_capacity(BATCH);
         while queue.blocking_recv_many(&mut jobs, BATCH) > 0 {
-            let results = self.commit(&mut heads, &jobs);
+            let results = self.commit(&mut heads, &mut parts, &jobs);
             for (job, result) in jobs.drain(..).zip(results) {
                 // Whoever no longer waits does not need to know.
                 let _ = job.done.send(result);
@@ -52,18 +51,30 @@ impl Committer {
     }
 
     /// Makes a batch durable; one result per job, in order.
-    fn commit(&self, heads: &mut Heads, jobs: &[Job]) -> Vec<Result<bool, ChangeError>> {
-        let written = self.write(heads, jobs);
+    fn commit(
+        &mut self,
+        heads: &mut Heads,
+        parts: &mut PartCache,
+        jobs: &[Job],
+    ) -> Vec<Result<bool, ChangeError>> {
+        let written = self.write(heads, parts, jobs);
         written.unwrap_or_else(|error| {
             // What the database holds now is for the next read to find out.
             heads.clear();
+            parts.clear();
             tracing::error!(%error, changes = jobs.len(), "listing changes could not be committed");
             vec![Err(error); jobs.len()]
         })
     }
 
-    fn write(&self, heads: &mut Heads, jobs: &[Job]) -> Result<Vec<Result<bool, ChangeError>>, ChangeError> {
-        let mut stage = Stage::new(&self.db, heads, cutoff(&*self.clock, self.reclaim_age));
+    fn write(
+        &mut self,
+        heads: &mut Heads,
+        parts: &mut PartCache,
+        jobs: &[Job],
+    ) -> Result<Vec<Result<bool, ChangeError>>, ChangeError> {
+        let now = Version::at(self.clock.now());
+        let mut stage = Stage::new(&self.db, heads, now, self.horizons);
         let mut keys = Vec::new();
         let counts: Vec<usize> = jobs
             .iter()
@@ -79,12 +90,28 @@ impl Committer {
         for (job, count) in jobs.iter().zip(counts) {
             let (own, rest) = numbers.split_at(count);
             numbers = rest;
-            results.push(stage.apply(&job.op, own));
+            results.push(match &job.op {
+                Op::Drop(..) => Ok(false),
+                op => stage.apply(op, own),
+            });
         }
-        let (writes, new_heads) = stage.finish()?;
+        // Last: a shard that anything else here has changed is not dropped.
+        for (job, result) in jobs.iter().zip(&mut results) {
+            if let Op::Drop(..) = job.op {
+                *result = stage.apply(&job.op, &[]);
+            }
+        }
+        let Staged {
+            writes,
+            heads: new_heads,
+            horizons,
+            set_aside,
+        } = stage.finish(parts)?;
         if !writes.is_empty() {
             self.db.commit(&writes)?;
         }
+        self.horizons = horizons;
+        self.set_aside.fetch_add(set_aside, Ordering::Relaxed);
         for (shard, head) in new_heads {
             match head {
                 Some(head) => heads.put(shard, head),

@@ -16,19 +16,38 @@ const MAX_LOG: u64 = 96 << 20;
 /// The database of one device.
 pub struct Db(Kv);
 
-/// Changes to be written together, in order; `None` removes.
+/// One change of the database.
+enum Write {
+    /// Sets a key, or removes it.
+    Key(Family, Vec<u8>, Option<Vec<u8>>),
+    /// Removes the keys from one, included, to another, left out.
+    Range(Family, Vec<u8>, Vec<u8>),
+}
+
+/// Changes to be written together, in order.
 #[derive(Default)]
-pub struct Writes(Vec<(Family, Vec<u8>, Option<Vec<u8>>)>);
+pub struct Writes(Vec<Write>);
 
 impl Writes {
-    /// Sets or removes a key.
+    /// Sets a key, or removes it (`None`).
     pub fn set(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.0.push((family, key, value));
+        self.0.push(Write::Key(family, key, value));
+    }
+
+    /// Removes the keys from `low`, included, to `high`, left out. Reads are
+    /// slower for every range, so few keys are better removed one by one.
+    pub fn clear(&mut self, family: Family, low: Vec<u8>, high: Vec<u8>) {
+        self.0.push(Write::Range(family, low, high));
     }
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -43,14 +62,24 @@ impl Db {
         let families = [
             FamilyOptions::plain(keys::SHARD.0).often_missed(),
             FamilyOptions::plain(keys::DIRTY.0),
+            FamilyOptions::plain(keys::GRAVE.0),
             FamilyOptions::plain(keys::TOMB.0),
+            FamilyOptions::plain(keys::INDEX.0),
+            FamilyOptions::plain(keys::PART.0),
+            FamilyOptions::plain(keys::STALE.0),
+            FamilyOptions::plain(keys::SYS.0),
         ];
         Ok(Self(Kv::open(folder, &options, &families)?))
     }
 
-    /// One value.
+    /// One value of what is known of shards.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        Ok(self.0.get(keys::SHARD, key)?)
+        self.get_from(keys::SHARD, key)
+    }
+
+    /// One value.
+    pub fn get_from(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        Ok(self.0.get(family, key)?)
     }
 
     /// Values of many keys, in their order.
@@ -64,13 +93,26 @@ impl Db {
     /// Writes all of it or nothing, and syncs.
     pub fn commit(&self, writes: &Writes) -> Result<(), ChangeError> {
         let mut batch = self.0.batch();
-        for (family, key, value) in &writes.0 {
-            match value {
-                Some(value) => batch.put(*family, key, value),
-                None => batch.delete(*family, key),
+        for write in &writes.0 {
+            match write {
+                Write::Key(family, key, Some(value)) => batch.put(*family, key, value),
+                Write::Key(family, key, None) => batch.delete(*family, key),
+                Write::Range(family, low, high) => batch.delete_range(*family, low, high),
             }
         }
         Ok(self.0.write(batch, Durability::Synced)?)
+    }
+
+    /// Number of keys in a small family.
+    pub fn count(&self, family: Family) -> Result<u64, ReadError> {
+        let mut cursor = self.cursor(family, Vec::new(), None)?;
+        let mut count = 0;
+        cursor.first();
+        while cursor.current()?.is_some() {
+            count += 1;
+            cursor.step();
+        }
+        Ok(count)
     }
 
     /// A cursor over `low..high` of a family (to the end if there is no

@@ -11,6 +11,15 @@ pub enum OpenError {
     /// The database cannot be opened or recovered.
     #[error("the listing database cannot be opened: {0}")]
     Database(KvError),
+    /// It was written by a newer version of this program.
+    #[error("the listing database has format {0}, which is newer than this program; start a newer one")]
+    Format(u8),
+    /// Something stored does not decode when it is brought to the current
+    /// format.
+    #[error(
+        "the listing database cannot be brought up to date: {0}; move the folder away, and the other replicas fill a new one"
+    )]
+    Migrate(String),
     /// The committer thread cannot be started.
     #[error("the listing committer cannot be started: {0}")]
     Thread(std::io::Error),

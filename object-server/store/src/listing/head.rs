@@ -5,21 +5,18 @@
 //! a row does not change them.
 use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
-use virga_object_wire::listing::PolicyTotals;
+pub use virga_object_wire::listing::ListingKind as Kind;
+use virga_object_wire::listing::{Life, PolicyTotals};
+use virga_ring::hash::NameHash;
 
-use super::row::{Value, Weight, digest};
+use super::row::{Value, Weight};
 
-/// First byte of a stored head, format 1.
-const FORMAT: u8 = 1;
-
-/// Whether a shard lists objects or containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
-    /// A container, which lists objects.
-    Container,
-    /// An account, which lists containers.
-    Account,
-}
+/// First byte of a stored head, format 2.
+const FORMAT: u8 = 2;
+/// First byte of a head of format 1, which ends before `put_policy`.
+const OLD_FORMAT: u8 = 1;
+/// Key of the hash in [`Head::sum`]: a name for the purpose.
+const SUM_KEY: [u8; 32] = *b"virga listing shard sum, v1\0\0\0\0\0";
 
 /// Versions and totals of one container or account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +49,12 @@ pub struct Head {
     pub reported: u64,
     /// Totals by policy; accounts only.
     pub policies: Vec<PolicyTotals>,
+    /// Policy index given by the newest PUT.
+    pub put_policy: u32,
+    /// Wrapping sum of the hashes of the metadata items.
+    pub meta: u128,
+    /// Sums kept over parts of the rows ([`super::parts`]).
+    pub parts: u64,
 }
 
 /// What a container's row in its account depends on.
@@ -76,7 +79,61 @@ impl Head {
             changes: 0,
             reported: 0,
             policies: Vec::new(),
+            put_policy: 0,
+            meta: 0,
+            parts: 0,
         }
+    }
+
+    /// When it came and went.
+    pub fn life(&self) -> Life {
+        Life {
+            created: self.created,
+            policy: self.policy,
+            put: self.put,
+            put_policy: self.put_policy,
+            deleted: self.deleted,
+            newest: self.newest,
+        }
+    }
+
+    /// Changes when it came and went.
+    pub fn alter<T>(&mut self, change: impl FnOnce(&mut Life) -> T) -> T {
+        let mut life = self.life();
+        let done = change(&mut life);
+        self.created = life.created;
+        self.policy = life.policy;
+        self.put = life.put;
+        self.put_policy = life.put_policy;
+        self.deleted = life.deleted;
+        self.newest = life.newest;
+        done
+    }
+
+    /// Whether nothing is known: as good as no head at all.
+    pub fn is_empty(&self) -> bool {
+        self.life().is_unknown() && self.rows == 0 && self.meta == 0
+    }
+
+    /// A hash over everything that replicas tell each other, and nothing that
+    /// follows from it (totals) or is this device's own business (reports).
+    /// `None` if nothing is known.
+    pub fn sum(&self, shard: NameHash) -> Option<u128> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new_keyed(&SUM_KEY);
+        hasher.update(&shard.0);
+        for version in [self.created, self.put, self.deleted, self.newest] {
+            hasher.update(&version.0.to_le_bytes());
+        }
+        hasher.update(&self.policy.to_le_bytes());
+        hasher.update(&self.put_policy.to_le_bytes());
+        hasher.update(&self.meta.to_le_bytes());
+        hasher.update(&self.digest.to_le_bytes());
+        let mut first = [0; 16];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Some(u128::from_le_bytes(first))
     }
 
     /// Whether the container or account exists.
@@ -94,18 +151,18 @@ impl Head {
         self.newest = self.newest.max(version);
     }
 
-    /// Replaces a row's stored bytes in the totals; `None` stands for no row.
-    pub fn replace(&mut self, name: &[u8], old: Option<(&[u8], Value<'_>)>, new: Option<(&[u8], Value<'_>)>) {
-        if let Some((bytes, value)) = old {
+    /// Takes one row for another. Each comes with what it adds to the digest.
+    pub fn replace(&mut self, old: Option<(u128, Value<'_>)>, new: Option<(u128, Value<'_>)>) {
+        if let Some((digest, value)) = old {
             self.rows -= 1;
-            self.digest = self.digest.wrapping_sub(digest(name, bytes));
+            self.digest = self.digest.wrapping_sub(digest);
             if let Some(weight) = value.weight(self.deleted) {
                 self.count(weight, u64::wrapping_sub);
             }
         }
-        if let Some((bytes, value)) = new {
+        if let Some((digest, value)) = new {
             self.rows += 1;
-            self.digest = self.digest.wrapping_add(digest(name, bytes));
+            self.digest = self.digest.wrapping_add(digest);
             self.saw(value.newest());
             if let Some(weight) = value.weight(self.deleted) {
                 self.count(weight, u64::wrapping_add);
@@ -166,5 +223,12 @@ impl Head {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (format, rest) = bytes.split_first()?;
         (*format == FORMAT).then(|| postcard::from_bytes(rest).ok())?
+    }
+
+    /// Reads a head of format 1. What it lacks is for the caller to find out.
+    pub fn decode_old(bytes: &[u8]) -> Option<Self> {
+        let (format, rest) = bytes.split_first()?;
+        // Three numbers follow in format 2, each zero in one byte.
+        (*format == OLD_FORMAT).then(|| postcard::from_bytes(&[rest, &[0; 3]].concat()).ok())?
     }
 }

@@ -8,35 +8,42 @@
 //! stable storage (invariant I1). All changes merge (invariant I6): replicas
 //! that heard the same agree, in whatever order and however often they heard.
 //!
-//! Left out: shards of one container, and comparing replicas (they read the
-//! digest; nothing here knows another node).
+//! Left out: shards of one container, and who compares replicas with whom
+//! ([`replicas`] answers; nothing here knows another node).
 mod apply;
 mod cache;
 mod changed;
 mod codec;
 mod commit;
+mod compare;
 mod db;
 mod fault;
+mod forget;
 mod head;
 mod keys;
 mod meta;
+mod migrate;
 mod op;
 mod page;
+mod parts;
 mod read;
 mod reclaim;
+mod replicas;
 mod row;
 mod state;
+mod sys;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use virga_disk::kv::KvCache;
-use virga_node::clock::{Clock, Version};
+use virga_node::clock::{Clock, Micros, Version};
 use virga_object_wire::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
     PutContainer,
@@ -45,14 +52,19 @@ use virga_object_wire::object::At;
 use virga_ring::hash::NameHash;
 
 pub use changed::ContainerChange;
+pub use compare::NamedPart;
 pub use fault::{ChangeError, OpenError, ReadError};
+pub use op::SetAside;
+pub use replicas::{FullRows, MAX_COMPARED};
+pub use sys::Round;
 
 use commit::Committer;
 use db::Db;
 use head::Kind;
-use op::{Job, Op, Put, Rows, Target};
+use op::{Forget, Job, Op, Put, Rows, Target};
 use read::Info;
 use row::Listed;
+use sys::{Horizons, KINDS};
 
 /// Rows that may wait for the committer, in all calls together; more wait
 /// outside. At about 300 bytes a row 5 MiB a device.
@@ -89,12 +101,16 @@ pub struct Listings {
     readers: Arc<Semaphore>,
     /// Where the search for marked containers goes on.
     turn: Mutex<NameHash>,
+    /// Rows, items and heads set aside.
+    set_aside: Arc<AtomicU64>,
     committer: Option<JoinHandle<()>>,
 }
 
 impl Listings {
-    /// Opens the database in `folder`, which is made if it is missing. What
-    /// was deleted longer than `reclaim_age` ago is no longer taken in.
+    /// Opens the database in `folder`, which is made if it is missing, and
+    /// brings one of an older format up to date. Deletions are remembered for
+    /// `reclaim_age`, and until a round of reconciliation has told all
+    /// primaries.
     pub fn open(
         folder: &Path,
         cache: KvCache,
@@ -102,11 +118,15 @@ impl Listings {
         reclaim_age: Duration,
     ) -> Result<Self, OpenError> {
         let db = Arc::new(Db::open(folder, cache)?);
+        migrate::migrate(&db)?;
+        let unreadable = |error: ReadError| OpenError::Migrate(error.to_string());
+        let set_aside = Arc::new(AtomicU64::new(db.count(keys::STALE).map_err(unreadable)?));
         let (queue, jobs) = mpsc::channel(QUEUE);
         let work = Committer {
+            horizons: Horizons::read(&db).map_err(unreadable)?,
             db: db.clone(),
             clock: clock.clone(),
-            reclaim_age,
+            set_aside: set_aside.clone(),
         };
         let thread = std::thread::Builder::new().name("list-commit".to_owned());
         let committer = thread.spawn(move || work.run(jobs)).map_err(OpenError::Thread)?;
@@ -118,6 +138,7 @@ impl Listings {
             room: Arc::new(Semaphore::new(QUEUE)),
             readers: Arc::new(Semaphore::new(READERS)),
             turn: Mutex::new(NameHash([0; 16])),
+            set_aside,
             committer: Some(committer),
         })
     }
@@ -280,14 +301,27 @@ impl Listings {
         Ok(())
     }
 
-    /// Forgets about `limit` of what was deleted longer than `reclaim_age`
-    /// ago. Returns whether there may be more. For a background worker.
+    /// Forgets about `limit` of what was deleted longer than `reclaim_age` ago
+    /// and before the last complete round of reconciliation began. Returns
+    /// whether there may be more. For a background worker.
     pub async fn reclaim(&self, limit: usize) -> Result<bool, ChangeError> {
         let limit = limit.min(MAX_ROWS / 2);
-        let cutoff = commit::cutoff(&*self.clock, self.reclaim_age);
+        let age = u64::try_from(self.reclaim_age.as_micros()).unwrap_or(u64::MAX);
+        let old = Micros(self.clock.now().0.saturating_sub(age));
         let db = self.db.clone();
-        let found = self.on_reader(move || reclaim::find(&db, cutoff, limit)).await?;
-        let full = found.rows.len() + found.tombs.len() >= limit;
+        let found = self
+            .on_reader(move || {
+                let mut found = Forget::default();
+                for kind in KINDS {
+                    if let Some(round) = sys::round(&db, kind)? {
+                        let cutoff = Version::at(round.started.min(old));
+                        reclaim::find(&db, kind, cutoff, limit, &mut found)?;
+                    }
+                }
+                Ok(found)
+            })
+            .await?;
+        let full = found.len() >= limit;
         Ok(self.submit(Op::Forget(found)).await? && full)
     }
 
@@ -377,11 +411,16 @@ impl Listings {
 
     fn check_meta(&self, version: Version, meta: &[MetaItem]) -> Result<(), ChangeError> {
         check(meta.len() <= MAX_ITEMS, "too many metadata items")?;
+        self.check_items(meta)?;
+        self.check_versions(std::iter::once(version).chain(meta.iter().map(|item| item.version)))
+    }
+
+    fn check_items(&self, meta: &[MetaItem]) -> Result<(), ChangeError> {
         for item in meta {
             check_text(&item.name, true)?;
             check(item.value.len() <= MAX_VALUE, "a metadata value is too long")?;
         }
-        self.check_versions(std::iter::once(version).chain(meta.iter().map(|item| item.version)))
+        Ok(())
     }
 
     fn check_versions(&self, versions: impl Iterator<Item = Version>) -> Result<(), ChangeError> {

@@ -314,7 +314,9 @@ impl<'a> Value<'a> {
             Self::Container(v) if v.put == Version(0) => v.counted <= deleted,
             Self::Container(v) => v.put <= deleted,
         };
-        self.tombstone().or(buried.then_some(deleted))
+        // An account that was never deleted has buried nobody.
+        let burial = Some(deleted).filter(|deleted| buried && *deleted > Version(0));
+        self.tombstone().or(burial)
     }
 
     /// The newest of the row's versions.

@@ -6,51 +6,38 @@ use virga_node::clock::Version;
 use super::page::page;
 use crate::error::NodeError;
 use crate::listing::{
-    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PolicyTotals,
-    PutAccount, PutContainer,
+    AccountInfo, ContainerInfo, ContainerRow, Created, Life, ListRequest, ListingState, MetaItem, ObjectRow,
+    Page, PolicyTotals, PutAccount, PutContainer,
 };
 
 /// When a container or account came and went, and its metadata.
 #[derive(Default)]
-struct Life {
-    created: Version,
-    put: Version,
-    deleted: Version,
-    newest: Version,
+struct Known {
+    life: Life,
     meta: BTreeMap<String, (Version, String)>,
 }
 
-impl Life {
+impl Known {
     fn exists(&self) -> bool {
-        self.put > self.deleted
+        self.life.put > self.life.deleted
     }
 
-    /// Merges a PUT; whether there was nothing before. `first` says that this
-    /// is the oldest PUT known of this life.
-    fn put(&mut self, version: Version, first: bool) -> Result<Created, NodeError> {
+    /// Merges a PUT; whether there was nothing before.
+    fn put(&mut self, version: Version, policy: u32) -> Result<Created, NodeError> {
         let existed = self.exists();
-        self.put = self.put.max(version);
-        self.newest = self.newest.max(version);
-        if first {
-            self.created = version;
-        }
+        self.life.put(version, policy);
         if self.exists() {
             Ok(Created { created: !existed })
         } else {
-            Err(NodeError::Newer(self.deleted))
+            Err(NodeError::Newer(self.life.deleted))
         }
-    }
-
-    /// Whether a PUT is older than all others known of this life.
-    fn is_first(&self, version: Version) -> bool {
-        version > self.deleted && (self.created == Version(0) || version < self.created)
     }
 
     /// Merges metadata; what is older than the deletion went with it.
     fn merge(&mut self, items: Vec<MetaItem>) {
         for item in items {
-            self.newest = self.newest.max(item.version);
-            if item.version > self.deleted {
+            self.life.newest = self.life.newest.max(item.version);
+            if item.version > self.life.deleted {
                 let slot = self.meta.entry(item.name).or_default();
                 *slot = slot.clone().max((item.version, item.value));
             }
@@ -59,20 +46,27 @@ impl Life {
 
     /// Merges a deletion, known or not: a PUT that is older stays without effect.
     fn delete(&mut self, version: Version) -> Result<(), NodeError> {
-        let (existed, again) = (self.exists(), self.deleted == version);
-        self.deleted = self.deleted.max(version);
-        self.newest = self.newest.max(version);
-        if self.created <= self.deleted {
-            self.created = if self.exists() { self.put } else { Version(0) };
-        }
-        let deleted = self.deleted;
-        self.meta.retain(|_, (written, _)| *written > deleted);
+        let (existed, again) = (self.exists(), self.life.deleted == version);
+        self.life.delete(version);
+        self.forget_deleted();
         match (existed, self.exists()) {
-            (true, true) => Err(NodeError::Newer(self.put)),
+            (true, true) => Err(NodeError::Newer(self.life.put)),
             (true, false) => Ok(()),
             (false, _) if again => Ok(()),
             (false, _) => Err(NodeError::NotFound),
         }
+    }
+
+    fn forget_deleted(&mut self) {
+        let deleted = self.life.deleted;
+        self.meta.retain(|_, (written, _)| *written > deleted);
+    }
+
+    /// Merges what another replica knows.
+    fn tell(&mut self, told: ListingState) {
+        self.life.merge(&told.life);
+        self.forget_deleted();
+        self.merge(told.meta);
     }
 
     fn items(&self) -> Vec<MetaItem> {
@@ -95,48 +89,43 @@ fn digest(row: &impl std::fmt::Debug) -> u128 {
 /// A container and its objects.
 #[derive(Default)]
 pub(super) struct Container {
-    life: Life,
+    known: Known,
     names: (String, String),
-    policy: u32,
     rows: BTreeMap<String, ObjectRow>,
 }
 
 impl Container {
     pub(super) fn put(&mut self, put: PutContainer) -> Result<Created, NodeError> {
-        if put.deleted > self.life.deleted && put.deleted < put.version {
+        if put.deleted > self.known.life.deleted && put.deleted < put.version {
             // Only makes up for what was missed; what it answers is of no use.
-            let _ = self.life.delete(put.deleted);
-        }
-        let lower = put.version == self.life.created && put.policy < self.policy;
-        if self.life.is_first(put.version) || lower {
-            self.policy = put.policy;
+            let _ = self.known.delete(put.deleted);
         }
         self.names = (put.account, put.container);
-        let created = self.life.put(put.version, self.life.is_first(put.version));
-        self.life.merge(put.meta);
+        let created = self.known.put(put.version, put.policy);
+        self.known.merge(put.meta);
         created
     }
 
     pub(super) fn post(&mut self, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
-        if !self.life.exists() {
+        if !self.known.exists() {
             return Err(NodeError::NotFound);
         }
-        self.life.newest = self.life.newest.max(version);
-        self.life.merge(meta);
+        self.known.life.newest = self.known.life.newest.max(version);
+        self.known.merge(meta);
         Ok(())
     }
 
     pub(super) fn delete(&mut self, version: Version) -> Result<(), NodeError> {
-        let exists = self.life.exists();
+        let exists = self.known.exists();
         if self.rows.values().any(|row| !row.deleted) {
-            let unknown = self.life.put == Version(0) && self.life.deleted == Version(0);
+            let unknown = self.known.life.is_unknown();
             return Err(match () {
-                () if exists && version <= self.life.put => NodeError::Newer(self.life.put),
+                () if exists && version <= self.known.life.put => NodeError::Newer(self.known.life.put),
                 () if exists || unknown => NodeError::NotEmpty,
                 () => NodeError::NotFound,
             });
         }
-        self.life.delete(version)
+        self.known.delete(version)
     }
 
     pub(super) fn merge(&mut self, rows: Vec<ObjectRow>) {
@@ -160,14 +149,14 @@ impl Container {
         ContainerInfo {
             account: self.names.0.clone(),
             container: self.names.1.clone(),
-            created: self.life.created,
-            put: self.life.put,
-            deleted: self.life.deleted,
-            policy: self.policy,
-            meta: self.life.items(),
+            created: self.known.life.created,
+            put: self.known.life.put,
+            deleted: self.known.life.deleted,
+            policy: self.known.life.policy,
+            meta: self.known.items(),
             objects: live.clone().count() as u64,
             bytes: live.map(|row| row.size).sum(),
-            newest: self.life.newest.max(newest.unwrap_or_default()),
+            newest: self.known.life.newest.max(newest.unwrap_or_default()),
             digest: self.rows.values().map(digest).fold(0, u128::wrapping_add),
         }
     }
@@ -210,7 +199,7 @@ fn normal(mut row: ObjectRow) -> ObjectRow {
 /// An account and its containers.
 #[derive(Default)]
 pub(super) struct Account {
-    life: Life,
+    known: Known,
     name: String,
     rows: BTreeMap<String, ContainerRow>,
 }
@@ -218,18 +207,18 @@ pub(super) struct Account {
 impl Account {
     /// Whether a row counts: rows from before the account's deletion do not.
     fn live(&self, row: &ContainerRow) -> bool {
-        row.put > row.deleted && row.put > self.life.deleted
+        row.put > row.deleted && row.put > self.known.life.deleted
     }
 
     pub(super) fn put(&mut self, put: PutAccount) -> Result<Created, NodeError> {
         self.name = put.account;
-        let created = self.life.put(put.version, self.life.is_first(put.version));
-        self.life.merge(put.meta);
+        let created = self.known.put(put.version, 0);
+        self.known.merge(put.meta);
         created
     }
 
     pub(super) fn delete(&mut self, version: Version) -> Result<(), NodeError> {
-        self.life.delete(version)
+        self.known.delete(version)
     }
 
     pub(super) fn merge(&mut self, rows: Vec<ContainerRow>) {
@@ -259,15 +248,15 @@ impl Account {
             .max();
         AccountInfo {
             account: self.name.clone(),
-            created: self.life.created,
-            put: self.life.put,
-            deleted: self.life.deleted,
-            meta: self.life.items(),
+            created: self.known.life.created,
+            put: self.known.life.put,
+            deleted: self.known.life.deleted,
+            meta: self.known.items(),
             containers: policies.values().map(|totals| totals.containers).sum(),
             objects: policies.values().map(|totals| totals.objects).sum(),
             bytes: policies.values().map(|totals| totals.bytes).sum(),
             policies: policies.into_values().collect(),
-            newest: self.life.newest.max(newest.unwrap_or_default()),
+            newest: self.known.life.newest.max(newest.unwrap_or_default()),
             digest: self.rows.values().map(digest).fold(0, u128::wrapping_add),
         }
     }
@@ -279,5 +268,73 @@ impl Account {
             entries,
             complete_to,
         }
+    }
+}
+
+/// What both kinds of listings have for whoever compares replicas.
+pub(super) trait Compared {
+    /// What is known beside the rows.
+    fn state(&self) -> ListingState;
+    /// Each row by name, with what it adds to the digest.
+    fn sums(&self) -> Vec<(String, u128)>;
+    /// Merges what another replica knows beside the rows.
+    fn tell(&mut self, told: ListingState);
+}
+
+impl Compared for Container {
+    fn state(&self) -> ListingState {
+        let info = self.info();
+        ListingState {
+            account: info.account,
+            container: info.container,
+            life: Life {
+                newest: info.newest,
+                ..self.known.life
+            },
+            meta: info.meta,
+            rows: self.rows.len() as u64,
+            digest: info.digest,
+        }
+    }
+
+    fn sums(&self) -> Vec<(String, u128)> {
+        let rows = self.rows.iter();
+        rows.map(|(name, row)| (name.clone(), digest(row))).collect()
+    }
+
+    fn tell(&mut self, told: ListingState) {
+        if self.names.0.is_empty() {
+            self.names = (told.account.clone(), told.container.clone());
+        }
+        self.known.tell(told);
+    }
+}
+
+impl Compared for Account {
+    fn state(&self) -> ListingState {
+        let info = self.info();
+        ListingState {
+            account: info.account,
+            container: String::new(),
+            life: Life {
+                newest: info.newest,
+                ..self.known.life
+            },
+            meta: info.meta,
+            rows: self.rows.len() as u64,
+            digest: info.digest,
+        }
+    }
+
+    fn sums(&self) -> Vec<(String, u128)> {
+        let rows = self.rows.iter();
+        rows.map(|(name, row)| (name.clone(), digest(row))).collect()
+    }
+
+    fn tell(&mut self, told: ListingState) {
+        if self.name.is_empty() {
+            self.name.clone_from(&told.account);
+        }
+        self.known.tell(told);
     }
 }

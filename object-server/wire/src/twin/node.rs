@@ -12,8 +12,9 @@ use super::{Contents, Control, MemoryNode, check_ahead, key, locked, objects};
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
 use crate::listing::{
-    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
-    PutContainer,
+    AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
+    ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
+    ShardsRequest,
 };
 use crate::movement::{Answering, Movement, NameState, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::node::{DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
@@ -407,6 +408,67 @@ impl ObjectNode for MemoryNode {
             on.push(key(at), push);
             Ok(())
         })
+    }
+
+    async fn listing_sums(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        power: u8,
+        partitions: Vec<Partition>,
+    ) -> Result<ListingSums, NodeError> {
+        self.enter("listing_sums").await?;
+        self.on(device, |on| Ok(on.listing_sums(device, kind, power, &partitions)))
+    }
+
+    async fn listing_shards(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        wanted: ShardsRequest,
+    ) -> Result<Vec<ListingSum>, NodeError> {
+        self.enter("listing_shards").await?;
+        let ShardsRequest {
+            power,
+            partition,
+            after,
+            limit,
+        } = wanted;
+        self.on(device, |on| {
+            Ok(on.listing_shards(kind, (power, partition), after, limit))
+        })
+    }
+
+    async fn listing_state(&self, kind: ListingKind, at: &At) -> Result<Option<ListingState>, NodeError> {
+        self.enter("listing_state").await?;
+        self.on(&at.device, |on| Ok(on.listing_state(kind, at)))
+    }
+
+    async fn listing_parts(
+        &self,
+        kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        level: u8,
+    ) -> Result<PartSums, NodeError> {
+        self.enter("listing_parts").await?;
+        self.on(&at.device, |on| Ok(on.listing_parts(kind, at, &range, level)))
+    }
+
+    async fn listing_rows(
+        &self,
+        kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        limit: u32,
+    ) -> Result<RowSums, NodeError> {
+        self.enter("listing_rows").await?;
+        self.on(&at.device, |on| Ok(on.listing_rows(kind, at, &range, limit)))
+    }
+
+    async fn merge_listing(&self, kind: ListingKind, at: &At, told: ListingState) -> Result<(), NodeError> {
+        self.enter("merge_listing").await?;
+        self.on(&at.device, |on| on.merge_listing(kind, at, told))
     }
 }
 

@@ -3,6 +3,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use virga_object_wire::listing::row_hash;
+
 use super::*;
 use crate::listing::head::{Head, Kind};
 use crate::listing::meta::Meta;
@@ -59,9 +61,12 @@ fn rows_of_format_1_have_these_bytes() {
 
 /// Replicas of different releases compare digests: the sum is a format too.
 const DIGEST: &str = "a6c2646e1d29f1d57d4708eb5429e7ec";
+const SHARD_SUM: &str = "14152974d5804fb3e88f10addd00b143";
+const META_SUM: &str = "8f08a7ad50ae57cffcd1b22ceb250c6f";
+const NAME_HASH: &str = "f8894bbbc3c264ca";
 
 #[test]
-fn heads_and_metadata_of_format_1_have_these_bytes() {
+fn heads_and_metadata_have_these_bytes() {
     let mut head = Head::new(Kind::Account, 300);
     (head.created, head.put, head.deleted) = (Version(1), Version(2), Version(3));
     (head.rows, head.live, head.bytes, head.digest) = (4, 5, 6, 7);
@@ -71,17 +76,31 @@ fn heads_and_metadata_of_format_1_have_these_bytes() {
         bytes: 3,
     });
     let bytes = head.encode().unwrap();
-    assert_eq!(hex(&bytes), "0101ac0201020300000406090700000101010203");
-    assert_eq!(Head::decode(&bytes), Some(head));
+    assert_eq!(hex(&bytes), "0201ac0201020300000406090700000101010203000000");
+    assert_eq!(Head::decode(&bytes), Some(head.clone()));
+    // Format 1 ended before the last three fields.
+    let old = [&[1], &bytes[1..bytes.len() - 3]].concat();
+    assert_eq!(
+        (Head::decode(&old), Head::decode_old(&old)),
+        (None, Some(head.clone()))
+    );
+    let sum = head.sum(NameHash([7; 16])).unwrap();
+    assert_eq!(format!("{sum:032x}"), SHARD_SUM);
     let mut meta = Meta::default();
     (meta.account, meta.container) = ("a".into(), "c".into());
-    meta.set(&[MetaItem {
+    let set = [MetaItem {
         name: "n".into(),
         value: "v".into(),
         version: Version(300),
-    }]);
+    }];
+    meta.set(&set, Version(0), Version(0));
     let bytes = meta.encode().unwrap();
     assert_eq!(hex(&bytes), "010161016301016e0176ac02");
+    let sums = (
+        format!("{:032x}", meta.digest()),
+        format!("{:016x}", row_hash("o")),
+    );
+    assert_eq!(sums, (META_SUM.to_owned(), NAME_HASH.to_owned()));
     assert_eq!(Meta::decode(&bytes), Some(meta));
 }
 

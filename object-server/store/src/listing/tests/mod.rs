@@ -2,10 +2,13 @@
 mod behaviour;
 mod bytes;
 mod crash;
+mod forgetting;
 mod merge;
+mod migration;
 mod model;
 mod pages;
 mod reminders;
+mod replicas;
 mod sequences;
 
 use std::path::Path;
@@ -14,13 +17,13 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use virga_disk::kv::KvCache;
-use virga_node::clock::{ManualClock, Micros, Version};
+use virga_node::clock::{Clock, ManualClock, Micros, Version};
 use virga_object_wire::listing::{ContainerRow, ListRequest, MetaItem, ObjectRow, PutAccount, PutContainer};
 use virga_object_wire::object::At;
-use virga_ring::Partition;
 use virga_ring::hash::NameHash;
+use virga_ring::{Partition, RingId};
 
-use super::{Listings, RECLAIM_AGE};
+use super::{Listings, RECLAIM_AGE, Round};
 
 /// Where the tests' clock starts.
 const START: Micros = Micros(1_766_400_000_000_000);
@@ -73,6 +76,17 @@ impl Device {
         self.listings = Some(open(self.folder.path(), &self.clock));
     }
 
+    /// Notes complete rounds of reconciliation that began now.
+    fn note_rounds(&self) {
+        for kind in super::sys::KINDS {
+            let round = Round {
+                ring: RingId::default(),
+                started: self.clock.now(),
+            };
+            self.run(self.listings().note_round(kind, round)).unwrap();
+        }
+    }
+
     fn put_rows(&self, at: &At, rows: &[ObjectRow]) {
         self.run(self.listings().put_object_rows(at, rows.to_vec()))
             .unwrap();
@@ -109,6 +123,7 @@ fn at(name: &str) -> At {
     hash.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..16]);
     At {
         device: "d1".into(),
+        policy: 0,
         partition: Partition(u32::from(hash[0])),
         hash: NameHash(hash),
     }

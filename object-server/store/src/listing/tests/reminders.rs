@@ -73,8 +73,10 @@ fn marked_containers_take_turns() {
     assert_eq!(seen, ["c0", "c1", "c2", "c3", "c4"]);
 }
 
-/// Runs passes until nothing more is forgotten.
-fn reclaim(device: &Device, limit: usize) {
+/// Runs passes until nothing more is forgotten, after a round of
+/// reconciliation that began now.
+pub fn reclaim(device: &Device, limit: usize) {
+    device.note_rounds();
     while device.run(device.listings().reclaim(limit)).unwrap() {}
 }
 
