@@ -6,6 +6,7 @@
 mod expire;
 mod reclaim;
 mod reconcile;
+mod reconcile_listings;
 mod report_containers;
 mod update_listings;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use virga_node::clock::{Clock, Micros};
 use virga_node::task::Tasks;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::listing::ListingKind;
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_object_wire::object::At;
 use virga_ring::Device;
@@ -134,12 +136,20 @@ impl Workers {
     /// Starts one task for each duty on each device.
     pub(crate) fn start(self, tasks: &Tasks) {
         let all = Arc::new(self);
-        let duties: [Arc<dyn Duty>; 5] = [
+        let duties: [Arc<dyn Duty>; 7] = [
             Arc::new(update_listings::UpdateListings(Arc::clone(&all))),
             Arc::new(report_containers::ReportContainers(Arc::clone(&all))),
             Arc::new(expire::Expire(Arc::clone(&all))),
             Arc::new(reclaim::Reclaim(Arc::clone(&all))),
             Arc::new(reconcile::Reconcile::new(Arc::clone(&all))),
+            Arc::new(reconcile_listings::ReconcileListings::new(
+                Arc::clone(&all),
+                ListingKind::Container,
+            )),
+            Arc::new(reconcile_listings::ReconcileListings::new(
+                Arc::clone(&all),
+                ListingKind::Account,
+            )),
         ];
         for duty in duties {
             for device in all.node.open_devices() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A limit in bytes per second.
-pub(super) struct Pace {
+pub(in crate::workers) struct Pace {
     per_second: u64,
     /// When the next bytes may go.
     next: Mutex<Option<Instant>>,
@@ -13,7 +13,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// `per_second` bytes, or no limit if it is zero.
-    pub(super) fn new(per_second: u64) -> Self {
+    pub(in crate::workers) fn new(per_second: u64) -> Self {
         Self {
             per_second,
             next: Mutex::default(),
@@ -21,7 +21,7 @@ impl Pace {
     }
 
     /// Waits until `bytes` may go.
-    pub(super) async fn admit(&self, bytes: usize) {
+    pub(in crate::workers) async fn admit(&self, bytes: usize) {
         if self.per_second == 0 || bytes == 0 {
             return;
         }

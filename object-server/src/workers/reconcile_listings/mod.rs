@@ -1,0 +1,349 @@
+//! `reconcile accounts` and `reconcile containers`: make the replicas of
+//! listings equal, and bring listings to where the ring wants them.
+//!
+//! A round looks at every partition that a device has listings of. Where it is
+//! a primary it compares sums with the other primaries and pushes what they
+//! lack; nobody pulls, the others do the same. What belongs elsewhere it brings
+//! to all primaries, and drops once they have it and nothing has been added
+//! meanwhile. A round that did all that is noted on the device: proxies wait
+//! for it before they forget an earlier ring, and deletions are not forgotten
+//! before it.
+//!
+//! [`partition`] does one partition, [`push`] brings one listing to one
+//! primary, [`difference`] finds where two differ. Objects are `reconcile`'s.
+mod difference;
+mod partition;
+mod push;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt};
+use virga_node::clock::Version;
+use virga_object_store::listing;
+use virga_object_wire::error::NodeError;
+use virga_object_wire::listing::{ListingKind, ListingSums};
+use virga_object_wire::movement::RingName;
+use virga_ring::{Device, DeviceId, Partition, Ring, RingHandle, RingId};
+
+use self::partition::{Outcome, Target};
+use self::push::Primary;
+use super::reconcile::pace::Pace;
+use super::{Duty, Round, Workers};
+use crate::local::OpenDevice;
+use crate::movement::{number_of, ring_of};
+
+/// Partitions looked at together: their sums are one call to each device.
+const PARTITIONS: usize = 256;
+/// Partitions worked on at the same time.
+const AT_ONCE: usize = 4;
+/// Devices asked at the same time.
+const ASKED: usize = 16;
+/// Longest wait for a node.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often a resting worker looks whether the ring has changed: a load.
+const RING_LOOK: Duration = Duration::from_millis(200);
+
+pub(super) struct ReconcileListings {
+    all: Arc<Workers>,
+    kind: ListingKind,
+    pace: Pace,
+    /// Rings under which a device's last round began.
+    seen: Mutex<BTreeMap<Arc<str>, RingId>>,
+}
+
+impl ReconcileListings {
+    pub(super) fn new(all: Arc<Workers>, kind: ListingKind) -> Self {
+        let pace = Pace::new(all.settings.move_bytes_per_s);
+        Self {
+            all,
+            kind,
+            pace,
+            seen: Mutex::default(),
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, RingId>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) -> RingName {
+        ring_of(self.kind)
+    }
+
+    fn handle(&self) -> &RingHandle {
+        match self.kind {
+            ListingKind::Account => &self.all.rings.account,
+            ListingKind::Container => &self.all.rings.container,
+        }
+    }
+}
+
+#[async_trait]
+impl Duty for ReconcileListings {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            ListingKind::Account => "reconcile accounts",
+            ListingKind::Container => "reconcile containers",
+        }
+    }
+
+    fn rest(&self) -> Duration {
+        Duration::from_millis(self.all.settings.reconcile_ms)
+    }
+
+    async fn wake(&self, device: &OpenDevice) {
+        let before = self.seen().get(&device.name).copied();
+        while before.is_none_or(|before| before == self.handle().id()) {
+            tokio::time::sleep(RING_LOOK).await;
+        }
+    }
+
+    async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
+        let Some(known) = self.all.node.movements().known() else {
+            return Ok(Round::default());
+        };
+        let rings = self.handle().in_use();
+        let (id, ring) = (rings.current.id, &*rings.current.ring);
+        self.seen().insert(Arc::clone(&device.name), id);
+        let started = self.all.clock.now();
+        let last = device.listings.round(self.kind).await.map_err(NodeError::from)?;
+        let looking = Looking {
+            duty: self,
+            device,
+            ring,
+            id,
+            own: number_of(known, ring, &device.name),
+            last_round: last.map_or(Version(0), |last| Version::at(last.started)),
+            standing: Mutex::default(),
+        };
+        let outcome = looking.run().await?;
+        let error = looking.error().or(outcome.error);
+        let changed = self.handle().id() != id;
+        if outcome.left == 0 && error.is_none() && !changed {
+            let round = listing::Round { ring: id, started };
+            let noted = device.listings.note_round(self.kind, round).await;
+            noted.map_err(NodeError::from)?;
+        }
+        let movements = self.all.node.movements();
+        movements.ended(&device.name, self.ring(), outcome.left, error.clone());
+        Ok(Round {
+            done: outcome.names,
+            left: outcome.left,
+            more: changed,
+            error,
+        })
+    }
+}
+
+/// What a round has learned of a device.
+enum Standing {
+    /// It answers, and uses the same ring; how far it has forgotten deletions.
+    Well(Version),
+    /// It does not, or cannot be dealt with: why.
+    Out(String),
+}
+
+/// One device and ring in a round.
+struct Looking<'a> {
+    duty: &'a ReconcileListings,
+    device: &'a OpenDevice,
+    ring: &'a Ring,
+    id: RingId,
+    /// The device's number in the ring, if it is in it.
+    own: Option<DeviceId>,
+    /// When the last complete round began; zero if there was none.
+    last_round: Version,
+    standing: Mutex<BTreeMap<DeviceId, Standing>>,
+}
+
+impl Looking<'_> {
+    async fn run(&self) -> Result<Outcome, NodeError> {
+        let (listings, kind) = (&self.device.listings, self.duty.kind);
+        let mut outcome = Outcome::default();
+        let mut first = 0;
+        loop {
+            let page = listings.occupied(kind, self.ring.part_power(), first, PARTITIONS);
+            let page = page.await.map_err(NodeError::from)?;
+            let Some((last, _)) = page.last() else { break };
+            first = u64::from(last.0) + 1;
+            let full = page.len() == PARTITIONS;
+            self.look_at(page, &mut outcome).await?;
+            if !full || self.duty.handle().id() != self.id {
+                break;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Compares some partitions with everybody who is a primary of one, and
+    /// does what there is to do.
+    async fn look_at(&self, page: Vec<(Partition, u128)>, outcome: &mut Outcome) -> Result<(), NodeError> {
+        let mut asked: BTreeMap<DeviceId, Vec<Partition>> = BTreeMap::new();
+        for (partition, _) in &page {
+            for (_, primary) in self.ring.primaries(*partition) {
+                if Some(primary.id) != self.own {
+                    let partitions = asked.entry(primary.id).or_default();
+                    // A partition may name a device twice.
+                    if partitions.last() != Some(partition) {
+                        partitions.push(*partition);
+                    }
+                }
+            }
+        }
+        let mut answers = stream::iter(asked)
+            .map(|(id, partitions)| async move { (self.sums(id, &partitions).await, id, partitions) })
+            .buffer_unordered(ASKED);
+        let mut theirs: HashMap<(DeviceId, Partition), u128> = HashMap::new();
+        while let Some((sums, id, partitions)) = answers.next().await {
+            let sums = sums.into_iter().flatten();
+            theirs.extend(partitions.into_iter().zip(sums).map(|(at, sum)| ((id, at), sum)));
+        }
+        drop(answers);
+        let listings = &self.device.listings;
+        let raised = listings.raise_horizon(self.duty.kind, self.horizon()).await;
+        raised.map_err(NodeError::from)?;
+        let theirs = &theirs;
+        let mut working = stream::iter(page)
+            .map(|(partition, sum)| async move {
+                let (targets, away) = self.targets(partition, theirs);
+                let done = self.partition(partition, sum, targets, away).await;
+                done.unwrap_or_else(|error| Outcome {
+                    left: 1,
+                    error: Some(error.to_string()),
+                    ..Outcome::default()
+                })
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some(one) = working.next().await {
+            outcome.add(one);
+        }
+        Ok(())
+    }
+
+    /// The other primaries of a partition that have answered, and whether one
+    /// has not.
+    fn targets(
+        &self,
+        partition: Partition,
+        theirs: &HashMap<(DeviceId, Partition), u128>,
+    ) -> (Vec<Target>, bool) {
+        let mut targets: Vec<Target> = Vec::new();
+        let mut away = false;
+        for (_, device) in self.ring.primaries(partition) {
+            let twice = targets.iter().any(|target| target.device.id == device.id);
+            if Some(device.id) == self.own || twice {
+                continue;
+            }
+            match theirs
+                .get(&(device.id, partition))
+                .zip(self.horizon_of(device.id))
+            {
+                Some((sum, horizon)) => targets.push(Target {
+                    primary: self.primary(device, horizon),
+                    device: device.clone(),
+                    sum: *sum,
+                }),
+                None => away = true,
+            }
+        }
+        (targets, away)
+    }
+
+    fn primary(&self, device: &Device, horizon: Version) -> Primary {
+        Primary {
+            node: self.duty.all.nodes.node(device),
+            device: Arc::from(device.device.as_str()),
+            horizon,
+            guarded: self.last_round <= horizon,
+        }
+    }
+
+    /// A device's sums of these partitions; `None` if it cannot be dealt with
+    /// in this round.
+    async fn sums(&self, id: DeviceId, partitions: &[Partition]) -> Option<Vec<u128>> {
+        if matches!(self.standing().get(&id), Some(Standing::Out(_))) {
+            return None;
+        }
+        let device = self.ring.device(id)?;
+        let node = self.duty.all.nodes.node(device);
+        let name: Arc<str> = Arc::from(device.device.as_str());
+        let (kind, power) = (self.duty.kind, self.ring.part_power());
+        let ListingSums { answering, sums } =
+            match patient(node.listing_sums(&name, kind, power, partitions.to_vec())).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.give_up(id, &error.to_string());
+                    return None;
+                }
+            };
+        if answering.identity == self.device.objects.identity() {
+            self.give_up(
+                id,
+                "that is this very device: the address in the ring and the one that the node advertises differ",
+            );
+        } else if answering.using != Some(self.id) {
+            let theirs = answering.using.map_or(0, |ring| ring.version);
+            let why = format!(
+                "its node uses ring version {theirs}, this one {}; they must be the same",
+                self.id.version
+            );
+            self.give_up(id, &why);
+        } else if sums.len() != partitions.len() {
+            self.give_up(id, "answered about other partitions than were asked for");
+        } else {
+            self.standing().insert(id, Standing::Well(answering.horizon));
+            return Some(sums);
+        }
+        None
+    }
+
+    fn standing(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Standing>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a device alone for the rest of the round.
+    fn give_up(&self, id: DeviceId, why: &str) {
+        let name = self.ring.device(id).map_or_else(
+            || format!("device {}", id.0),
+            |device| format!("{} at {}:{}", device.device, device.ip, device.port),
+        );
+        self.standing()
+            .insert(id, Standing::Out(format!("{name}: {why}")));
+    }
+
+    /// Why the first of those that are out is out.
+    fn error(&self) -> Option<String> {
+        self.standing().values().find_map(|standing| match standing {
+            Standing::Out(why) => Some(why.clone()),
+            Standing::Well(_) => None,
+        })
+    }
+
+    fn horizon_of(&self, id: DeviceId) -> Option<Version> {
+        match self.standing().get(&id) {
+            Some(Standing::Well(horizon)) => Some(*horizon),
+            _ => None,
+        }
+    }
+
+    /// Highest horizon among those that answered.
+    fn horizon(&self) -> Version {
+        let standing = self.standing();
+        let horizons = standing.values().filter_map(|standing| match standing {
+            Standing::Well(horizon) => Some(*horizon),
+            Standing::Out(_) => None,
+        });
+        horizons.max().unwrap_or_default()
+    }
+}
+
+/// Waits for a call, but not for ever.
+async fn patient<T>(call: impl Future<Output = Result<T, NodeError>>) -> Result<T, NodeError> {
+    let late = || Err(NodeError::Unreachable("no answer in time".into()));
+    tokio::time::timeout(PATIENCE, call)
+        .await
+        .unwrap_or_else(|_| late())
+}
