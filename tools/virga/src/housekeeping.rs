@@ -82,6 +82,14 @@ impl Housekeeping {
                 if let Ok(true) = outcome {
                     let version = ring.handle.current().version();
                     tracing::info!(ring = ring.name, version, "a new ring is in use");
+                    if let Some(back) = ring.handle.went_back() {
+                        tracing::warn!(
+                            ring = ring.name,
+                            from = back.from,
+                            to = back.to,
+                            "the ring went back to an older version: was an old file copied over a new one?"
+                        );
+                    }
                 }
                 let subject = format!("ring {}", ring.name);
                 bad.extend(note(said, &subject, outcome.err().map(|e| e.to_string())));
