@@ -435,12 +435,22 @@ impl<'a> Reading<'a> {
         heal::in_passing(self.shared, self.name, self.place, &self.best, &from, behind);
     }
 
-    /// The bytes named by `data` from whoever has them.
-    async fn data(&mut self, data: DataId) -> Result<(Arc<Peer>, ObjectRead), Unavailable> {
+    /// The bytes that `stat` names, or newer ones, from whoever has them; with
+    /// the head that goes with them. `None` when nobody has them any more:
+    /// they were replaced, or moved, after their heads were heard.
+    async fn data(
+        &mut self,
+        stat: ObjectStat,
+    ) -> Result<Option<(ObjectStat, Arc<Peer>, ObjectRead)>, Unavailable> {
+        let data = data_of(&stat);
         loop {
-            if let Some(at) = self.reads.iter().position(|(_, has, _)| *has == data) {
-                let (peer, _, read) = self.reads.swap_remove(at);
-                return Ok((peer, read));
+            let good = self.reads.iter().position(|(_, has, _)| *has >= data);
+            if let Some((peer, _, read)) = good.map(|at| self.reads.swap_remove(at)) {
+                let merged = merge(Found::Object(stat), Found::Object(read.stat.clone()));
+                let Found::Object(stat) = merged else {
+                    return Ok(None);
+                };
+                return Ok(Some((stat, peer, read)));
             }
             if self.data_out == 0 {
                 let holder = self.holders.iter().position(|(_, has)| *has == data);
@@ -448,8 +458,9 @@ impl<'a> Reading<'a> {
                 let holder = holder.map(|peer| self.again(peer));
                 match holder.or_else(|| self.next_candidate()) {
                     Some(asked) => self.ask_data(asked),
-                    None if self.pending.is_empty() => return Err(self.unavailable()),
-                    None => {}
+                    None if !self.pending.is_empty() => {}
+                    None if self.last.is_none() => return Ok(None),
+                    None => return Err(self.unavailable()),
                 }
             }
             if !self.step().await {
@@ -458,6 +469,10 @@ impl<'a> Reading<'a> {
         }
     }
 }
+
+/// How often a read begins anew because what it found was replaced or moved
+/// before its bytes were read.
+const TRIES: usize = 4;
 
 fn span_of(wanted: Wanted) -> Option<Span> {
     match wanted {
@@ -498,17 +513,25 @@ impl Core {
         place: &Place,
         options: GetOptions,
     ) -> Result<GotObject, ReadObjectError> {
-        let mut reading = Reading::new(&self.shared, name, place, span_of(options.wanted));
-        match reading.next_candidate() {
-            Some(first) => reading.ask_data(first),
-            None => return Err(reading.unavailable().into()),
-        }
-        let stat = reading.head(options.newest).await?;
-        let (peer, read) = reading.data(data_of(&stat)).await?;
+        let started = Instant::now();
+        let mut tries = 0;
+        let (stat, peer, read) = loop {
+            tries += 1;
+            let mut reading = Reading::new(&self.shared, name, place, span_of(options.wanted));
+            match reading.next_candidate() {
+                Some(first) => reading.ask_data(first),
+                None => return Err(reading.unavailable().into()),
+            }
+            let stat = reading.head(options.newest).await?;
+            match reading.data(stat).await {
+                Ok(Some(found)) => break found,
+                Err(error) if tries == TRIES => return Err(error.into()),
+                Ok(None) if tries == TRIES => return Err(reading.unavailable().into()),
+                Ok(None) | Err(_) => {}
+            }
+        };
         let range = options.wanted.within(stat.size);
         let reader = Reader::new(&self.shared, place, &stat, range.clone()).with_source(peer, read);
-        let started = reading.started;
-        drop(reading);
         let body = ObjectBody::open(reader)
             .await
             .map_err(|error| Unavailable::NoQuorum {

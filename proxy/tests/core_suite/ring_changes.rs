@@ -27,19 +27,41 @@ fn settings() -> Settings {
     }
 }
 
-/// What was promised: by name, the newest version that was acknowledged.
+/// What clients were promised of a name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Promise {
+    /// The newest data or deletion that was acknowledged.
+    data: Version,
+    /// The newest metadata update, and the data it was made to: it ends with
+    /// them, also by a deletion that is older than the update.
+    post: (Version, Version),
+}
+
+impl Promise {
+    /// Whether a read that found this data (or deletion) and metadata keeps it.
+    fn is_kept(&self, data: Version, meta: Version) -> bool {
+        data >= self.data && (data != self.post.0 || meta >= self.post.1)
+    }
+}
+
 #[derive(Default)]
-struct Promises(Mutex<BTreeMap<ObjectName, Version>>);
+struct Promises(Mutex<BTreeMap<ObjectName, Promise>>);
 
 impl Promises {
-    fn of(&self, name: &ObjectName) -> Version {
-        self.0.lock().unwrap().get(name).copied().unwrap_or(Version(0))
+    fn of(&self, name: &ObjectName) -> Promise {
+        self.0.lock().unwrap().get(name).copied().unwrap_or_default()
     }
 
     fn made(&self, name: &ObjectName, version: Version) {
         let mut all = self.0.lock().unwrap();
-        let newest = all.entry(name.clone()).or_insert(Version(0));
-        *newest = version.max(*newest);
+        let promise = all.entry(name.clone()).or_default();
+        promise.data = promise.data.max(version);
+    }
+
+    fn posted(&self, name: &ObjectName, data: Version, meta: Version) {
+        let mut all = self.0.lock().unwrap();
+        let promise = all.entry(name.clone()).or_default();
+        promise.post = promise.post.max((data, meta));
     }
 }
 
@@ -53,6 +75,9 @@ struct Run {
     over: AtomicBool,
     /// No node may go away.
     calm: AtomicBool,
+    /// What happened lately.
+    log: Mutex<Vec<String>>,
+    started: tokio::time::Instant,
     reads: AtomicU64,
     writes: AtomicU64,
     refused: AtomicU64,
@@ -69,6 +94,8 @@ impl Run {
             promises: Promises::default(),
             over: AtomicBool::new(false),
             calm: AtomicBool::new(false),
+            log: Mutex::default(),
+            started: tokio::time::Instant::now(),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -94,10 +121,10 @@ impl Run {
             0 => core
                 .head_object(name, self.chance.below(4) == 0)
                 .await
-                .map(|stat| stat.meta_version),
+                .map(|stat| (stat.version, stat.meta_version)),
             _ => match core.get_object(name, GetOptions::default()).await {
                 Ok(got) => {
-                    let version = got.stat.meta_version;
+                    let version = (got.stat.version, got.stat.meta_version);
                     let body = got.body.collect(usize::MAX).await;
                     if let Err(error) = &body {
                         let now = self.fleet.failures.load(Ordering::SeqCst);
@@ -110,15 +137,62 @@ impl Run {
         };
         let seen = match read {
             Ok(version) => version,
-            Err(ReadObjectError::NotFound { deleted }) => deleted.unwrap_or(Version(0)),
+            Err(ReadObjectError::NotFound { deleted }) => {
+                let deleted = deleted.unwrap_or(Version(0));
+                (deleted, deleted)
+            }
             Err(ReadObjectError::Unavailable(error)) => return self.excuse(failures, &error, "a read"),
         };
         self.reads.fetch_add(1, Ordering::SeqCst);
+        self.note(name, format!("read {seen:?}, promised {promised:?}"));
         let (seed, path) = (self.seed, name.path());
-        assert!(
-            seen >= promised,
-            "seed {seed}: {path} reads as {seen:?}, {promised:?} was promised"
-        );
+        if !promised.is_kept(seen.0, seen.1) {
+            self.explain(name, core).await;
+            panic!("seed {seed}: {path} reads as {seen:?}, {promised:?} was promised");
+        }
+    }
+
+    /// Prints who knows what, for a read that went wrong.
+    async fn explain(&self, name: &ObjectName, core: &virga_proxy::core::Core) {
+        for door in &self.fleet.doors {
+            let in_use = door.ring.in_use();
+            let all = std::iter::once(&in_use.current).chain(&in_use.previous);
+            let rings: Vec<_> = all
+                .map(|known| (known.id.version, self.fleet.primaries(&known.ring, name)))
+                .collect();
+            let mine = std::ptr::eq(&door.core, core);
+            println!("door {} {rings:?}", if mine { "of the read" } else { "" });
+        }
+        for id in 0..self.fleet.devices {
+            self.fleet.twin(id).set(|s| (s.answer, s.latency) = (None, None));
+            let found = self
+                .fleet
+                .knows(id, &self.fleet.doors[0].ring.current(), name)
+                .await
+                .unwrap();
+            println!(
+                "device {id}: {:?} {}",
+                found.version(),
+                matches!(found, Found::Object(_))
+            );
+        }
+        for line in self
+            .log
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(name.object()))
+        {
+            println!("{line}");
+        }
+    }
+
+    fn note(&self, name: &ObjectName, what: String) {
+        let mut log = self.log.lock().unwrap();
+        let at = self.started.elapsed();
+        log.push(format!("{at:?} {}: {what}", name.object()));
+        let len = log.len();
+        log.drain(..len.saturating_sub(400));
     }
 
     async fn put(&self, name: &ObjectName) {
@@ -145,6 +219,7 @@ impl Run {
         match put {
             Ok(stored) => {
                 self.writes.fetch_add(1, Ordering::SeqCst);
+                self.note(name, format!("PUT {:?}", stored.version));
                 self.promises.made(name, stored.version);
             }
             Err(PutObjectError::Unavailable(error)) => self.excuse(failures, &error, "a PUT"),
@@ -162,13 +237,21 @@ impl Run {
         match self.door().core.post_object(name, meta, None).await {
             Ok(stat) => {
                 self.writes.fetch_add(1, Ordering::SeqCst);
-                self.promises.made(name, stat.meta_version);
+                self.note(
+                    name,
+                    format!("POST {:?} of {:?}", stat.meta_version, stat.version),
+                );
+                self.promises.posted(name, stat.version, stat.meta_version);
             }
             // Deleted, or never there: what a read says of it must be as new.
             Err(PostObjectError::NotFound) => {
                 let found = self.door().core.head_object(name, false).await;
                 if let Err(ReadObjectError::NotFound { deleted }) = found {
-                    assert!(deleted.unwrap_or(Version(0)) >= promised, "seed {}", self.seed);
+                    assert!(
+                        deleted.unwrap_or(Version(0)) >= promised.data,
+                        "seed {}",
+                        self.seed
+                    );
                 }
             }
             Err(PostObjectError::Unavailable(error)) => self.excuse(failures, &error, "a POST"),
@@ -181,6 +264,7 @@ impl Run {
         match self.door().core.delete_object(name, None).await {
             Ok(deleted) => {
                 self.writes.fetch_add(1, Ordering::SeqCst);
+                self.note(name, format!("DELETE {:?}", deleted.version));
                 self.promises.made(name, deleted.version);
             }
             Err(DeleteObjectError::Unavailable(error)) => self.excuse(failures, &error, "a DELETE"),
