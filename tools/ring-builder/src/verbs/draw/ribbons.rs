@@ -22,6 +22,8 @@ const COLOURS: [&str; 8] = [
 
 /// An end of a band; sorted by place, then name.
 type End = ((u32, u32, String, u32), String);
+/// What the ends are, and the end of a device.
+type Grouping = (&'static str, fn(&Device) -> End);
 /// Slots by where they come from and go to.
 type Bands = BTreeMap<(End, End), u64>;
 
@@ -107,7 +109,7 @@ impl Column {
 
 /// The finest grouping that is still readable.
 fn gather(outlook: &Outlook, flows: &Flows) -> (&'static str, Bands) {
-    let groupings: [(&str, fn(&Device) -> End); 4] = [
+    let groupings: [Grouping; 4] = [
         ("device", |it| {
             let name = format!("d{} r{}z{}-{}/{}", it.id, it.region, it.zone, it.ip, it.device);
             ((it.region, it.zone, it.ip.clone(), it.id.0), name)
