@@ -43,7 +43,9 @@ enum Verdict {
 #[derive(Default)]
 pub(super) struct Memory(Mutex<HashMap<Pair, Known>>);
 
-/// Until when what is remembered holds: names that come and go meanwhile could
+/// How long another replica may do nothing about what was left to it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long what is remembered holds: names that come and go meanwhile could
 /// give the same sums again.
 const HOLDS: Duration = Duration::from_secs(600);
 
@@ -52,12 +54,12 @@ const HOLDS: Duration = Duration::from_secs(600);
 struct Known {
     difference: Difference,
     verdict: Verdict,
-    until: Instant,
+    since: Instant,
 }
 
 impl Known {
     fn says(&self, difference: Difference, verdict: Verdict) -> bool {
-        (self.difference, self.verdict) == (difference, verdict) && Instant::now() < self.until
+        (self.difference, self.verdict) == (difference, verdict) && self.since.elapsed() < HOLDS
     }
 }
 
@@ -72,13 +74,13 @@ impl Memory {
             // Rare, and forgetting costs walks only.
             all.clear();
         }
-        let until = Instant::now() + HOLDS;
+        let since = Instant::now();
         all.insert(
             pair,
             Known {
                 difference,
                 verdict,
-                until,
+                since,
             },
         );
     }
@@ -95,15 +97,17 @@ impl Memory {
             .is_some_and(|known| known.says(difference, Verdict::Theirs))
     }
 
-    /// Whether the difference may be left to another replica: once, and then
-    /// again only if something came of it.
+    /// Whether the difference may be left to another replica: for a while, and
+    /// then again only if something came of it.
     pub(super) fn defer(&self, pair: Pair, difference: Difference) -> bool {
         let before = self.all().get(&pair).copied();
-        if before.is_some_and(|known| known.says(difference, Verdict::Deferred)) {
-            return false;
+        match before.filter(|known| known.says(difference, Verdict::Deferred)) {
+            Some(known) => known.since.elapsed() < PATIENCE,
+            None => {
+                self.put(pair, difference, Verdict::Deferred);
+                true
+            }
         }
-        self.put(pair, difference, Verdict::Deferred);
-        true
     }
 
     /// Forgets a pair that is equal by now.
@@ -116,8 +120,8 @@ impl Memory {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_difference_is_left_to_others_only_while_something_comes_of_it() {
+    #[tokio::test(start_paused = true)]
+    async fn a_difference_is_left_to_others_only_while_something_comes_of_it() {
         let memory = Memory::default();
         let pair = Pair {
             device: "d1".into(),
@@ -132,11 +136,20 @@ mod tests {
         };
         assert!(memory.defer(pair.clone(), difference(1)));
         assert!(memory.defer(pair.clone(), difference(2)), "it goes on");
+        assert!(memory.defer(pair.clone(), difference(2)), "it may take a while");
+        tokio::time::advance(PATIENCE).await;
         assert!(!memory.defer(pair.clone(), difference(2)), "nothing came of it");
+        assert!(memory.defer(pair.clone(), difference(3)), "now something did");
         assert!(!memory.is_nothing(&pair, difference(2)));
         memory.nothing(pair.clone(), difference(2));
         assert!(memory.is_nothing(&pair, difference(2)));
         assert!(!memory.is_nothing(&pair, difference(3)));
+        tokio::time::advance(HOLDS).await;
+        assert!(
+            !memory.is_nothing(&pair, difference(2)),
+            "looked at again now and then"
+        );
+        memory.nothing(pair.clone(), difference(2));
         memory.equal(&pair);
         assert!(!memory.is_nothing(&pair, difference(2)));
     }
