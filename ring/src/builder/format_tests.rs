@@ -5,6 +5,8 @@ use super::*;
 use crate::DeviceId;
 
 const GOLDEN: &[u8] = include_bytes!("../../golden/v1.builder");
+/// The same with a scatter limit of 4.
+const LIMITED: &[u8] = include_bytes!("../../golden/v1-scatter.builder");
 
 #[test]
 fn the_golden_builder_file_of_version_1_still_loads() {
@@ -36,6 +38,15 @@ fn weights_and_overload_come_back_to_the_last_bit() {
         builder.set_weight(DeviceId(0), overload.max(1e-9 / 0.3)).unwrap();
         assert_eq!(Builder::decode(&builder.encode().unwrap()).unwrap(), builder);
     }
+}
+
+#[test]
+fn a_scatter_limit_is_read_and_old_files_have_none() {
+    let mut builder = Builder::decode(GOLDEN).unwrap();
+    assert_eq!(builder.scatter_limit(), None);
+    builder.set_scatter_limit(Some(4)).unwrap();
+    assert_eq!(Builder::decode(LIMITED).unwrap(), builder);
+    assert_eq!(builder.encode().unwrap(), LIMITED);
 }
 
 #[test]

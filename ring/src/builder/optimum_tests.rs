@@ -183,3 +183,30 @@ fn leaving_minimums_alone_moves_less_and_makes_nothing_worse() {
     assert!(few.moved < all.moved, "{} and {}", few.moved, all.moved);
     assert_eq!(few.pending, 0);
 }
+
+#[test]
+fn with_the_overload_that_dispersion_takes_every_change_moves_the_bound() {
+    let changes: [&dyn Fn(&mut Builder); 5] = [
+        &|it| (4..8).for_each(|id| it.remove(DeviceId(id)).unwrap()),
+        &|it| {
+            [1, 22, 43]
+                .into_iter()
+                .for_each(|id| it.remove(DeviceId(id)).unwrap())
+        },
+        &|it| it.set_weight(DeviceId(30), 0.0).unwrap(),
+        &|it| it.set_weight(DeviceId(30), 300.0).unwrap(),
+        &|it| {
+            for at in 0..5 {
+                it.add(device(at % 3 + 1, at + 1, at, 100 + at, 200.0)).unwrap();
+            }
+        },
+    ];
+    for (at, change) in changes.into_iter().enumerate() {
+        let mut builder = three_regions(13, 10.0);
+        builder.rebalance(1, NOW).unwrap();
+        change(&mut builder);
+        let done = builder.rebalance(1, NOW).unwrap();
+        assert_eq!((done.moved, done.pending), (done.bound, 0), "change {at}");
+        check(&builder).unwrap();
+    }
+}
