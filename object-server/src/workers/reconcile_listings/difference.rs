@@ -109,8 +109,10 @@ mod tests {
         // They lack a start of ours and have one that we lack.
         let cut = theirs(&[(0, 5), (20, 6), (50, 1), (60, 8)]);
         assert_eq!(ranges(&differing(&all, &mine, &cut)), [("b", Some("f"))]);
-        let whole = theirs(&[(0, 5), (20, 6), (60, 15)]);
-        assert_eq!(ranges(&differing(&all, &mine, &whole)), [("b", Some("f"))]);
+        let two_parts_in_one = theirs(&[(0, 5), (20, 13), (60, 8)]);
+        assert_eq!(differing(&all, &mine, &two_parts_in_one), []);
+        let to_the_end = theirs(&[(0, 5), (20, 6), (60, 15)]);
+        assert_eq!(ranges(&differing(&all, &mine, &to_the_end)), [("b", None)]);
         let none = theirs(&[(0, 0)]);
         assert_eq!(ranges(&differing(&all, &mine, &none)), [("", None)]);
         assert_eq!(ranges(&differing(&all, &mine, &[])), [("", None)]);

@@ -10,10 +10,12 @@
 //! before it.
 //!
 //! [`partition`] does one partition, [`push`] brings one listing to one
-//! primary, [`difference`] finds where two differ. Objects are `reconcile`'s.
+//! primary, [`difference`] finds where two differ, [`revive`] makes containers
+//! again that were deleted too early. Objects are `reconcile`'s.
 mod difference;
 mod partition;
 mod push;
+mod revive;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -175,6 +177,7 @@ impl Looking<'_> {
                 break;
             }
         }
+        outcome.names += self.revive().await?;
         Ok(outcome)
     }
 

@@ -62,6 +62,8 @@ impl Slot {
 pub(super) struct Touched {
     pub(super) head: Head,
     pub(super) head_changed: bool,
+    /// Whether it stands in [`keys::HIDDEN`].
+    hidden: bool,
     /// What replicas tell each other has changed.
     pub(super) sum_changed: bool,
     pub(super) meta: Option<Meta>,
@@ -176,6 +178,11 @@ impl<'a> Stage<'a> {
         let mut heads = NewHeads::with_capacity(self.shards.len());
         for (shard, touched) in self.shards {
             let kind = touched.head.kind;
+            let hides = touched.head.hides_rows() && !touched.gone;
+            if hides != touched.hidden {
+                let mark = hides.then(Vec::new);
+                self.writes.set(keys::HIDDEN, shard.0.to_vec(), mark);
+            }
             if touched.gone || touched.head_changed && touched.head.is_empty() {
                 self.writes.set(keys::SHARD, keys::head(shard), None);
                 self.writes.set(keys::SHARD, keys::meta(shard), None);
@@ -439,6 +446,7 @@ impl<'a> Stage<'a> {
         let touched = self.shards.entry(target.shard).or_insert_with(|| Touched {
             head: Head::new(target.kind, target.partition),
             head_changed: false,
+            hidden: false,
             sum_changed: false,
             meta: None,
             meta_changed: false,
@@ -482,6 +490,7 @@ impl<'a> Stage<'a> {
                 },
             };
             let touched = Touched {
+                hidden: head.hides_rows(),
                 head,
                 head_changed: false,
                 sum_changed: false,

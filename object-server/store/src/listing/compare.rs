@@ -75,6 +75,19 @@ pub fn sum(db: &Db, kind: Kind, shard: NameHash) -> Result<Option<u128>, ReadErr
     sum.transpose()
 }
 
+/// At most `limit` deleted containers with live rows behind `after`.
+pub fn hidden(db: &Db, after: Option<NameHash>, limit: usize) -> Result<Vec<NameHash>, ReadError> {
+    let low = after.map_or_else(Vec::new, |after| [&after.0[..], &[0]].concat());
+    let mut cursor = db.cursor(keys::HIDDEN, low, None)?;
+    let mut found = Vec::new();
+    cursor.first();
+    while let Some((key, _)) = cursor.current()?.filter(|_| found.len() < limit) {
+        found.push(keys::shard(key).ok_or(ReadError::Damaged("the mark of a hidden container"))?);
+        cursor.step();
+    }
+    Ok(found)
+}
+
 /// At most `limit` partitions from `first` on that this device has shards of,
 /// with their sums.
 pub fn occupied(
@@ -264,13 +277,11 @@ fn add(parts: &mut [NamedPart], sum: u128) {
     }
 }
 
+/// Rows with their names, and the name to go on with.
+pub type NamedRows = (Vec<(String, RowSum)>, Option<String>);
+
 /// At most `limit` rows of a range by name, and the name to go on with.
-pub fn rows(
-    db: &Db,
-    shard: NameHash,
-    range: &RowRange,
-    limit: usize,
-) -> Result<(Vec<(String, RowSum)>, Option<String>), ReadError> {
+pub fn rows(db: &Db, shard: NameHash, range: &RowRange, limit: usize) -> Result<NamedRows, ReadError> {
     let high = match &range.to {
         Some(to) => Some(keys::row(shard, to)),
         None => prefix_end(&keys::row(shard, "")),

@@ -65,6 +65,7 @@ impl Db {
             FamilyOptions::plain(keys::GRAVE.0),
             FamilyOptions::plain(keys::TOMB.0),
             FamilyOptions::plain(keys::INDEX.0),
+            FamilyOptions::plain(keys::HIDDEN.0),
             FamilyOptions::plain(keys::PART.0),
             FamilyOptions::plain(keys::STALE.0),
             FamilyOptions::plain(keys::SYS.0),

@@ -110,6 +110,12 @@ impl Head {
         done
     }
 
+    /// Whether this is a container that was deleted by someone who did not
+    /// know of its live rows.
+    pub fn hides_rows(&self) -> bool {
+        self.kind == Kind::Container && self.put > Version(0) && !self.exists() && self.live > 0
+    }
+
     /// Whether nothing is known: as good as no head at all.
     pub fn is_empty(&self) -> bool {
         self.life().is_unknown() && self.rows == 0 && self.meta == 0

@@ -24,6 +24,8 @@ pub const GRAVE: Family = Family("grave");
 pub const TOMB: Family = Family("tomb");
 /// What is known of each shard in 16 bytes: [`index`] -> sum.
 pub const INDEX: Family = Family("index");
+/// Deleted containers with live rows: shard -> nothing.
+pub const HIDDEN: Family = Family("hidden");
 /// Sums over parts of large shards: [`part`] -> sum.
 pub const PART: Family = Family("part");
 /// What was set aside, under the keys of [`SHARD`].

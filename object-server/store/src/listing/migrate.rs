@@ -54,6 +54,9 @@ fn shards(db: &Db, writes: &mut Writes) -> Result<(), OpenError> {
                     .encode()
                     .map_err(|error| OpenError::Migrate(error.to_string()))?;
                 writes.set(keys::SHARD, keys::head(shard), Some(bytes));
+                if head.hides_rows() {
+                    writes.set(keys::HIDDEN, shard.0.to_vec(), Some(Vec::new()));
+                }
                 let sum = head.sum(shard).map(|sum| sum.to_le_bytes().to_vec());
                 writes.set(keys::INDEX, keys::index(head.kind, shard), sum);
             }

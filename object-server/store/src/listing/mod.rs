@@ -52,7 +52,7 @@ use virga_object_wire::object::At;
 use virga_ring::hash::NameHash;
 
 pub use changed::ContainerChange;
-pub use compare::NamedPart;
+pub use compare::{NamedPart, NamedRows};
 pub use fault::{ChangeError, OpenError, ReadError};
 pub use op::SetAside;
 pub use replicas::{FullRows, MAX_COMPARED};

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 
 use virga_node::clock::Version;
 use virga_object_wire::listing::{
-    ContainerRow, ListingKind, ListingState, ListingSum, ObjectRow, PartSums, RowRange, RowSum, RowSums,
+    ContainerRow, ListingKind, ListingState, ListingSum, ObjectRow, PartSums, RowRange, RowSums,
     ShardsRequest,
 };
 use virga_object_wire::object::At;
 use virga_ring::Partition;
+use virga_ring::hash::NameHash;
 
-use super::compare::{self, NamedPart};
+use super::compare::{self, NamedPart, NamedRows};
 use super::fault::{ChangeError, ReadError};
 use super::op::{Op, Rows, SetAside};
 use super::sys::{self, Round};
@@ -70,6 +71,14 @@ impl Listings {
         compare::sum(&self.db, kind, at.hash)
     }
 
+    /// At most `limit` containers behind `after` that were deleted by someone
+    /// who did not know of their live rows.
+    pub async fn hidden(&self, after: Option<NameHash>, limit: usize) -> Result<Vec<NameHash>, ReadError> {
+        bound(limit)?;
+        let db = self.db.clone();
+        self.on_reader(move || compare::hidden(&db, after, limit)).await
+    }
+
     /// At most `limit` partitions from `first` on that something lies in here,
     /// each with its sum. A shorter answer is the end.
     pub async fn occupied(
@@ -110,12 +119,7 @@ impl Listings {
 
     /// At most `limit` rows of a range with their names, and the name to go on
     /// with.
-    pub async fn named_rows(
-        &self,
-        at: &At,
-        range: RowRange,
-        limit: usize,
-    ) -> Result<(Vec<(String, RowSum)>, Option<String>), ReadError> {
+    pub async fn named_rows(&self, at: &At, range: RowRange, limit: usize) -> Result<NamedRows, ReadError> {
         bound(limit)?;
         let (db, shard) = (self.db.clone(), at.hash);
         self.on_reader(move || compare::rows(&db, shard, &range, limit))

@@ -63,6 +63,7 @@ fn every_acknowledged_row_survives_kill_9() {
             }
         }
     }
+    super::replicas::check_listings(&listings);
     for name in &acknowledged {
         assert!(found.contains(name), "{name} was acknowledged and is gone");
     }

@@ -31,7 +31,12 @@ fn dump(db: &Db, family: virga_disk::kv::Family) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 /// Compares all sums with what heads, metadata and rows say.
 pub fn check_sums(device: &Device) {
-    let db = &device.listings().db;
+    check_listings(device.listings());
+}
+
+/// The same without a device around it.
+pub fn check_listings(listings: &Listings) {
+    let db = &listings.db;
     let (mut index, mut parts) = (BTreeMap::new(), BTreeMap::new());
     let mut heads: BTreeMap<NameHash, Head> = BTreeMap::new();
     let mut found: BTreeMap<NameHash, (u64, u128, u128, u64)> = BTreeMap::new();
@@ -260,6 +265,57 @@ proptest! {
         for c in 0..2u8 {
             let mut newest: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
             for (_, change) in &changes {
+                if let Change::Rows(to, rows) = change && *to == c {
+                    for (name, n, dead) in rows {
+                        let best = newest.entry(&names[usize::from(*name)]).or_default();
+                        *best = (*best).max((*n, *dead));
+                    }
+                }
+            }
+            let live: Vec<&str> = newest.iter().filter(|(_, (_, dead))| !dead).map(|(name, _)| *name).collect();
+            prop_assert_eq!(alive(&devices[0], &at(&format!("c{c}"))), live);
+        }
+    }
+
+    #[test]
+    fn a_device_that_passes_everything_on_and_drops_it_loses_nothing(
+        steps in vec((0..3usize, change(), 0..4u8), 1..25),
+    ) {
+        let (devices, names) = ([Device::new(), Device::new(), Device::new()], names());
+        // The last is no primary: it tells the others and drops what has not
+        // changed meanwhile.
+        let pass_on = |between: &mut dyn FnMut()| {
+            for place in places() {
+                let listings = devices[2].listings();
+                let sum = devices[2].run(listings.sum(place.0, &place.1)).unwrap();
+                (0..2).for_each(|to| push(&devices[2], &devices[to], &place));
+                between();
+                if let Some(sum) = sum {
+                    devices[2].run(listings.drop_listing(place.0, &place.1, sum)).unwrap();
+                }
+            }
+        };
+        for (device, change, what) in &steps {
+            match what {
+                0 => pass_on(&mut || apply(&devices[2], &names, change)),
+                1 => {
+                    apply(&devices[*device], &names, change);
+                    pass_on(&mut || {});
+                }
+                _ => apply(&devices[*device], &names, change),
+            }
+        }
+        pass_on(&mut || {});
+        devices.iter().for_each(check_sums);
+        prop_assert_eq!(sums(&devices[2]), vec![0; 32]);
+        for place in places() {
+            push(&devices[0], &devices[1], &place);
+            push(&devices[1], &devices[0], &place);
+        }
+        prop_assert_eq!(sums(&devices[0]), sums(&devices[1]));
+        for c in 0..2u8 {
+            let mut newest: BTreeMap<&str, (u64, bool)> = BTreeMap::new();
+            for (_, change, _) in &steps {
                 if let Change::Rows(to, rows) = change && *to == c {
                     for (name, n, dead) in rows {
                         let best = newest.entry(&names[usize::from(*name)]).or_default();
