@@ -5,6 +5,10 @@ use super::tree::ROOT;
 use crate::device::Partition;
 use crate::table::NONE;
 
+/// Up to this many pairs of a replica and a device are all tried for a
+/// partition that a descent does not bring into the plan.
+const MAX_PAIRS: usize = 4096;
+
 /// Where the replica count shrank: drops the replicas that the plan misses least.
 pub(super) fn narrow(field: &mut Field<'_>) {
     if field.old.slots() <= field.rows.slots() {
@@ -138,5 +142,25 @@ fn best_repair(
             }
         }
     }
-    best.map(|(_, choice)| choice)
+    // What leaves the partition outside the plan may be a descent that went
+    // into the wrong one of two tiers that lack a replica.
+    let (left, choice) = match best {
+        Some(((after, ..), choice)) => (after, Some(choice)),
+        None => (violation, None),
+    };
+    if left == 0 || row.len() * field.tree.live > MAX_PAIRS {
+        return choice;
+    }
+    let pairs = (0..row.len()).flat_map(|at| (0..field.tree.live as u32).map(move |leaf| (at, leaf)));
+    let rated = pairs.filter(|(_, leaf)| !row.contains(leaf)).map(|(at, leaf)| {
+        trial.copy_from_slice(row);
+        trial[at] = leaf;
+        (
+            field.violation(&trial),
+            u64::MAX - field.deficit(leaf),
+            (at, leaf),
+        )
+    });
+    let every = rated.min().filter(|(after, ..)| *after < left);
+    every.map(|(.., pair)| pair).or(choice)
 }
