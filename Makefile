@@ -5,13 +5,16 @@ SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 UP ?=
 
-.PHONY: help up build test soak fuzz check bench bench-ring deps-build deps-test
+.PHONY: help up demo-rings build test soak fuzz check bench bench-ring deps-build deps-test
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 up: build ## build, then run a cloud here (data in ./virga-data; UP="..." adds flags)
 	exec target/release/virga up $(UP)
+
+demo-rings: build ## a small cluster grows while it is read: plan, status, what moved (a minute)
+	tools/demo-rings target/release/virga
 
 build: deps-build ## build target/release/virga
 	cargo build --release --locked --bin virga
