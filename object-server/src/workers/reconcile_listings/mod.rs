@@ -18,6 +18,7 @@ mod push;
 mod revive;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,11 @@ const AT_ONCE: usize = 4;
 const ASKED: usize = 16;
 /// Longest wait for a node.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// A round that finds nothing to do may take one part in so many of a device's
+/// time.
+const IDLE_SHARE: u32 = 20;
+/// Longest rest between two rounds.
+const LONGEST_REST: Duration = Duration::from_secs(300);
 /// How often a resting worker looks whether the ring has changed: a load.
 const RING_LOOK: Duration = Duration::from_millis(200);
 
@@ -54,6 +60,8 @@ pub(super) struct ReconcileListings {
     pace: Pace,
     /// Rings under which a device's last round began.
     seen: Mutex<BTreeMap<Arc<str>, RingId>>,
+    /// Milliseconds that the last round took, if it found nothing to do.
+    idle_ms: AtomicU64,
 }
 
 impl ReconcileListings {
@@ -64,6 +72,7 @@ impl ReconcileListings {
             kind,
             pace,
             seen: Mutex::default(),
+            idle_ms: AtomicU64::new(0),
         }
     }
 
@@ -93,7 +102,9 @@ impl Duty for ReconcileListings {
     }
 
     fn rest(&self) -> Duration {
-        Duration::from_millis(self.all.settings.reconcile_ms)
+        let usual = Duration::from_millis(self.all.settings.reconcile_ms);
+        let took = Duration::from_millis(self.idle_ms.load(Ordering::Relaxed));
+        usual.max(took.saturating_mul(IDLE_SHARE).min(LONGEST_REST))
     }
 
     async fn wake(&self, device: &OpenDevice) {
@@ -110,7 +121,8 @@ impl Duty for ReconcileListings {
         let rings = self.handle().in_use();
         let (id, ring) = (rings.current.id, &*rings.current.ring);
         self.seen().insert(Arc::clone(&device.name), id);
-        let started = self.all.clock.now();
+        // The effort is measured by a clock that nobody sets.
+        let (started, began) = (self.all.clock.now(), tokio::time::Instant::now());
         let last = device.listings.round(self.kind).await.map_err(NodeError::from)?;
         let looking = Looking {
             duty: self,
@@ -129,6 +141,14 @@ impl Duty for ReconcileListings {
             let noted = device.listings.note_round(self.kind, round).await;
             noted.map_err(NodeError::from)?;
         }
+        let idle = outcome.names == 0 && outcome.left == 0;
+        let took = began.elapsed().as_millis();
+        let took = if idle {
+            u64::try_from(took).unwrap_or(u64::MAX)
+        } else {
+            0
+        };
+        self.idle_ms.store(took, Ordering::Relaxed);
         let movements = self.all.node.movements();
         movements.ended(&device.name, self.ring(), outcome.left, error.clone());
         Ok(Round {
