@@ -1,4 +1,5 @@
 //! Builders of Swift taken over and given back, composite rings, as an operator types it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
