@@ -8,7 +8,7 @@ UP ?=
 .PHONY: help up demo-rings build test soak fuzz check bench bench-ring deps-build deps-test
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 up: build ## build, then run a cloud here (data in ./virga-data; UP="..." adds flags)
 	exec target/release/virga up $(UP)
