@@ -2,6 +2,7 @@
 //! keeping, on edits of it, and on any bytes.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -28,6 +29,10 @@ const TARGETS: [(&str, Body); 9] = [
     ("ring_composite", ring_composite::chew),
 ];
 
+/// Each target's inputs, read once.
+static CORPORA: LazyLock<Vec<Vec<Vec<u8>>>> =
+    LazyLock::new(|| TARGETS.iter().map(|(target, _)| corpus(target)).collect());
+
 /// The inputs kept for a target and those that once failed, in order of name.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz");
@@ -40,8 +45,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn every_kept_input_of_the_fuzzer_still_passes() {
-    for (target, body) in TARGETS {
-        let inputs = corpus(target);
+    for ((target, body), inputs) in TARGETS.iter().zip(CORPORA.iter()) {
         assert!(!inputs.is_empty(), "{target}");
         inputs.iter().for_each(|input| body(input));
     }
@@ -64,9 +68,8 @@ proptest! {
 
     #[test]
     fn no_edit_of_a_file_upsets_its_reader((target, input, edits) in edited()) {
-        let (name, body) = TARGETS[target];
-        let inputs = corpus(name);
-        let mut data = input.get(&inputs).clone();
+        let (_, body) = TARGETS[target];
+        let mut data = input.get(&CORPORA[target]).clone();
         for (at, how, byte) in edits {
             if data.is_empty() {
                 break;

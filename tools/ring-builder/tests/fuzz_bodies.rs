@@ -1,6 +1,7 @@
 //! The bodies of the fuzz targets as property tests, so that they run without a fuzzer.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,6 +24,10 @@ const TARGETS: [(&str, Body); 3] = [
     ("swift_conf", ring_tool::swift_conf),
 ];
 
+/// Each target's inputs, read once.
+static CORPORA: LazyLock<Vec<Vec<Vec<u8>>>> =
+    LazyLock::new(|| TARGETS.iter().map(|(target, _)| corpus(target)).collect());
+
 /// The inputs kept for a target and those that once failed, in order of name.
 fn corpus(target: &str) -> Vec<Vec<u8>> {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
@@ -36,8 +41,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
 #[test]
 fn every_kept_input_of_the_fuzzer_still_passes() {
     let folder = tempfile::tempdir().unwrap();
-    for (target, body) in TARGETS {
-        let inputs = corpus(target);
+    for ((target, body), inputs) in TARGETS.iter().zip(CORPORA.iter()) {
         assert!(!inputs.is_empty(), "{target}");
         inputs.iter().for_each(|input| body(folder.path(), input));
     }
@@ -55,9 +59,8 @@ proptest! {
         edits in vec(any::<(Index, u8, u8)>(), 1..8),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let (name, body) = TARGETS[target];
-        let inputs = corpus(name);
-        let mut data = input.get(&inputs).clone();
+        let (_, body) = TARGETS[target];
+        let mut data = input.get(&CORPORA[target]).clone();
         for (at, how, byte) in edits {
             if data.is_empty() {
                 break;
