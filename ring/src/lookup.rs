@@ -265,14 +265,33 @@ impl LookupTable {
     /// twice. The first slot with a device that is not `listed` is the error:
     /// its partition and what it names.
     pub(crate) fn scan(&self, listed: &[bool]) -> Result<Scan, (usize, u32)> {
-        let scan = Scan {
+        let mut scan = Scan {
             used: vec![false; listed.len()],
             repeats: false,
         };
-        match &self.cells {
-            Width::Narrow(cells) => scan.over(cells.all(), self, listed),
-            Width::Wide(cells) => scan.over(cells.all(), self, listed),
+        let unknown = match &self.cells {
+            Width::Narrow(cells) => scan.over(cells.all(), self),
+            Width::Wide(cells) => scan.over(cells.all(), self),
+        };
+        if !unknown
+            && scan
+                .used
+                .iter()
+                .zip(listed)
+                .all(|(used, listed)| *listed || !used)
+        {
+            return Ok(scan);
         }
+        // Rare, so it may take its time: which slot is it?
+        for part in 0..self.parts {
+            let row = self.slots(part);
+            for id in (0..row.len()).filter_map(|at| row.get(at)) {
+                if listed.get(id as usize) != Some(&true) {
+                    return Err((part, id));
+                }
+            }
+        }
+        Ok(scan)
     }
 
     /// Length of one row.
@@ -293,29 +312,47 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
-    fn over<T: Cell>(
-        mut self,
-        cells: &[T],
-        table: &LookupTable,
-        listed: &[bool],
-    ) -> Result<Self, (usize, u32)> {
-        // Widths differ at most once, so the inner loops have a fixed one.
+    /// Looks at every slot; true if one has a number beyond the list.
+    fn over<T: Cell>(&mut self, cells: &[T], table: &LookupTable) -> bool {
+        // Widths differ at most once.
         let (full, short) = cells.split_at(table.last_row * table.stride);
         let last = table.rows.saturating_sub(1);
-        for (first, cells, width) in [(0, full, table.rows), (table.last_row, short, last)] {
-            for (part, cells) in cells.chunks_exact(table.stride.max(1)).enumerate() {
-                let row = &cells[..width];
-                for (at, &cell) in row.iter().enumerate() {
-                    let id = cell.wide();
-                    match listed.get(id as usize) {
-                        Some(true) => self.used[id as usize] = true,
-                        _ => return Err((first + part, id)),
-                    }
-                    self.repeats |= row[..at].contains(&cell);
+        let mut unknown = false;
+        for (cells, width) in [(full, table.rows), (short, last)] {
+            let rows = cells.chunks_exact(table.stride.max(1));
+            // The usual widths with loops that the compiler unrolls: a start
+            // from a map spends most of its time here.
+            unknown |= match width {
+                2 => self.mark(rows.filter_map(<[T]>::first_chunk::<2>)),
+                3 => self.mark(rows.filter_map(<[T]>::first_chunk::<3>)),
+                4 => self.mark(rows.filter_map(<[T]>::first_chunk::<4>)),
+                _ => self.mark(rows.map(|row| &row[..width])),
+            };
+        }
+        unknown
+    }
+
+    #[inline(always)]
+    fn mark<'a, T: Cell + 'a, R: AsRef<[T]> + ?Sized + 'a>(
+        &mut self,
+        rows: impl Iterator<Item = &'a R>,
+    ) -> bool {
+        let (mut unknown, mut repeats) = (false, false);
+        for row in rows {
+            let row = row.as_ref();
+            for (at, &cell) in row.iter().enumerate() {
+                match self.used.get_mut(cell.wide() as usize) {
+                    Some(used) => *used = true,
+                    None => unknown = true,
                 }
+                // No early end: a branch costs more than a comparison.
+                repeats |= row[..at]
+                    .iter()
+                    .fold(false, |seen, &other| seen | (other == cell));
             }
         }
-        Ok(self)
+        self.repeats |= repeats;
+        unknown
     }
 }
 
@@ -548,6 +585,40 @@ mod tests {
         let made = LookupTable::from_rows(1, &[0, 1, 0, 0], Encoding::Big4, 2).unwrap();
         assert_eq!(made.slots(0).get(0), Some(NONE));
         assert_eq!(made.write_rows(&mut Vec::new(), Encoding::Big2), Err(NONE));
+    }
+
+    #[test]
+    fn a_look_at_every_slot_finds_owners_repeats_and_strangers() {
+        for rows in 1..=6 {
+            for devices in [20, 70_000] {
+                // Rows that differ, the last one short.
+                let slots = rows * 8 - 3;
+                let mut numbers: Vec<u32> = (0..slots as u32).map(|n| n / 8 * 3 + n % 3).collect();
+                let listed: Vec<bool> = (0..devices).map(|n| n < 18).collect();
+                let scan = |numbers: &[u32]| {
+                    let table = Table::from_row_major(8, numbers);
+                    LookupTable::of(&table.unwrap_or_default(), devices)
+                        .unwrap()
+                        .scan(&listed)
+                };
+                if rows > 1 {
+                    let found = scan(&numbers).unwrap();
+                    assert!(!found.repeats);
+                    let owners = found.used.iter().filter(|used| **used).count();
+                    assert_eq!(owners, rows * 3);
+                    numbers[8] = numbers[0];
+                    assert!(scan(&numbers).unwrap().repeats);
+                }
+                for stranger in [18, 19] {
+                    for at in 0..slots.max(8) {
+                        let mut bad: Vec<u32> =
+                            numbers.iter().copied().chain([0; 3]).take(slots.max(8)).collect();
+                        bad[at] = stranger;
+                        assert_eq!(scan(&bad).unwrap_err(), (at % 8, stranger));
+                    }
+                }
+            }
+        }
     }
 
     #[test]
