@@ -26,7 +26,7 @@ use crate::bad::BadRecords;
 use crate::compact::Compaction;
 use crate::entry::Entry;
 use crate::index::{Index, OpenIndexError};
-use crate::keys::{NameKey, WORK_LEN};
+use crate::keys::{DUE_LEN, NameKey, WORK_LEN};
 use crate::pins::Pins;
 use crate::space::{Condition, Health, Room};
 use crate::upkeep::Upkeep;
@@ -158,6 +158,7 @@ pub(crate) struct Inner {
     bad: Arc<BadRecords>,
     compaction: Compaction,
     owed_cursor: Mutex<Option<[u8; WORK_LEN]>>,
+    due_cursor: Mutex<Option<[u8; DUE_LEN]>>,
     folder: Option<Arc<Folder>>,
     identity: [u8; 16],
     upkeep: Mutex<Option<Upkeep>>,
@@ -247,6 +248,7 @@ impl Device {
             bad,
             compaction: Compaction::default(),
             owed_cursor: Mutex::default(),
+            due_cursor: Mutex::default(),
             folder,
             identity: identity.device,
             upkeep: Mutex::default(),
@@ -417,6 +419,10 @@ impl Device {
 
     pub(crate) fn owed_cursor(&self) -> &Mutex<Option<[u8; WORK_LEN]>> {
         &self.0.owed_cursor
+    }
+
+    pub(crate) fn due_cursor(&self) -> &Mutex<Option<[u8; DUE_LEN]>> {
+        &self.0.due_cursor
     }
 
     pub(crate) fn downgrade(&self) -> std::sync::Weak<Inner> {

@@ -97,9 +97,12 @@ pub fn parse_work(key: &[u8]) -> Option<(NameKey, Version)> {
     Some((NameKey(name), Version(be64(&key[9..]))))
 }
 
+/// Length of a `due` key.
+pub const DUE_LEN: usize = 8 + NAME_LEN;
+
 /// Key of `due`: the second of expiry, then the name.
-pub fn due(at_secs: u64, name: &NameKey) -> [u8; 8 + NAME_LEN] {
-    let mut key = [0; 8 + NAME_LEN];
+pub fn due(at_secs: u64, name: &NameKey) -> [u8; DUE_LEN] {
+    let mut key = [0; DUE_LEN];
     key[..8].copy_from_slice(&at_secs.to_be_bytes());
     key[8..].copy_from_slice(&name.0);
     key

@@ -193,8 +193,9 @@ impl Device {
         }
     }
 
-    /// At most `limit` objects whose time has come; readers do not see them any
-    /// more.
+    /// At most `limit` objects whose time has come, beginning where the call before
+    /// ended, so that those that cannot be deleted yet do not hide the others.
+    /// Readers do not see them any more.
     ///
     /// # Errors
     /// `Device` if the index or the device fails.
@@ -226,16 +227,35 @@ impl Device {
     fn due(&self, limit: usize) -> Result<Vec<NameKey>, NodeError> {
         let failed = |error| self.index_failed(&error);
         let now = self.now_secs();
+        let mut position = self.due_cursor().lock().unwrap_or_else(PoisonError::into_inner);
         let mut cursor = self.index().cursor(keys::DUE, Bounds::all()).map_err(failed)?;
-        cursor.first();
+        match position.as_ref() {
+            Some(last) => {
+                cursor.seek(last);
+                if cursor
+                    .current()
+                    .map_err(failed)?
+                    .is_some_and(|(key, _)| key == last)
+                {
+                    cursor.step();
+                }
+            }
+            None => cursor.first(),
+        }
         let mut names = Vec::new();
         while let Some((key, _)) = cursor.current().map_err(failed)? {
-            match keys::parse_due(key) {
-                Some((at, name)) if at <= now && names.len() < limit => names.push(name),
-                _ => break,
+            let due = keys::parse_due(key).filter(|(at, _)| *at <= now);
+            let Some((_, name)) = due else {
+                break;
+            };
+            if names.len() >= limit {
+                return Ok(names);
             }
+            *position = key.try_into().ok();
+            names.push(name);
             cursor.step();
         }
+        *position = None;
         Ok(names)
     }
 

@@ -8,12 +8,14 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use support::{Bench, START, at, body, get, get_span, put, request};
 use virga_node::clock::Version;
 use virga_object_wire::checked::{BLOCK, Checked, EXTENT};
 use virga_object_wire::error::NodeError;
+use virga_object_wire::movement::Push;
 use virga_object_wire::node::{Read, Span};
-use virga_object_wire::object::{Found, PostMeta, PutObject};
+use virga_object_wire::object::{At, Found, PostMeta, PutObject, Source};
 
 #[tokio::test]
 async fn an_object_reads_back_with_its_metadata() {
@@ -393,4 +395,128 @@ async fn rows_that_nobody_takes_do_not_hide_the_others() {
         }
     }
     assert_eq!(seen.len(), 20);
+}
+
+#[tokio::test]
+async fn policies_that_share_a_partition_and_a_hash_keep_their_objects_apart() {
+    let mut bench = Bench::small();
+    let (one, other) = (body(100, 1), body(100, 2));
+    let there = At { policy: 1, ..at("o") };
+    put(bench.device(), request("o", bench.next_version(), &one), &one)
+        .await
+        .unwrap();
+    let wanted = request("o", bench.next_version(), &other);
+    let sealed = Checked::seal(other.clone());
+    bench.device().put(&there, wanted, sealed).await.unwrap();
+    // An index made anew knows the policies from the log.
+    bench.lose_index(1);
+    assert_eq!(get(bench.device(), "o").await, Ok(Some(one)));
+    let Ok(Read::Object(mut read)) = bench.device().get(&there, None).await else {
+        panic!("nothing there");
+    };
+    assert_eq!(read.body.next().await.unwrap().unwrap().data(), &other);
+    let partition = vec![there.partition];
+    for policy in [0, 1, 2] {
+        let sums = bench.device().sums(policy, partition.clone()).await.unwrap();
+        assert_eq!(sums[0].count, u64::from(policy < 2));
+        let held = bench.device().held(policy).await.unwrap();
+        assert_eq!(held.len(), usize::from(policy < 2));
+    }
+    bench
+        .device()
+        .delete(&there, bench.next_version(), "a/c/o")
+        .await
+        .unwrap();
+    assert_eq!(bench.device().stats().objects, 1, "the other one lives");
+}
+
+#[tokio::test]
+async fn a_copy_from_a_replica_owes_the_row_exactly_if_that_one_does() {
+    let mut bench = Bench::small();
+    let bytes = body(100, 1);
+    for (name, row_owed) in [("settled", false), ("owed", true)] {
+        let copy = PutObject {
+            source: Source::Replica { row_owed },
+            ..request(name, bench.next_version(), &bytes)
+        };
+        put(bench.device(), copy, &bytes).await.unwrap();
+        let deletion = Push::Deletion {
+            version: bench.next_version(),
+            path: format!("a/c/deleted-{name}"),
+            row_owed,
+        };
+        let place = at(&format!("deleted-{name}"));
+        bench.device().push(&place, deletion).await.unwrap();
+    }
+    for _ in 0..2 {
+        let owed = bench.device().owed(10, Version(u64::MAX)).await.unwrap();
+        let mut paths: Vec<_> = owed.into_iter().map(|owed| owed.path).collect();
+        paths.sort();
+        assert_eq!(paths, ["a/c/deleted-owed", "a/c/owed"]);
+        bench.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_replica_merges_data_and_updates_each_for_itself() {
+    let bench = Bench::small();
+    let (old, new) = (body(100, 1), body(100, 2));
+    let versions: Vec<Version> = (0..4).map(|_| bench.next_version()).collect();
+    put(bench.device(), request("o", versions[0], &old), &old)
+        .await
+        .unwrap();
+    let update = PostMeta {
+        headers: vec![("x-object-meta-a".into(), "1".into())],
+        ..PostMeta::default()
+    };
+    bench
+        .device()
+        .post(&at("o"), versions[3], update.clone())
+        .await
+        .unwrap();
+    // To a client the update is newer; a replica's data is merged below it.
+    let late = request("o", versions[1], &new);
+    let refused = put(bench.device(), late.clone(), &new).await;
+    assert_eq!(refused, Err(NodeError::Newer(versions[3])));
+    let copy = PutObject {
+        source: Source::Replica { row_owed: false },
+        ..late
+    };
+    put(bench.device(), copy.clone(), &new).await.unwrap();
+    let Found::Object(stat) = bench.device().head(&at("o")).await.unwrap() else {
+        panic!("gone");
+    };
+    assert_eq!((stat.version, stat.meta_version), (versions[1], versions[3]));
+    assert_eq!(stat.meta.headers, update.headers);
+    // And what is older than what is here changes nothing.
+    let older = PutObject {
+        version: versions[0],
+        ..copy
+    };
+    put(bench.device(), older, &new).await.unwrap();
+    assert_eq!(get(bench.device(), "o").await, Ok(Some(new)));
+}
+
+#[tokio::test]
+async fn expired_objects_that_cannot_be_deleted_yet_do_not_hide_the_others() {
+    let bench = Bench::small();
+    let bytes = body(10, 1);
+    for n in 0..5 {
+        let mut wanted = request(&format!("o{n}"), bench.next_version(), &bytes);
+        wanted.meta.delete_at = Some(START + 1);
+        put(bench.device(), wanted, &bytes).await.unwrap();
+    }
+    bench.advance(Duration::from_secs(10));
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        for expired in bench.device().expired(2).await.unwrap() {
+            seen.insert(expired.path);
+        }
+    }
+    assert_eq!(seen.len(), 5, "all of them, two at a time");
+    assert_eq!(
+        bench.device().expired(2).await.unwrap().len(),
+        2,
+        "and from the start again"
+    );
 }
