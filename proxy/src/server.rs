@@ -5,6 +5,7 @@
 //! stops. What a request means is decided by [`crate::swift`].
 mod wire;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -24,8 +25,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use virga_identity_api::verify::{Directory, TokenVerifier};
 use virga_node::clock::Clock;
 use virga_node::task::Tasks;
+use virga_ring::affinity::{NodeCount, ReadAffinity, WriteAffinity};
 
-use crate::core::Core;
+use crate::core::{Affinity, Core};
 use crate::swift::body::{Answer, full, nothing};
 use crate::swift::conditional::format_date;
 use crate::swift::config::Config as SwiftConfig;
@@ -54,6 +56,15 @@ pub struct Config {
     /// Bytes that are still read of a body nobody wants, so that the client
     /// sees the answer and not a broken connection.
     pub linger_bytes: u64,
+    /// See [`Affinity::read_affinity`].
+    pub read_affinity: ReadAffinity,
+    /// See [`Affinity::write_affinity`].
+    pub write_affinity: WriteAffinity,
+    /// See [`Affinity::write_affinity_node_count`].
+    pub write_affinity_node_count: NodeCount,
+    /// The same for the objects of single storage policies, by index; what is
+    /// not said there is not preferred there.
+    pub policy: BTreeMap<String, Affinity>,
     /// The Swift API.
     pub swift: SwiftConfig,
 }
@@ -68,8 +79,36 @@ impl Default for Config {
             max_header_count: 256,
             drain_timeout: 10,
             linger_bytes: 16 * 1024 * 1024,
+            read_affinity: ReadAffinity::default(),
+            write_affinity: WriteAffinity::default(),
+            write_affinity_node_count: NodeCount::default(),
+            policy: BTreeMap::new(),
             swift: SwiftConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// What to prefer, and what else for single storage policies.
+    ///
+    /// # Errors
+    /// The key that names no storage policy.
+    pub fn affinities(&self) -> Result<(Affinity, BTreeMap<u32, Affinity>), String> {
+        let mut single = BTreeMap::new();
+        for (key, affinity) in &self.policy {
+            let index = key.parse().ok();
+            let known = index.filter(|index| self.swift.policies.iter().any(|p| p.index == *index));
+            let index = known.ok_or_else(|| {
+                format!("[proxy.policy.{key}]: {key:?} is not the index of a storage policy of [[proxy.swift.policies]]")
+            })?;
+            single.insert(index, affinity.clone());
+        }
+        let all = Affinity {
+            read_affinity: self.read_affinity.clone(),
+            write_affinity: self.write_affinity.clone(),
+            write_affinity_node_count: self.write_affinity_node_count,
+        };
+        Ok((all, single))
     }
 }
 

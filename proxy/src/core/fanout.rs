@@ -294,33 +294,25 @@ impl<T: Send + 'static> Fanout<'_, T> {
         for member in &resting {
             self.stand_in(*member);
         }
-        self.reach_back();
-        // Too few without them: better to try a resting one than to give up.
+        // Too few without them: better to try a resting one than to do with
+        // stand-ins, which readers may not look for.
         for member in resting {
-            if self.hopeful() {
+            if self.place.quorums().write(self.direct | self.out) {
                 break;
             }
             self.ask(member);
         }
+        self.reach_back();
     }
 
     /// Asks members that only earlier rings name, until there will be a quorum
     /// without anybody standing in, or none is left.
     fn reach_back(&mut self) {
-        let (now, place) = (Instant::now(), self.place);
-        while !place.quorums().write(self.direct | self.out)
-            && let Some(peer) = place.members().get(self.next)
-        {
+        let place = self.place;
+        while !place.quorums().write(self.direct | self.out) && self.next < place.members().len() {
             let member = self.next;
             self.next += 1;
-            if peer.admit(now) {
-                self.ask(member);
-            } else if !self.hopeful() {
-                self.stand_in(member);
-                if !self.hopeful() {
-                    self.ask(member);
-                }
-            }
+            self.ask(member);
         }
     }
 

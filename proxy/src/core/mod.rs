@@ -59,7 +59,7 @@ pub use self::error::{
 };
 pub use self::listing::Listing;
 pub use self::names::{AccountName, BadName, ContainerName, ObjectName};
-pub use self::settings::Settings;
+pub use self::settings::{Affinity, Settings};
 
 /// The rings of a cluster and the secret its names are hashed with.
 pub struct Rings {
@@ -225,7 +225,11 @@ impl Core {
         let mut objects: Vec<_> = rings
             .object
             .into_iter()
-            .map(|(policy, ring)| (policy, Placement::new(ring, policy)))
+            .map(|(policy, ring)| {
+                let own = settings.policy_affinity.get(&policy);
+                let affinity = own.unwrap_or(&settings.affinity).clone();
+                (policy, Placement::new(ring, policy, affinity))
+            })
             .collect();
         objects.sort_by_key(|(policy, _)| *policy);
         let shared = Shared {
@@ -233,8 +237,8 @@ impl Core {
             hlc,
             tasks,
             hash: rings.hash,
-            accounts: Placement::new(rings.account, 0),
-            containers: Placement::new(rings.container, 0),
+            accounts: Placement::new(rings.account, 0, settings.affinity.clone()),
+            containers: Placement::new(rings.container, 0, settings.affinity.clone()),
             objects,
             health: peer::NodeHealth::default(),
             background: Arc::new(Semaphore::new(settings.background)),

@@ -15,6 +15,7 @@ use virga_ring::{Device, NameHash, Partition, Ring, RingHandle, RingsInUse};
 
 use super::peer::{Known, NodeHealth, Peer};
 use super::quorum::{Members, Quorums, Set};
+use super::settings::Affinity;
 
 /// Peers of one ring by device number.
 type ByNumber = Vec<Option<Arc<Peer>>>;
@@ -61,14 +62,16 @@ pub(super) struct Placement {
     handle: Arc<RingHandle>,
     /// Storage policy of objects; 0 for containers and accounts.
     policy: u32,
+    affinity: Arc<Affinity>,
     directory: ArcSwapOption<Directory>,
 }
 
 impl Placement {
-    pub(super) fn new(handle: Arc<RingHandle>, policy: u32) -> Self {
+    pub(super) fn new(handle: Arc<RingHandle>, policy: u32, affinity: Affinity) -> Self {
         Self {
             handle,
             policy,
+            affinity: Arc::new(affinity),
             directory: ArcSwapOption::empty(),
         }
     }
@@ -111,6 +114,7 @@ impl Placement {
         Place {
             quorums: Quorums::new(Set::of(0..targets), earlier),
             policy: self.policy,
+            affinity: Arc::clone(&self.affinity),
             directory,
             partition,
             hash,
@@ -142,6 +146,7 @@ pub(super) struct Place {
     members: Vec<Arc<Peer>>,
     targets: usize,
     quorums: Quorums,
+    affinity: Arc<Affinity>,
 }
 
 impl Place {
@@ -178,13 +183,38 @@ impl Place {
             let new = handoffs
                 .filter_map(|(_, device)| peer_of(peers, device))
                 .filter(|peer| !is_among(&self.members, peer));
-            for peer in new.take(self.targets) {
+            for peer in self.local_first(new).into_iter().take(self.targets) {
                 if !is_among(&found, &peer) {
                     found.push(peer);
                 }
             }
         }
         found
+    }
+
+    /// Handoffs as they come, or with write affinity the local ones first.
+    fn local_first(&self, handoffs: impl Iterator<Item = Arc<Peer>>) -> Vec<Arc<Peer>> {
+        let Affinity {
+            write_affinity: affinity,
+            write_affinity_node_count: count,
+            ..
+        } = &*self.affinity;
+        if affinity.is_empty() {
+            return handoffs.take(self.targets).collect();
+        }
+        let (mut local, mut others) = (Vec::new(), Vec::new());
+        let most = count.of(self.targets);
+        for peer in handoffs {
+            match affinity.is_local(peer.device()) && local.len() < most {
+                true => local.push(peer),
+                false => others.push(peer),
+            }
+            if local.len() >= self.targets.min(most) && local.len() + others.len() >= self.targets {
+                break;
+            }
+        }
+        local.extend(others);
+        local
     }
 
     /// What a device is told that stands in for a member: the number, in the
@@ -215,8 +245,9 @@ impl Place {
 
     /// Numbers of all members in the order to read from: those that are well
     /// first, then those that all rings in use name (new ones may hold nothing
-    /// yet), then the less busy, then the ring's order (so that a name is
-    /// usually read from, and cached by, the same device).
+    /// yet), then those that read affinity prefers, then the less busy, then
+    /// the ring's order (so that a name is usually read from, and cached by,
+    /// the same device).
     /// One that failed gets a read as a trial when its rest is over.
     pub(super) fn read_order(&self, now: Instant) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.members.len()).collect();
@@ -225,6 +256,7 @@ impl Place {
             (
                 !peer.admit(now),
                 self.quorums.misses(*number),
+                self.affinity.read_affinity.priority(peer.device()),
                 peer.outstanding() / BUSY_STEP,
             )
         });

@@ -5,8 +5,7 @@
 //! set of replicas, the primaries of a partition. While a ring change is under
 //! way there is one for each ring that still counts, and a quorum is one of
 //! every set (joint consensus): whoever uses one of these rings alone, or
-//! another choice of them, still meets every quorum. With write affinity a
-//! write needs a quorum of the local-first set alone, and a read one of both.
+//! another choice of them, still meets every quorum.
 //!
 //! Why it works: for each ring that two requests have in common, the replicas
 //! that have the write and those that are heard are more than there are.
@@ -75,14 +74,12 @@ impl BitOrAssign for Members {
     }
 }
 
-/// The replicas that one ring (or the affinity of a proxy) wants.
+/// The replicas that one ring wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Set {
     members: Members,
     /// How many there are, also those that have no number.
     size: usize,
-    /// Whether writes need a quorum of it; reads always do.
-    written: bool,
 }
 
 impl Set {
@@ -93,19 +90,7 @@ impl Set {
             members |= Members::one(number);
             size += 1;
         }
-        Self {
-            members,
-            size,
-            written: true,
-        }
-    }
-
-    /// The same, but writes need not reach it.
-    pub(super) fn read_only(self) -> Self {
-        Self {
-            written: false,
-            ..self
-        }
+        Self { members, size }
     }
 
     fn write_quorum(&self) -> usize {
@@ -149,8 +134,8 @@ impl Quorums {
 
     /// Whether a write that `have` it may be acknowledged.
     pub(super) fn write(&self, have: Members) -> bool {
-        let mut written = self.sets().filter(|set| set.written);
-        written.all(|set| have.both(set.members) >= set.write_quorum())
+        self.sets()
+            .all(|set| have.both(set.members) >= set.write_quorum())
     }
 
     /// Whether `heard` know of every acknowledged write.
@@ -168,9 +153,10 @@ impl Quorums {
     /// For people: replicas that did a write and replicas needed, of the set
     /// that lacks the most.
     pub(super) fn write_shortfall(&self, have: Members) -> (usize, usize) {
-        let written = self.sets().filter(|set| set.written);
-        let counted = written.map(|set| (have.both(set.members), set.write_quorum()));
-        worst(counted)
+        worst(
+            self.sets()
+                .map(|set| (have.both(set.members), set.write_quorum())),
+        )
     }
 
     /// As [`Quorums::write_shortfall`], of a read.
@@ -252,14 +238,6 @@ mod tests {
             (quorums.misses(1), quorums.misses(0), quorums.misses(3)),
             (0, 1, 1)
         );
-    }
-
-    #[test]
-    fn a_local_first_set_is_enough_for_writes_and_reads_need_both() {
-        let quorums = Quorums::new(Set::of([0, 3, 4]), [Set::of([0, 1, 2]).read_only()]);
-        assert!(quorums.write(members(&[3, 4])));
-        assert!(!quorums.read(members(&[3, 4])) && !quorums.read(members(&[1, 2])));
-        assert!(quorums.read(members(&[0, 1, 3])));
     }
 
     #[test]

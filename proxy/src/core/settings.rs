@@ -1,5 +1,23 @@
 //! The core's bounds and waits, each with its reason.
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use virga_ring::affinity::{NodeCount, ReadAffinity, WriteAffinity};
+
+/// Which regions and zones a proxy prefers; the keys are Swift's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Affinity {
+    /// Where to read first, of the replicas that are well.
+    pub read_affinity: ReadAffinity,
+    /// Which devices stand in first for primaries that are away. Primaries
+    /// come before them wherever they are: a write is acknowledged when a
+    /// quorum of primaries has it, so that every reader finds it.
+    pub write_affinity: WriteAffinity,
+    /// How many local devices stand in before others do.
+    pub write_affinity_node_count: NodeCount,
+}
 
 /// Bounds and waits. [`Settings::default`] is right for nodes with SSDs in one
 /// data centre.
@@ -31,6 +49,10 @@ pub struct Settings {
     /// Replicas that may still be written in the background after the client
     /// has its answer; beyond that, uploads wait for all their replicas.
     pub background: usize,
+    /// Which devices this proxy prefers.
+    pub affinity: Affinity,
+    /// The same for objects of single storage policies, by index.
+    pub policy_affinity: BTreeMap<u32, Affinity>,
     /// How often nodes are asked, during a ring change, how far they are.
     pub movement_poll: Duration,
     /// Longest time between two proxies taking a new ring into use. Nodes must
@@ -55,6 +77,8 @@ impl Default for Settings {
             info_ttl: Duration::from_secs(1),
             info_entries: 100_000,
             background: 4096,
+            affinity: Affinity::default(),
+            policy_affinity: BTreeMap::new(),
             movement_poll: Duration::from_secs(2),
             ring_grace: Duration::from_secs(60),
             gone_after: Duration::from_secs(30),

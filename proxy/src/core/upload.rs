@@ -64,6 +64,8 @@ struct Replica {
     place: Place,
     member: usize,
     own: Arc<Peer>,
+    /// Whether to try it even while it rests: without it there are too few.
+    needed: bool,
     stand_ins: StandIns,
     steps: mpsc::Receiver<Step>,
     reports: mpsc::Sender<Report>,
@@ -97,7 +99,8 @@ impl Replica {
         let mut last = NodeError::Unreachable("resting after failures".into());
         let mut candidate = Some(Arc::clone(&self.own));
         while let Some(peer) = candidate {
-            if peer.admit(Instant::now()) {
+            let own = Arc::ptr_eq(&peer, &self.own);
+            if peer.admit(Instant::now()) || (own && self.needed) {
                 let node = node_of(&*self.shared.nodes, &peer);
                 let at = self.place.at(&peer);
                 match self.bounded(&peer, node.begin_put(&at)).await {
@@ -191,6 +194,13 @@ impl Upload {
         let members = place.members();
         let (says, reports) = mpsc::channel(REPORTS * members.len().max(1));
         let stand_ins = Arc::new(Mutex::new(place.handoffs().into_iter()));
+        let now = Instant::now();
+        let well = members
+            .iter()
+            .enumerate()
+            .filter(|(_, peer)| !peer.is_resting(now));
+        let well = well.fold(Members::NONE, |all, (member, _)| all | Members::one(member));
+        let needed = !place.quorums().write(well);
         let replica = |(member, own): (usize, &Arc<Peer>)| {
             let (tells, steps) = mpsc::channel(QUEUE);
             let replica = Replica {
@@ -198,6 +208,7 @@ impl Upload {
                 place: place.clone(),
                 member,
                 own: Arc::clone(own),
+                needed,
                 stand_ins: Arc::clone(&stand_ins),
                 steps,
                 reports: says.clone(),

@@ -112,10 +112,23 @@ impl Plan {
                 false => (chance.below(2) == 0).then(|| chance.below(REPLICAS as u64) as usize),
             };
             let others: Vec<u32> = (0..self.devices)
-                .filter(|id| !part.contains(id) && !(leaving && *id == leaver))
+                .filter(|id| !(part.contains(id) || leaving && *id == leaver))
                 .collect();
             if let Some(row) = row {
                 part[row] = *chance.pick(&others);
+            }
+        }
+        next
+    }
+
+    /// Another ring: this device has left.
+    pub fn without(&self, leaver: u32) -> Self {
+        let mut next = self.clone();
+        next.version += 1;
+        for part in &mut next.parts {
+            let other = (0..self.devices).rev().find(|id| !part.contains(id));
+            if let Some(row) = part.iter().position(|id| *id == leaver) {
+                part[row] = other.unwrap();
             }
         }
         next
