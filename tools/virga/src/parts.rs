@@ -444,6 +444,7 @@ impl Process<'_> {
     ) -> Result<Core, String> {
         let health = self.health.register("proxy");
         let watch = &self.config.ring_watch;
+        let (affinity, policy_affinity) = self.config.proxy.affinities()?;
         let core = Core::new(CoreParts {
             rings: self.placement()?.for_proxy(),
             nodes,
@@ -452,6 +453,8 @@ impl Process<'_> {
             settings: Settings {
                 default_policy: self.config.proxy.swift.default_policy(),
                 account_autocreate: self.config.proxy.swift.account_autocreate,
+                affinity,
+                policy_affinity,
                 movement_poll: Duration::from_millis(watch.movement_ms),
                 ring_grace: Duration::from_millis(watch.grace_ms),
                 gone_after: Duration::from_millis(watch.gone_after_ms),
