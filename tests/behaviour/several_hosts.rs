@@ -1,6 +1,8 @@
 use std::process::Command;
 
+use virga_tests::change::faults;
 use virga_tests::cluster::Cluster;
+use virga_tests::inventory::Inventory;
 use virga_tests::process::{binary, wait_until};
 
 #[test]
@@ -26,6 +28,36 @@ fn objects_go_in_and_out_through_hosts_that_share_only_secrets_and_rings() {
     assert!(rings.iter().all(|ring| ring["devices"] == 4), "{store}");
     let workers = store["workers"].as_array().expect("workers");
     assert!(workers.iter().any(|w| w["worker"] == "reconcile"), "{store}");
+}
+
+#[test]
+fn whoever_waits_hears_when_all_is_well_and_else_what_is_missing() {
+    let mut cluster = Cluster::start();
+    let swift = cluster.demo();
+    swift.put("box", b"");
+    swift.put("box/o", b"x");
+    let data = cluster.proxy_data(0).to_str().expect("UTF-8").to_owned();
+    let wait = |seconds: &str| {
+        let args = ["status", "--data", &data, "--wait", "--timeout", seconds];
+        let out = Command::new(binary()).args(args).output().expect("virga runs");
+        let said = [out.stdout, out.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+        (out.status.code(), said.concat())
+    };
+    let (code, said) = wait("60");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("all is well"), "{said}");
+    cluster.kill_store(1);
+    let (code, said) = wait("3");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("{} is away", cluster.node(1))), "{said}");
+    // Well again means: what it missed has been brought to it.
+    swift.put("box/missed", b"by one host");
+    cluster.start_store(1);
+    let (code, said) = wait("60");
+    assert_eq!(code, Some(0), "{said}");
+    let inventory = Inventory::of(cluster.controller_data());
+    let faults = faults(&inventory, "object", &cluster.builders().read("object"));
+    assert!(faults.is_empty(), "{faults}");
 }
 
 #[test]

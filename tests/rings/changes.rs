@@ -3,7 +3,9 @@ use std::time::{Duration, Instant};
 use virga_tests::chance::Chance;
 use virga_tests::change::{Change, settle};
 use virga_tests::cluster::{Cluster, Shape};
-use virga_tests::inventory::Inventory;
+use virga_tests::inventory::{Held, Inventory};
+use virga_tests::process::wait_until;
+use virga_tests::rings::Assignment;
 use virga_tests::workload::findings::Kind;
 use virga_tests::workload::{Mix, Workload};
 
@@ -14,6 +16,8 @@ const BOUND: Duration = Duration::from_secs(8);
 /// A device that was away or is empty has not heard of some deletions: a second
 /// DELETE may find there what the first one deleted, and says 204 for 404.
 const AFTER_AN_ABSENCE: &[Kind] = &[Kind::Told];
+/// Workers that take some seconds for a change, so that there is a middle of it.
+const SLOW: &str = "update_listings_ms = 200\nreconcile_ms = 200\nmove_bytes_per_s = 600000\n";
 /// The ring of objects.
 const OBJECTS: &str = "object";
 const RINGS: [&str; 3] = ["account", "container", OBJECTS];
@@ -58,7 +62,9 @@ impl Scene {
         let load = Workload::new(mix(), cluster.doors(), chance.bits());
         load.fill();
         let inventory = Inventory::of(cluster.controller_data());
-        settle(&inventory, OBJECTS, &cluster.builders().read(OBJECTS));
+        for ring in RINGS {
+            settle(&inventory, ring, &cluster.builders().read(ring));
+        }
         Self {
             cluster,
             load,
@@ -66,13 +72,69 @@ impl Scene {
         }
     }
 
-    /// The end of every scenario: nothing was noticed, the plan was carried out.
-    fn end(self, change: &Change, healed: Duration) {
+    /// The end of every scenario: nothing was noticed, the plan was carried
+    /// out, no proxy minds an earlier ring any more.
+    fn end(self, changes: &Changes, healed: Duration, tolerated: &[Kind]) {
         println!("healed {healed:.1?} after the hosts were told, under load");
-        change.prove(&self.inventory);
-        self.load.end("at the end", &[]);
+        changes.prove(&self.inventory);
+        for proxy in 0..self.load.doors() {
+            wait_until("the rings before are given up", || {
+                let status = self.cluster.proxy_status(proxy);
+                status["ring_changes"].as_array().expect("changes").is_empty()
+            });
+        }
+        self.load.end("at the end", tolerated);
         let slowest = self.load.findings().slowest();
         assert!(slowest < BOUND, "a request took {slowest:?}");
+    }
+}
+
+/// A change of every ring.
+struct Changes(Vec<Change>);
+
+/// Who holds what of every ring.
+type AllHeld = Vec<(Assignment, Held)>;
+
+/// Who holds what of every ring now.
+fn held(cluster: &Cluster, inventory: &Inventory) -> AllHeld {
+    let of = |ring| {
+        let assignment = cluster.builders().read(ring);
+        let held = inventory.held(ring, &assignment).0;
+        (assignment, held)
+    };
+    RINGS.map(of).into()
+}
+
+impl Changes {
+    /// Changes all rings, each as its builder asks for, and tells no host yet.
+    fn make(cluster: &Cluster, held: AllHeld) -> Self {
+        let make = |(ring, (old, held))| Change::make_quietly(cluster, ring, old, held);
+        Self(RINGS.into_iter().zip(held).map(make).collect())
+    }
+
+    /// The same, and every host is told.
+    fn tell(cluster: &Cluster, held: AllHeld) -> Self {
+        let changes = Self::make(cluster, held);
+        changes.distribute(cluster);
+        changes
+    }
+
+    fn distribute(&self, cluster: &Cluster) {
+        RINGS.iter().for_each(|ring| cluster.distribute(ring));
+    }
+
+    /// Of the objects' ring.
+    fn objects(&self) -> &Change {
+        self.0.last().expect("three rings")
+    }
+
+    fn wait(&self, inventory: &Inventory) -> Duration {
+        let waits = self.0.iter().map(|change| change.wait(inventory));
+        waits.max().expect("three rings")
+    }
+
+    fn prove(&self, inventory: &Inventory) {
+        self.0.iter().for_each(|change| change.prove(inventory));
     }
 }
 
@@ -82,15 +144,6 @@ fn hours_pass(cluster: &Cluster) {
     for ring in RINGS {
         cluster.builders().run(ring, &["pretend_min_part_hours_passed"]);
     }
-}
-
-/// Changes all rings, each as its builder asks for; gives the change of objects.
-fn change(cluster: &Cluster, inventory: &Inventory) -> Change {
-    for ring in ["account", "container"] {
-        let old = cluster.builders().read(ring);
-        Change::make_from(cluster, ring, old, Default::default());
-    }
-    Change::make(cluster, inventory, OBJECTS)
 }
 
 /// Runs a verb on the builders of all rings.
@@ -114,16 +167,17 @@ fn new_host(cluster: &mut Cluster) -> usize {
 fn two_devices_of_a_new_host_take_over_exactly_what_was_planned() {
     let mut scene = Scene::start("new host");
     let (cluster, load, inventory) = (&mut scene.cluster, &scene.load, &scene.inventory);
-    let (change, healed) = load.during(|load| {
+    let (changes, healed) = load.during(|load| {
         load.wait_answers(WHILE);
+        let before = held(cluster, inventory);
         new_host(cluster);
         hours_pass(cluster);
-        let change = change(cluster, inventory);
-        let healed = change.wait(inventory);
+        let changes = Changes::tell(cluster, before);
+        let healed = changes.wait(inventory);
         load.wait_answers(WHILE);
-        (change, healed)
+        (changes, healed)
     });
-    scene.end(&change, healed);
+    scene.end(&changes, healed, &[]);
 }
 
 #[test]
@@ -139,67 +193,67 @@ fn a_device_is_drained_and_taken_out_without_anyone_noticing() {
         // One replica of a partition moves at a time: a drain may take several.
         let last = (0..8).find_map(|_| {
             hours_pass(cluster);
-            let change = change(cluster, inventory);
-            let healed = change.wait(inventory);
+            let changes = Changes::tell(cluster, held(cluster, inventory));
+            let healed = changes.wait(inventory);
             println!("a step of the drain took {healed:.1?}");
-            let empty = change.new.slots().iter().all(|(_, d)| *d != id);
-            empty.then_some((change, healed))
+            let empty = |change: &Change| change.new.slots().iter().all(|(_, d)| *d != id);
+            changes.0.iter().all(empty).then_some((changes, healed))
         });
         last.expect("the device is empty after a few steps")
     });
     last.prove(inventory);
-    let held = inventory.held(OBJECTS, &last.new).0;
-    assert!(
-        held.keys().all(|(_, d)| *d != id),
-        "the drained device holds something"
-    );
-    // It leaves the ring: nothing moves.
+    for change in &last.0 {
+        let held = inventory.held(&change.ring, &change.new).0;
+        assert!(
+            held.keys().all(|(_, d)| *d != id),
+            "{}: it holds something",
+            change.ring
+        );
+    }
+    // It leaves the rings: nothing moves.
     load.during(|load| {
+        let before = held(cluster, inventory);
         on_all(cluster, &["remove", &drained]);
-        let change = change(cluster, inventory);
-        assert_eq!(change.planned.moved, 0);
-        change.wait(inventory);
+        let changes = Changes::tell(cluster, before);
+        assert!(changes.0.iter().all(|change| change.planned.moved == 0));
+        changes.wait(inventory);
         load.wait_answers(WHILE);
     });
-    scene.end(&last, healed);
+    scene.end(&last, healed, &[]);
 }
 
 #[test]
 fn a_dead_host_is_taken_out_and_its_replicas_are_made_anew() {
     let mut scene = Scene::start("dead host");
     let (cluster, load, inventory) = (&mut scene.cluster, &scene.load, &scene.inventory);
-    let old = cluster.builders().read(OBJECTS);
-    let held = inventory.held(OBJECTS, &old).0;
-    let (change, healed) = load.during(|load| {
+    let before = held(cluster, inventory);
+    let (changes, healed) = load.during(|load| {
         load.wait_answers(WHILE);
         cluster.kill_store(0);
         load.wait_answers(WHILE);
         on_all(cluster, &["remove", &cluster.search(0, 1)]);
         on_all(cluster, &["remove", &cluster.search(0, 2)]);
-        for ring in ["account", "container"] {
-            let old = cluster.builders().read(ring);
-            Change::make_from(cluster, ring, old, Default::default());
-        }
-        let change = Change::make_from(cluster, OBJECTS, old, held);
-        let healed = change.wait(inventory);
+        let changes = Changes::tell(cluster, before);
+        let healed = changes.wait(inventory);
         load.wait_answers(WHILE);
-        (change, healed)
+        (changes, healed)
     });
-    scene.end(&change, healed);
+    scene.end(&changes, healed, &[]);
 }
 
 #[test]
 fn an_empty_disk_in_the_place_of_a_dead_one_is_filled_again() {
     let mut scene = Scene::start("empty disk");
     let (cluster, load, inventory) = (&mut scene.cluster, &scene.load, &scene.inventory);
-    let ring = cluster.builders().read(OBJECTS);
     load.during(|load| {
         load.wait_answers(WHILE);
         cluster.replace_disk(2, 1);
         load.wait_answers(2 * WHILE);
     });
     let begun = Instant::now();
-    settle(inventory, OBJECTS, &ring);
+    for ring in RINGS {
+        settle(inventory, ring, &cluster.builders().read(ring));
+    }
     println!("replicas are equal {:.1?} after the last write", begun.elapsed());
     load.end("at the end", AFTER_AN_ABSENCE);
     // What it got is right: without another host, quorums need it.
@@ -210,69 +264,66 @@ fn an_empty_disk_in_the_place_of_a_dead_one_is_filled_again() {
 
 #[test]
 fn proxies_restart_in_the_middle_of_a_change_and_with_different_rings() {
-    let mut scene = Scene::start_as(
-        "proxies",
-        Shape {
-            proxies: 2,
-            ..shape()
-        },
-    );
+    let shape = Shape {
+        proxies: 2,
+        workers: SLOW.to_owned(),
+        ..shape()
+    };
+    let mut scene = Scene::start_as("proxies", shape);
     let (cluster, load, inventory) = (&mut scene.cluster, &scene.load, &scene.inventory);
-    let old = cluster.builders().read(OBJECTS);
-    let held = inventory.held(OBJECTS, &old).0;
-    let (change, healed) = load.during(|load| {
+    let (changes, healed) = load.during(|load| {
         load.wait_answers(WHILE);
+        let before = held(cluster, inventory);
         new_host(cluster);
         hours_pass(cluster);
-        let quietly = |ring| {
-            let old = cluster.builders().read(ring);
-            Change::make_quietly(cluster, ring, old, Default::default());
-        };
-        quietly("account");
-        quietly("container");
-        let change = Change::make_quietly(cluster, OBJECTS, old, held);
+        let changes = Changes::make(cluster, before);
         // One proxy alone hears of it, then goes down and comes back.
         RINGS.iter().for_each(|ring| cluster.distribute_to_proxy(ring, 1));
         load.wait_answers(WHILE / 2);
         cluster.restart_proxy(1);
         load.wait_answers(WHILE / 2);
-        RINGS.iter().for_each(|ring| cluster.distribute(ring));
-        load.wait_answers(WHILE / 4);
+        changes.distribute(cluster);
+        load.wait_answers(WHILE / 8);
+        assert!(!changes.objects().reconciled(inventory), "it is over already");
         cluster.crash_proxy(0);
-        let healed = change.wait(inventory);
+        let healed = changes.wait(inventory);
         load.wait_answers(WHILE);
-        (change, healed)
+        (changes, healed)
     });
     // Who was talking to a proxy that goes away is cut off, and asks the other.
     assert!(load.findings().count(Kind::Cut) < 50);
-    change.prove(inventory);
-    load.end("at the end", &[Kind::Cut]);
-    println!("healed after {healed:.1?}");
+    scene.end(&changes, healed, &[Kind::Cut]);
 }
 
 #[test]
 fn a_second_change_may_come_before_the_first_is_over() {
-    let mut scene = Scene::start("two changes");
+    let shape = Shape {
+        workers: SLOW.to_owned(),
+        ..shape()
+    };
+    let mut scene = Scene::start_as("two changes", shape);
     let (cluster, load, inventory) = (&mut scene.cluster, &scene.load, &scene.inventory);
     let (second, healed) = load.during(|load| {
         load.wait_answers(WHILE);
+        let before = held(cluster, inventory);
         let store = new_host(cluster);
         hours_pass(cluster);
-        let first = change(cluster, inventory);
-        assert!(
-            !first.reconciled(inventory),
-            "nothing is in the middle of anything"
-        );
-        // Half of what just came goes elsewhere again.
+        let first = Changes::tell(cluster, before);
+        load.wait_answers(WHILE / 4);
+        // Some of what just came goes elsewhere again.
         on_all(cluster, &["set_weight", &cluster.search(store, 1), "30"]);
         on_all(cluster, &["set_weight", &cluster.search(0, 1), "150"]);
         hours_pass(cluster);
-        let second = change(cluster, inventory);
+        assert!(!first.objects().reconciled(inventory), "it is over already");
+        let second = Changes::tell(cluster, held(cluster, inventory));
         let healed = second.wait(inventory);
         load.wait_answers(WHILE);
         (second, healed)
     });
-    println!("healed after {healed:.1?}");
-    settle(inventory, OBJECTS, &second.new);
+    println!("healed {healed:.1?} after the second change");
+    // What the first one moved and the second moved back is in no plan alone.
+    for change in &second.0 {
+        settle(inventory, &change.ring, &change.new);
+    }
     load.end("at the end", &[]);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use virga_node::task::Tasks;
+use virga_object_wire::listing::ListingKind;
 use virga_object_wire::movement::{Movement, Sum};
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
@@ -19,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Partitions asked about in one call.
 const AT_ONCE: usize = 1024;
 
-/// Sums over what each device knows of each partition that it has names of.
+/// Sums over what each device knows of each partition that it has names of; the
+/// count is 1 for listings.
 pub type Held = BTreeMap<Slot, Sum>;
 
 /// The nodes of a cluster, as one more node would call them.
@@ -87,8 +89,20 @@ impl Inventory {
         let mut held = BTreeMap::new();
         let all: Vec<usize> = (0..parts).collect();
         for some in all.chunks(AT_ONCE) {
-            let asked = some.iter().map(|part| Partition(*part as u32)).collect();
-            let sums = self.answer(node.sums(&name, policy(ring), asked))?.sums;
+            let asked: Vec<Partition> = some.iter().map(|part| Partition(*part as u32)).collect();
+            let power = u8::try_from(parts.ilog2()).expect("a part power");
+            let sums = match kind(ring) {
+                None => self.answer(node.sums(&name, policy(ring), asked))?.sums,
+                Some(kind) => {
+                    let sums = self.answer(node.listing_sums(&name, kind, power, asked))?.sums;
+                    let present = |sum: u128| u64::from(sum != 0);
+                    let sums = sums.into_iter().map(|sum| Sum {
+                        sum,
+                        count: present(sum),
+                    });
+                    sums.collect()
+                }
+            };
             let known = some.iter().copied().zip(sums);
             held.extend(known.filter(|(_, sum)| sum.count > 0));
         }
@@ -114,6 +128,15 @@ impl Inventory {
         let all = self.answer(self.node(device).movement())?;
         all.into_iter()
             .find(|m| m.device == device.name && m.ring.to_string() == ring)
+    }
+}
+
+/// What a ring places, unless it is objects.
+fn kind(ring: &str) -> Option<ListingKind> {
+    match ring {
+        "account" => Some(ListingKind::Account),
+        "container" => Some(ListingKind::Container),
+        _ => None,
     }
 }
 

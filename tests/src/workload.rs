@@ -213,6 +213,11 @@ impl Workload {
         println!("{when}: {} reads", self.findings.answered() - before);
     }
 
+    /// How many proxies the clients use.
+    pub fn doors(&self) -> usize {
+        self.doors.len()
+    }
+
     /// What was found so far.
     pub fn findings(&self) -> &Findings {
         &self.findings
