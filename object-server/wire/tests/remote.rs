@@ -18,6 +18,7 @@ use virga_object_wire::checked::{BLOCK, Checked, EXTENT};
 use virga_object_wire::dispatch::Dispatch;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{ContainerRow, ListRequest, MetaItem, ObjectRow, PutAccount, PutContainer};
+use virga_object_wire::movement::{Buckets, NamesRequest, Push};
 use virga_object_wire::node::{Nodes, ObjectNode, Read, Span};
 use virga_object_wire::object::{At, Found, ObjectMeta, PostMeta, PutObject, Settled, Source};
 use virga_object_wire::table::NodeTable;
@@ -116,6 +117,8 @@ enum Step {
     Get(u8, Option<(u64, u64)>),
     Post(u8, u64),
     Delete(u8, u64),
+    Push(u8, u64, bool),
+    Names(u8),
     Settle(u8, u64),
     PutContainer(u8, u64),
     PostContainer(u8, u64),
@@ -143,6 +146,8 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => (n.clone(), span).prop_map(|(n, span)| Step::Get(n, span)),
         2 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::Post(n, v)),
         2 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::Delete(n, v)),
+        2 => (n.clone(), v.clone(), any::<bool>()).prop_map(|(n, v, deleted)| Step::Push(n, v, deleted)),
+        2 => n.clone().prop_map(Step::Names),
         1 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::Settle(n, v)),
         3 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::PutContainer(n, v)),
         1 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::PostContainer(n, v)),
@@ -181,6 +186,22 @@ async fn large(node: &dyn ObjectNode, at: &At, version: u64, size: usize) -> Res
 }
 
 /// Carries a step out on `node`; switches are turned on `twin` beneath it.
+/// What a node says it knows of a place's partition.
+async fn knowledge(node: &dyn ObjectNode, at: &At) -> String {
+    let partitions = vec![at.partition, Partition(77)];
+    let sums = node.sums(&at.device, at.policy, partitions).await;
+    let buckets = node.bucket_sums(&at.device, at.policy, at.partition).await;
+    let wanted = NamesRequest {
+        policy: at.policy,
+        partition: at.partition,
+        buckets: Buckets::ALL,
+        after: None,
+        limit: 10,
+    };
+    let names = node.names(&at.device, wanted).await;
+    format!("{sums:?} {buckets:?} {names:?} {:?}", node.movement().await)
+}
+
 async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
     let item = |version: u64| MetaItem {
         name: "x-container-meta-a".into(),
@@ -209,6 +230,24 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
             format!("{:?}", node.post(&at(n), Version(v), meta).await)
         }
         Step::Delete(n, v) => format!("{:?}", node.delete(&at(n), Version(v), "a/c/o").await),
+        Step::Push(n, v, deleted) => {
+            let push = if deleted {
+                Push::Deletion {
+                    version: Version(v),
+                    path: "a/c/o".into(),
+                    row_owed: v % 2 == 0,
+                }
+            } else {
+                Push::Post {
+                    version: Version(v),
+                    blake3: [n; 32],
+                    meta: PostMeta::default(),
+                    row_owed: v % 2 == 0,
+                }
+            };
+            format!("{:?}", node.push(&at(n), push).await)
+        }
+        Step::Names(n) => knowledge(node, &at(n)).await,
         Step::Settle(n, v) => {
             let At {
                 device,
