@@ -134,7 +134,7 @@ fn a_new_ring_is_used_after_sighup_and_a_bad_one_never() {
     wait_until("the bad ring is noticed", || state() == "degraded");
     assert_eq!(version(), before);
     assert_eq!(swift.put("box/still", b"here").status, 201);
-    assert!(cluster.proxy_log().contains("the one read before stays in use"));
+    assert!(cluster.proxy_log().contains("what is in use stays"));
 
     let builders = cluster.builders();
     builders.run("object", &["set_weight", "d0", "90"]);
