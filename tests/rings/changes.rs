@@ -39,7 +39,7 @@ fn shape() -> Shape {
 fn mix() -> Mix {
     Mix {
         clients: if soak() { 6 } else { 3 },
-        keys: if soak() { 5000 } else { 120 },
+        keys: if soak() { 1500 } else { 120 },
         ..Mix::default()
     }
 }
