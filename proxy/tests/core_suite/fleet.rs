@@ -153,6 +153,14 @@ impl Plan {
     }
 }
 
+/// Waits that fit the latencies of these tests.
+pub fn settings() -> Settings {
+    Settings {
+        node_timeout: Duration::from_secs(4),
+        ..Settings::default()
+    }
+}
+
 /// A proxy.
 pub struct Door {
     pub core: Core,

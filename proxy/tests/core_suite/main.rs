@@ -12,4 +12,5 @@ mod listings;
 mod objects;
 mod races;
 mod ring_changes;
+mod ring_watch;
 mod stale;
