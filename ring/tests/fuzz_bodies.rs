@@ -1,5 +1,10 @@
 //! The bodies of the fuzz targets as property tests, so that they run without a fuzzer: on what the fuzzer found worth
 //! keeping, on edits of it, and on any bytes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;

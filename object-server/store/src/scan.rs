@@ -47,7 +47,11 @@ pub fn records(segment: &Segment, mut each: impl FnMut(Head, Locator, bool)) -> 
         };
         for found in decode::salvage(&header, &buf) {
             match found {
-                Ok(found) => each(found.record.head, locator(found.offset, found.record.span()), true),
+                Ok(found) => each(
+                    found.record.head,
+                    locator(found.offset, found.record.span()),
+                    true,
+                ),
                 // A bad payload hides nothing of what follows it.
                 Err(Bad::Payload(offset)) => match decode::descriptor(&buf[offset..]) {
                     Ok(view) => each(view.head, locator(offset, view.span()), false),

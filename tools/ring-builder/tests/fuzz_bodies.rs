@@ -1,4 +1,9 @@
 //! The bodies of the fuzz targets as property tests, so that they run without a fuzzer.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
