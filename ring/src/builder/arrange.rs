@@ -41,9 +41,21 @@ pub(super) struct Arranged<'a> {
     pub(super) bound: u64,
     /// Slots that are still to move.
     pub(super) pending: u64,
+    /// Replicas above a maximum or below a minimum that could not move.
+    outside: u64,
 }
 
 impl Arranged<'_> {
+    /// What to have least of, the first first. Moves count last: a table is no
+    /// better for leaving undone what it had to do.
+    fn price(&self) -> (u64, u64, u64) {
+        (
+            self.pending,
+            self.field.total_surplus() + self.outside,
+            self.moved(),
+        )
+    }
+
     fn moved(&self) -> u64 {
         let touched = self.field.touched.iter();
         touched
@@ -58,18 +70,17 @@ pub(super) fn arrange<'a>(tree: &'a Tree, plan: &'a Plan, draft: Draft, random: 
         return attempt(tree, plan, draft, random);
     }
     let mut best = attempt(tree, plan, draft.clone(), random);
-    let mut cost = (best.pending, best.moved());
-    if cost.0 == 0 && cost.1 <= best.bound {
+    let mut cost = best.price();
+    if best.pending == 0 && best.moved() <= best.bound {
         return best;
     }
-    let least = attempt(tree, plan, draft.without_rule(), random);
-    let least = (least.pending, least.moved());
+    let least = attempt(tree, plan, draft.without_rule(), random).price();
     for _ in 1..MAX_TRIES {
         if cost <= least {
             break;
         }
         let other = attempt(tree, plan, draft.clone(), random);
-        let price = (other.pending, other.moved());
+        let price = other.price();
         if price < cost {
             (best, cost) = (other, price);
         }
@@ -101,12 +112,17 @@ fn attempt<'a>(tree: &'a Tree, plan: &'a Plan, draft: Draft, random: &mut Random
     let stride = (parts as f64 * 0.618) as usize | 1;
     let order = || (0..parts).map(move |step| (start + step.wrapping_mul(stride)) & (parts - 1));
     repair::place_holes(&mut field, order().filter(|&part| survey.has_holes(part)));
-    let outside = order().filter(|&part| survey.needs_repair(part));
-    let outside = repair::repair(&mut field, outside, draft.least_moves);
+    let repairs = || order().filter(|&part| survey.needs_repair(part));
+    let left = repair::repair(&mut field, repairs(), draft.least_moves);
     flow::settle(&mut field, &survey, |field| greedy::shed(field, order()));
+    let outside = match left {
+        0 => 0,
+        _ => repair::left_outside(&field, repairs(), draft.least_moves),
+    };
     Arranged {
         bound: bound::bound(&field, &survey),
-        pending: field.total_surplus().max(outside),
+        pending: field.total_surplus().max(left),
+        outside,
         field,
     }
 }

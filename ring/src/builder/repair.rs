@@ -109,6 +109,16 @@ pub(super) fn repair(field: &mut Field<'_>, order: impl Iterator<Item = usize>, 
     left
 }
 
+/// Replicas above a maximum or below a minimum, summed over these partitions
+/// and all tiers. With `least_moves`, minimums alone count nothing.
+pub(super) fn left_outside(field: &Field<'_>, parts: impl Iterator<Item = usize>, least_moves: bool) -> u64 {
+    let standings = parts.map(|part| field.standing(field.rows.of(part)));
+    let counted = standings.filter(|standing| !least_moves || standing.over > 0);
+    counted
+        .map(|standing| u64::from(standing.over + standing.short))
+        .sum()
+}
+
 /// The single move that brings the partition nearest to the plan; among equal
 /// ones from the most overfull device to the one that lacks most.
 fn best_repair(
