@@ -24,6 +24,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{Cli, Verb};
 
+/// Small buffers come and go on every core at once: glibc's arenas keep twice
+/// the memory for them, and take more CPU ([performance](../../../docs/performance.md)).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Why a verb failed: the exit code says whose fault it is.
 enum Failure {
     /// It did not work (1).
