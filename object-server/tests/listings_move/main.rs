@@ -137,8 +137,14 @@ async fn listings_follow_the_ring_while_they_are_read_and_written() {
         (left.partitions_own, left.partitions_foreign, left.partitions_left),
         (0, 0, 0)
     );
-    let to: Vec<&str> = left.pushed.iter().map(|pushed| pushed.device.as_str()).collect();
-    assert!(to.contains(&"d3"), "{left:?}");
+    // Whoever came first brought them: the device that leaves, or one that stays.
+    let mut brought = 0;
+    for n in [0, 1, 2] {
+        let movement = cluster.movement(n, RingName::Container).await;
+        let to = movement.pushed.into_iter().filter(|pushed| pushed.device == "d3");
+        brought += to.map(|pushed| pushed.names).sum::<u64>();
+    }
+    assert!(brought > 0, "nobody says that it brought anything to d3");
     cluster.finish().await;
 }
 
