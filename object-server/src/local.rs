@@ -24,7 +24,7 @@ use virga_object_wire::listing::{
 };
 use virga_object_wire::movement::{Answering, Movement, NamesPage, NamesRequest, Push, RingName, Sum, Sums};
 use virga_object_wire::node::{DeviceStatus, ObjectNode, PutStream, Read, Span};
-use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
+use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 use virga_ring::Partition;
 
 use crate::config::{Config, DeviceEntry};
@@ -231,6 +231,10 @@ impl ObjectNode for LocalNode {
 
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
         self.device(&at.device)?.objects.head(at).await
+    }
+
+    async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError> {
+        self.device(&at.device)?.objects.subtrees(at, wanted).await
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {

@@ -31,6 +31,7 @@ pub mod rounds;
 mod scan;
 pub mod scrub;
 mod space;
+mod subtrees;
 pub mod sys;
 mod tree;
 mod upkeep;

@@ -8,6 +8,7 @@ mod support;
 
 use std::time::Duration;
 
+use blake3::hazmat::HasherExt;
 use futures_util::StreamExt;
 use support::{Bench, START, at, body, get, get_span, put, request};
 use virga_node::clock::Version;
@@ -15,7 +16,7 @@ use virga_object_wire::checked::{BLOCK, Checked, EXTENT};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::movement::Push;
 use virga_object_wire::node::{Read, Span};
-use virga_object_wire::object::{At, Found, PostMeta, PutObject, Source};
+use virga_object_wire::object::{At, Found, PostMeta, PutObject, Source, SubtreesRequest};
 
 #[tokio::test]
 async fn an_object_reads_back_with_its_metadata() {
@@ -325,6 +326,81 @@ async fn a_large_object_is_invisible_until_it_is_committed() {
         .await
         .unwrap();
     assert_eq!(get(bench.device(), "o").await.unwrap(), Some(bytes));
+}
+
+#[tokio::test]
+async fn the_subtree_values_of_a_large_object_are_had_without_its_bytes_and_make_its_root() {
+    let bench = Bench::small();
+    let bytes = body(4 * EXTENT + 9, 7);
+    let version = bench.next_version();
+    let mut stream = bench.device().begin_put(&at("o")).await.unwrap();
+    for chunk in bytes.chunks(EXTENT) {
+        stream.send(Checked::seal(bytes.slice_ref(chunk))).await.unwrap();
+    }
+    let put = request("o", version, &bytes);
+    let blake3 = put.blake3;
+    stream.commit(put).await.unwrap();
+    let wanted = |first, count| SubtreesRequest {
+        version,
+        blake3,
+        first,
+        count,
+    };
+    let all = bench.device().subtrees(&at("o"), wanted(0, 100)).await.unwrap();
+    let expected: Vec<[u8; 32]> = (0u64..)
+        .zip(bytes.chunks(EXTENT))
+        .map(|(n, chunk)| {
+            let mut hasher = blake3::Hasher::new();
+            hasher
+                .set_input_offset(n * EXTENT as u64)
+                .update(chunk)
+                .finalize_non_root()
+        })
+        .collect();
+    assert_eq!(all, expected);
+    let some = bench.device().subtrees(&at("o"), wanted(1, 2)).await.unwrap();
+    assert_eq!(some, expected[1..3]);
+    assert!(
+        bench
+            .device()
+            .subtrees(&at("o"), wanted(5, 1))
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    for (at_name, bad, expected) in [
+        ("o", wanted(0, 0), "1 to 1024"),
+        ("o", wanted(0, 1025), "1 to 1024"),
+        (
+            "o",
+            SubtreesRequest {
+                blake3: [0; 32],
+                ..wanted(0, 1)
+            },
+            "not found",
+        ),
+        ("p", wanted(0, 1), "not found"),
+    ] {
+        let error = bench
+            .device()
+            .subtrees(&at(at_name), bad)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    let small = body(EXTENT, 1);
+    let put_small = request("s", bench.next_version(), &small);
+    let (version, blake3) = (put_small.version, put_small.blake3);
+    put(bench.device(), put_small, &small).await.unwrap();
+    let asked = SubtreesRequest {
+        version,
+        blake3,
+        first: 0,
+        count: 1,
+    };
+    let error = bench.device().subtrees(&at("s"), asked).await;
+    assert_eq!(error, Err(SubtreesRequest::too_small()));
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ pub(crate) enum Op {
     Post = 5,
     Delete = 6,
     Settle = 7,
+    Subtrees = 8,
     PutContainer = 16,
     PostContainer = 17,
     DeleteContainer = 18,
@@ -60,7 +61,7 @@ impl Op {
             BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount,
             HeadContainer, ListAccount, ListContainer, ListingParts, ListingRows, ListingShards,
             ListingState, ListingSums, MergeListing, Movement, Names, Post, PostContainer, Push, Put,
-            PutAccount, PutContainer, PutContainerRows, PutObjectRows, Settle, Status, Sums,
+            PutAccount, PutContainer, PutContainerRows, PutObjectRows, Settle, Status, Subtrees, Sums,
         };
         let all = [
             Put,
@@ -70,6 +71,7 @@ impl Op {
             Post,
             Delete,
             Settle,
+            Subtrees,
             PutContainer,
             PostContainer,
             DeleteContainer,
@@ -286,6 +288,6 @@ mod tests {
                 assert_eq!(op as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 30);
+        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 31);
     }
 }

@@ -22,7 +22,7 @@ use crate::listing::{
 };
 use crate::movement::{NamesRequest, Push};
 use crate::node::{Body, ObjectNode, PutStream, Read, Span};
-use crate::object::{At, PostMeta, PutObject, Settled};
+use crate::object::{At, PostMeta, PutObject, Settled, SubtreesRequest};
 
 /// Answers calls with a node.
 pub struct Dispatch {
@@ -77,7 +77,9 @@ impl Handler for Dispatch {
             Op::Put => self.put(first).await,
             Op::BeginPut => self.begin_put(first, rest).await,
             Op::Get => self.get(first, piece).await,
-            Op::Head | Op::Post | Op::Delete | Op::Settle | Op::Status => self.object(op, first, piece).await,
+            Op::Head | Op::Post | Op::Delete | Op::Settle | Op::Subtrees | Op::Status => {
+                self.object(op, first, piece).await
+            }
             Op::Movement | Op::Sums | Op::BucketSums | Op::Names | Op::Push => {
                 self.movement(op, first, piece).await
             }
@@ -173,6 +175,10 @@ impl Dispatch {
             Op::Settle => {
                 let (device, rows): (Arc<str>, Vec<Settled>) = value(first)?;
                 reply(&node.settle(&device, rows).await, piece)
+            }
+            Op::Subtrees => {
+                let (at, wanted): (At, SubtreesRequest) = value(first)?;
+                reply(&node.subtrees(&at, wanted).await, piece)
             }
             _ => reply(&node.status().await, piece),
         }

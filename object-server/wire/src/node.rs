@@ -21,7 +21,7 @@ use crate::listing::{
     ShardsRequest,
 };
 use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
-use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
+use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 
 /// Pieces of a body, each on a block boundary, each already verified by the
 /// node that read it. At most [`crate::checked::EXTENT`] bytes a piece.
@@ -105,6 +105,11 @@ pub trait ObjectNode: Send + Sync + 'static {
 
     /// What the node knows of the name, from the index and the record's head.
     async fn head(&self, at: &At) -> Result<Found, NodeError>;
+
+    /// BLAKE3 subtree values (non-root chaining values) of extents of an object
+    /// that is larger than one, as they were stored with the bytes: the bytes
+    /// are not read. `NotFound` if the node holds other data under the name.
+    async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError>;
 
     /// Replaces the metadata of an object that exists.
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError>;

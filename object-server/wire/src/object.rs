@@ -6,6 +6,8 @@ use virga_node::clock::Version;
 use virga_ring::Partition;
 use virga_ring::hash::NameHash;
 
+use crate::error::NodeError;
+
 /// Where an object, container or account lies on a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct At {
@@ -146,6 +148,42 @@ pub enum Source {
 pub struct Deleted {
     /// Whether there was an object before.
     pub existed: bool,
+}
+
+/// Most subtree values in one answer: a GiB of an object, half a head.
+pub const MAX_SUBTREES: u32 = 1024;
+
+/// Which extents' subtree values are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtreesRequest {
+    /// Version of the object's data.
+    pub version: Version,
+    /// BLAKE3 of the object.
+    pub blake3: [u8; 32],
+    /// Number of the first extent, counted from the object's start.
+    pub first: u32,
+    /// How many, from 1 to [`MAX_SUBTREES`]; extents past the end are left out.
+    pub count: u32,
+}
+
+impl SubtreesRequest {
+    /// Whether the request is within its bounds.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check(&self) -> Result<(), NodeError> {
+        match self.count {
+            1..=MAX_SUBTREES => Ok(()),
+            count => Err(NodeError::Invalid(format!(
+                "{count} subtree values, from 1 to {MAX_SUBTREES} can be had at once"
+            ))),
+        }
+    }
+
+    /// The answer for an object of one extent or less, which has no stored values.
+    pub fn too_small() -> NodeError {
+        NodeError::Invalid("the object is no larger than one extent".into())
+    }
 }
 
 /// A container row that a node owes and no longer needs to: the quorum of the

@@ -24,7 +24,7 @@ use crate::listing::{
 };
 use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::node::{Body, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
-use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
+use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 
 /// Longest wait for an answer, and for each further piece of one. Callers that
 /// want it sooner drop the call.
@@ -248,6 +248,10 @@ impl ObjectNode for RemoteNode {
 
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
         self.ask(Op::Head, at).await
+    }
+
+    async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError> {
+        self.ask(Op::Subtrees, &(at, wanted)).await
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {

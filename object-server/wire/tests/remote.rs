@@ -20,7 +20,9 @@ use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{ContainerRow, ListRequest, MetaItem, ObjectRow, PutAccount, PutContainer};
 use virga_object_wire::movement::{Buckets, NamesRequest, Push};
 use virga_object_wire::node::{Nodes, ObjectNode, Read, Span};
-use virga_object_wire::object::{At, Found, ObjectMeta, PostMeta, PutObject, Settled, Source};
+use virga_object_wire::object::{
+    At, Found, ObjectMeta, PostMeta, PutObject, Settled, Source, SubtreesRequest,
+};
 use virga_object_wire::table::NodeTable;
 use virga_object_wire::twin::MemoryNode;
 use virga_ring::hash::NameHash;
@@ -199,7 +201,22 @@ async fn knowledge(node: &dyn ObjectNode, at: &At) -> String {
         limit: 10,
     };
     let names = node.names(&at.device, wanted).await;
-    format!("{sums:?} {buckets:?} {names:?} {:?}", node.movement().await)
+    let subtrees = match node.head(at).await {
+        Ok(Found::Object(stat)) => {
+            let wanted = SubtreesRequest {
+                version: stat.version,
+                blake3: stat.blake3,
+                first: 1,
+                count: 3,
+            };
+            format!("{:?}", node.subtrees(at, wanted).await)
+        }
+        _ => String::new(),
+    };
+    format!(
+        "{sums:?} {buckets:?} {names:?} {subtrees} {:?}",
+        node.movement().await
+    )
 }
 
 async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {

@@ -18,7 +18,7 @@ use crate::listing::{
 };
 use crate::movement::{Answering, Movement, NameState, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::node::{DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
-use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled};
+use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 
 /// What the twin says of room it does not really have.
 const TOTAL: u64 = 1 << 40;
@@ -176,6 +176,14 @@ impl ObjectNode for MemoryNode {
                 .objects
                 .get(&key(at))
                 .map_or(Found::Absent, |slot| slot.found(now)))
+        })
+    }
+
+    async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError> {
+        self.enter("subtrees").await?;
+        self.on(&at.device, |on| {
+            let slot = on.objects.get(&key(at)).ok_or(NodeError::NotFound)?;
+            slot.subtrees(wanted)
         })
     }
 

@@ -1,4 +1,5 @@
 //! Objects of the twin: merging by version, bodies by block.
+use blake3::hazmat::HasherExt;
 use bytes::Bytes;
 use virga_node::clock::Version;
 use virga_ring::NameHash;
@@ -9,7 +10,7 @@ use crate::error::NodeError;
 use crate::listing::{ObjectRow, split_path};
 use crate::movement::{DataState, NameState, Push, Rank, tie};
 use crate::node::Span;
-use crate::object::{Deleted, Found, ObjectStat, PostMeta, PutObject, Source};
+use crate::object::{Deleted, Found, ObjectStat, PostMeta, PutObject, Source, SubtreesRequest};
 
 /// The newest data or deletion of a name, and the newest metadata update.
 #[derive(Default)]
@@ -89,6 +90,27 @@ impl Slot {
             .step_by(EXTENT)
             .map(|from| cut(body, from, end.min(from + EXTENT)));
         (start as u64, pieces.collect())
+    }
+
+    /// Subtree values of extents, if the data is the wanted.
+    pub(super) fn subtrees(&self, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError> {
+        wanted.check()?;
+        let same = |put: &PutObject| (put.version, put.blake3) == (wanted.version, wanted.blake3);
+        let Some((_, body)) = self.data.as_ref().filter(|(put, _)| same(put)) else {
+            return Err(NodeError::NotFound);
+        };
+        if body.len() <= EXTENT {
+            return Err(SubtreesRequest::too_small());
+        }
+        let extents = body.data().chunks(EXTENT).enumerate();
+        let wanted = extents.skip(wanted.first as usize).take(wanted.count as usize);
+        Ok(wanted
+            .map(|(index, bytes)| {
+                let mut hasher = blake3::Hasher::new();
+                hasher.set_input_offset((index * EXTENT) as u64);
+                hasher.update(bytes).finalize_non_root()
+            })
+            .collect())
     }
 
     /// Version and content of the data or deletion.
