@@ -75,6 +75,7 @@ pub fn chew(data: &[u8]) {
         spares: 0,
         background: false,
         clock: Arc::new(|| 1),
+        threads: virga_disk::threads::Threads::Os,
     };
     let Ok(segments) = Segments::open(disk, identity, options) else {
         return;

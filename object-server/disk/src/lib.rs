@@ -15,3 +15,4 @@ pub mod kv;
 pub mod log;
 pub mod reader;
 pub mod segment;
+pub mod threads;

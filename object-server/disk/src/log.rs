@@ -1,7 +1,7 @@
 //! The segment log of one stream: appends with group commit, replayed at start.
 //!
 //! [`SegLog`] is what the object store holds: submit a record from any task, get back where it is once it is
-//! durable *and* applied. Behind it [`committer`] (one OS thread) batches what is queued, [`writer`] puts batches
+//! durable *and* applied. Behind it [`committer`] (one thread) batches what is queued, [`writer`] puts batches
 //! into segments and survives a failing one, [`recovery`] finds the end of the stream at start. What applying
 //! means is the caller's: see [`Apply`].
 //!
@@ -24,6 +24,7 @@ use crate::batch::record::{Head, NewRecord};
 use crate::io::PAGE;
 use crate::segment::table::{Segments, TakeError};
 use crate::segment::{Locator, Position, Stream};
+use crate::threads::Threads;
 
 use committer::{Committer, Item, Queue};
 use recovery::RecoverError;
@@ -190,13 +191,14 @@ impl<O> Future for Ticket<O> {
 }
 
 /// The append log of one stream of one device. Shared by reference or in an `Arc`; dropping it writes what is
-/// queued, then stops its thread.
+/// queued, then stops its thread (a task ends by itself).
 pub struct SegLog<A: Apply> {
     queue: Arc<Queue<A::Outcome>>,
     largest: usize,
     /// The committer before its thread runs: an unused stream costs no thread.
     idle: Mutex<Option<Committer<A>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    threads: Threads,
     stream: Stream,
 }
 
@@ -213,7 +215,8 @@ impl<A: Apply> SegLog<A> {
         mut apply: A,
     ) -> Result<(SegLog<A>, Recovered), OpenLogError> {
         let (tail, recovered) = recovery::recover(segments, stream, options.start, &mut apply)?;
-        let queue = Arc::new(Queue::new(QUEUE_BYTES));
+        let threads = segments.threads().clone();
+        let queue = Arc::new(Queue::new(QUEUE_BYTES, &threads));
         let writer = Writer::new(Arc::clone(segments), stream, options.reserve, tail);
         let committer = Committer::new(Arc::clone(&queue), writer, options.sync, apply);
         let largest = usize::try_from(segments.segment_size())
@@ -224,6 +227,7 @@ impl<A: Apply> SegLog<A> {
             largest,
             idle: Mutex::new(Some(committer)),
             thread: Mutex::new(None),
+            threads,
             stream,
         };
         Ok((log, recovered))
@@ -292,6 +296,10 @@ impl<A: Apply> SegLog<A> {
             return Ok(());
         };
         self.queue.set_running();
+        if let Threads::Tasks(driver) = &self.threads {
+            driver.spawn(Box::pin(committer.drive(Arc::clone(driver))));
+            return Ok(());
+        }
         let name = format!("log-{}", self.stream.name());
         match std::thread::Builder::new()
             .name(name)

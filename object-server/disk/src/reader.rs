@@ -163,8 +163,8 @@ impl Reader {
     #[must_use]
     pub fn new(segments: Arc<Segments>) -> Reader {
         Reader {
+            pool: Arc::new(ReadPool::new(pool::THREADS, segments.threads().clone())),
             segments,
-            pool: Arc::new(ReadPool::new(pool::THREADS)),
         }
     }
 

@@ -1,16 +1,19 @@
-//! The committer of a stream: one OS thread that turns the queue into batches, and the bounded queue before it.
+//! The committer of a stream: one loop that turns the queue into batches, and the bounded queue before it.
 //!
-//! Tasks push and wait; the thread takes whatever is there, so batches grow with load by themselves.
+//! Tasks push and wait; the loop takes whatever is there, so batches grow with load by themselves. It runs on a
+//! thread ([`Committer::run`]) or, in a simulation, as a task ([`Committer::drive`]); only the waiting differs.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::batch::encode::BatchSize;
 use crate::batch::record::NewRecord;
+use crate::threads::{Driver, Threads, Work};
 
 use super::writer::{Carries, WriteError, Writer, Written};
 use super::{Apply, CommitError, Committed, LogRecord, QUEUE_BYTES, SyncPolicy};
@@ -47,10 +50,16 @@ struct QueueState<O> {
     waiting: bool,
 }
 
+/// What the committer waits on.
+enum Wake {
+    Thread(Condvar),
+    Task(Notify),
+}
+
 /// The queue of a stream, bounded in bytes; a record holds its share until it is answered.
 pub(super) struct Queue<O> {
     state: Mutex<QueueState<O>>,
-    wake: Condvar,
+    wake: Wake,
     room: Semaphore,
     bytes: usize,
     running: AtomicBool,
@@ -58,7 +67,7 @@ pub(super) struct Queue<O> {
 }
 
 impl<O> Queue<O> {
-    pub fn new(bytes: usize) -> Queue<O> {
+    pub fn new(bytes: usize, threads: &Threads) -> Queue<O> {
         let state = QueueState {
             items: VecDeque::new(),
             closed: false,
@@ -66,7 +75,10 @@ impl<O> Queue<O> {
         };
         Queue {
             state: Mutex::new(state),
-            wake: Condvar::new(),
+            wake: match threads {
+                Threads::Os => Wake::Thread(Condvar::new()),
+                Threads::Tasks(_) => Wake::Task(Notify::new()),
+            },
             room: Semaphore::new(bytes),
             bytes,
             running: AtomicBool::new(false),
@@ -76,6 +88,13 @@ impl<O> Queue<O> {
 
     fn state(&self) -> MutexGuard<'_, QueueState<O>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self) {
+        match &self.wake {
+            Wake::Thread(signal) => signal.notify_one(),
+            Wake::Task(signal) => signal.notify_one(),
+        }
     }
 
     pub fn is_running(&self) -> bool {
@@ -130,7 +149,7 @@ impl<O> Queue<O> {
             std::mem::take(&mut state.waiting)
         };
         if waiting {
-            self.wake.notify_one();
+            self.wake();
         }
         Ok(())
     }
@@ -139,7 +158,7 @@ impl<O> Queue<O> {
     pub fn close(&self) {
         self.state().closed = true;
         self.room.close();
-        self.wake.notify_one();
+        self.wake();
     }
 
     /// No more records, and everyone waiting is told why.
@@ -169,6 +188,8 @@ struct Taken<O> {
     records: Vec<Pending<O>>,
     size: BatchSize,
     flush: Option<oneshot::Sender<Result<(), CommitError>>>,
+    /// There were no records.
+    idle: bool,
     /// Nothing is left in the queue and nothing more will come.
     closed: bool,
 }
@@ -178,56 +199,86 @@ impl<O> Queue<O> {
     /// `segment_room`. Stops behind a flush. With nothing queued it waits, until `deadline` if there is one.
     fn take(&self, room: usize, segment_room: usize, deadline: Option<Instant>) -> Taken<O> {
         let mut state = self.state();
-        while state.items.is_empty() && !state.closed {
-            state.waiting = true;
-            let Some(deadline) = deadline else {
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = self
-                .wake
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        state.waiting = false;
-        let mut taken = Taken {
-            records: Vec::new(),
-            size: BatchSize::default(),
-            flush: None,
-            closed: false,
-        };
-        let mut limit = room;
-        while let Some(item) = state.items.front() {
-            if let Item::Record(pending) = item {
-                let size = taken.size.with(&pending.record);
-                if taken.records.is_empty() && size.bytes() > room {
-                    limit = segment_room;
-                }
-                if !size.fits() || size.bytes() > limit {
+        // The queue of a task is never taken from by a thread.
+        if let Wake::Thread(wake) = &self.wake {
+            while state.items.is_empty() && !state.closed {
+                state.waiting = true;
+                let Some(deadline) = deadline else {
+                    state = wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                };
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
                     break;
                 }
-                taken.size = size;
-            }
-            match state.items.pop_front() {
-                Some(Item::Record(pending)) => taken.records.push(pending),
-                Some(Item::Flush(answer)) => {
-                    taken.flush = Some(answer);
-                    break;
-                }
-                None => break,
+                state = wake
+                    .wait_timeout(state, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
             }
         }
-        taken.closed = state.closed && state.items.is_empty();
-        taken
+        gather(&mut state, room, segment_room)
+    }
+
+    /// As [`Queue::take`], for a committer that is a task: waits for something to take.
+    async fn ready(&self, deadline: Option<Instant>) {
+        let Wake::Task(wake) = &self.wake else { return };
+        loop {
+            {
+                let mut state = self.state();
+                if !state.items.is_empty() || state.closed {
+                    return;
+                }
+                state.waiting = true;
+            }
+            match deadline {
+                None => wake.notified().await,
+                Some(deadline) => {
+                    if tokio::time::timeout_at(deadline, wake.notified()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
     }
 }
 
-/// The thread's state.
+/// A batch worth of what is queued.
+fn gather<O>(state: &mut QueueState<O>, room: usize, segment_room: usize) -> Taken<O> {
+    state.waiting = false;
+    let mut taken = Taken {
+        records: Vec::new(),
+        size: BatchSize::default(),
+        flush: None,
+        idle: true,
+        closed: false,
+    };
+    let mut limit = room;
+    while let Some(item) = state.items.front() {
+        if let Item::Record(pending) = item {
+            let size = taken.size.with(&pending.record);
+            if taken.records.is_empty() && size.bytes() > room {
+                limit = segment_room;
+            }
+            if !size.fits() || size.bytes() > limit {
+                break;
+            }
+            taken.size = size;
+        }
+        match state.items.pop_front() {
+            Some(Item::Record(pending)) => taken.records.push(pending),
+            Some(Item::Flush(answer)) => {
+                taken.flush = Some(answer);
+                break;
+            }
+            None => break,
+        }
+    }
+    taken.closed = state.closed && state.items.is_empty();
+    taken
+}
+
+/// The loop's state.
 pub(super) struct Committer<A: Apply> {
     queue: Arc<Queue<A::Outcome>>,
     writer: Writer<Pending<A::Outcome>>,
@@ -237,15 +288,21 @@ pub(super) struct Committer<A: Apply> {
     deadline: Option<Instant>,
 }
 
-/// Makes sure that nobody waits for a thread that is gone, however it went.
-struct CloseAtEnd<O>(Arc<Queue<O>>);
+/// Makes sure that nobody waits for a loop that is gone, however it went.
+struct CloseAtEnd<O> {
+    queue: Arc<Queue<O>>,
+    /// It ended by itself: everything queued was answered.
+    ended: bool,
+}
 
 impl<O> Drop for CloseAtEnd<O> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail(&"the committer panicked".into());
+            self.queue.fail(&"the committer panicked".into());
+        } else if self.ended {
+            self.queue.close();
         } else {
-            self.0.close();
+            self.queue.fail(&"the committer was stopped".into());
         }
     }
 }
@@ -268,56 +325,95 @@ impl<A: Apply> Committer<A> {
 
     /// Commits until the queue is closed and empty, or the stream fails.
     pub fn run(mut self) {
-        let _guard = CloseAtEnd(Arc::clone(&self.queue));
+        let mut guard = self.guard();
         loop {
             let mut taken = self
                 .queue
                 .take(self.writer.room(), self.writer.segment_room(), self.deadline);
-            let flush = taken.flush.take();
-            let closed = taken.closed;
-            let idle = taken.records.is_empty();
-            if let Err(why) = self.round(taken, flush.is_some()) {
-                let why: Arc<str> = why.into();
-                tracing::error!(reason = &*why, "the stream is read-only from now on");
-                for pending in self.writer.abandon() {
-                    self.queue
-                        .answer(pending, Err(CommitError::ReadOnly(Arc::clone(&why))));
-                }
-                if let Some(flush) = flush {
-                    drop(flush.send(Err(CommitError::ReadOnly(Arc::clone(&why)))));
-                }
-                self.queue.fail(&why);
+            let mut result = self.write(&mut taken);
+            if let Ok(true) = result {
+                result = self.finish().map(|()| true);
+            }
+            if !self.conclude(taken, result) {
+                guard.ended = true;
                 return;
-            }
-            if let Some(flush) = flush {
-                drop(flush.send(Ok(())));
-            }
-            if closed {
-                return;
-            }
-            if idle {
-                self.writer.rest();
             }
         }
     }
 
-    /// One turn: write what was taken, sync if it is time.
-    fn round(&mut self, taken: Taken<A::Outcome>, flush: bool) -> Result<(), String> {
-        if !taken.records.is_empty() {
+    /// As [`Committer::run`] as a task: writing and syncing take the time that `driver` says, and it may be stopped
+    /// before either.
+    pub async fn drive(mut self, driver: Arc<dyn Driver>) {
+        let mut guard = self.guard();
+        loop {
+            self.queue.ready(self.deadline).await;
+            tokio::time::sleep(driver.takes(Work::Write)).await;
+            let mut taken = gather(
+                &mut self.queue.state(),
+                self.writer.room(),
+                self.writer.segment_room(),
+            );
+            let mut result = self.write(&mut taken);
+            if let Ok(true) = result {
+                tokio::time::sleep(driver.takes(Work::Sync)).await;
+                result = self.finish().map(|()| true);
+            }
+            if !self.conclude(taken, result) {
+                guard.ended = true;
+                return;
+            }
+        }
+    }
+
+    fn guard(&self) -> CloseAtEnd<A::Outcome> {
+        CloseAtEnd {
+            queue: Arc::clone(&self.queue),
+            ended: false,
+        }
+    }
+
+    /// Ends a turn; whether there is another one.
+    fn conclude(&mut self, taken: Taken<A::Outcome>, result: Result<bool, String>) -> bool {
+        if let Err(why) = result {
+            let why: Arc<str> = why.into();
+            tracing::error!(reason = &*why, "the stream is read-only from now on");
+            for pending in self.writer.abandon() {
+                self.queue
+                    .answer(pending, Err(CommitError::ReadOnly(Arc::clone(&why))));
+            }
+            if let Some(flush) = taken.flush {
+                drop(flush.send(Err(CommitError::ReadOnly(Arc::clone(&why)))));
+            }
+            self.queue.fail(&why);
+            return false;
+        }
+        if let Some(flush) = taken.flush {
+            drop(flush.send(Ok(())));
+        }
+        if taken.idle && !taken.closed {
+            self.writer.rest();
+        }
+        !taken.closed
+    }
+
+    /// First half of a turn: writes what was taken, and says whether it is time to sync.
+    fn write(&mut self, taken: &mut Taken<A::Outcome>) -> Result<bool, String> {
+        let records = std::mem::take(&mut taken.records);
+        taken.idle = records.is_empty();
+        if !records.is_empty() {
             if taken.size.bytes() > self.writer.room() {
                 self.finish()?;
             }
             match self.writer.make_room(taken.size.bytes()) {
-                Ok(()) => self.writer.write(taken.records).map_err(|e| e.to_string())?,
+                Ok(()) => self.writer.write(records).map_err(|e| e.to_string())?,
                 Err(WriteError::Full) => {
-                    taken
-                        .records
+                    records
                         .into_iter()
                         .for_each(|p| self.queue.answer(p, Err(CommitError::Full)));
                 }
                 Err(WriteError::Failed(why)) => {
                     let why: Arc<str> = why.into();
-                    for pending in taken.records {
+                    for pending in records {
                         self.queue
                             .answer(pending, Err(CommitError::ReadOnly(Arc::clone(&why))));
                     }
@@ -332,12 +428,13 @@ impl<A: Apply> Committer<A> {
                 unsynced >= bytes.min(QUEUE_BYTES / 2) || self.deadline.is_some_and(|at| at <= Instant::now())
             }
         };
-        if unsynced > 0 && (due || flush || taken.closed) {
-            self.finish()?;
-        } else if unsynced > 0 && self.deadline.is_none() {
+        if unsynced > 0 && (due || taken.flush.is_some() || taken.closed) {
+            return Ok(true);
+        }
+        if unsynced > 0 && self.deadline.is_none() {
             self.deadline = Some(Instant::now() + self.age());
         }
-        Ok(())
+        Ok(false)
     }
 
     fn age(&self) -> Duration {

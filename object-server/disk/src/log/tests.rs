@@ -37,6 +37,7 @@ pub(super) fn segments(disk: &FaultDisk) -> Arc<Segments> {
         spares: 0,
         background: false,
         clock: Arc::new(|| 5),
+        threads: crate::threads::Threads::Os,
     };
     Segments::open(Arc::new(disk.clone()), IDENTITY, options).unwrap()
 }
@@ -554,6 +555,7 @@ fn files_of_another_device_are_refused() {
         spares: 0,
         background: false,
         clock: Arc::new(|| 5),
+        threads: crate::threads::Threads::Os,
     };
     let other = Identity {
         device: [9; 16],

@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::threads::Threads;
+
 /// Most threads per device.
 pub const THREADS: usize = 16;
 /// Reads waiting for a thread before callers wait for room.
@@ -63,12 +65,13 @@ pub struct ReadPool {
     shared: Arc<Shared>,
     room: Semaphore,
     limit: usize,
+    threads: Threads,
 }
 
 impl ReadPool {
-    /// A pool of at most `limit` threads; none runs yet.
+    /// A pool of at most `limit` threads; none runs yet. With [`Threads::Tasks`] none ever will.
     #[must_use]
-    pub fn new(limit: usize) -> ReadPool {
+    pub fn new(limit: usize, threads: Threads) -> ReadPool {
         let shared = Shared {
             state: Mutex::new(State::default()),
             wake: Condvar::new(),
@@ -77,6 +80,7 @@ impl ReadPool {
             shared: Arc::new(shared),
             room: Semaphore::new(QUEUE),
             limit: limit.max(1),
+            threads,
         }
     }
 
@@ -89,6 +93,9 @@ impl ReadPool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolClosed> {
         let _room = self.room.acquire().await.map_err(|_| PoolClosed)?;
+        if let Threads::Tasks(_) = &self.threads {
+            return self.threads.run(work).await.map_err(|_| PoolClosed);
+        }
         let (answer, result) = oneshot::channel();
         // A caller that went away does not want the result.
         self.push(Box::new(move || drop(answer.send(work()))))?;

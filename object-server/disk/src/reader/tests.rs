@@ -45,6 +45,7 @@ fn written(len: usize, meta: usize) -> (FaultDisk, Arc<Segments>, Locator) {
         spares: 0,
         background: false,
         clock: Arc::new(|| 1),
+        threads: crate::threads::Threads::Os,
     };
     let identity = Identity {
         device: [1; 16],
@@ -173,7 +174,7 @@ fn a_released_segment_is_gone_and_a_wrong_locator_is_an_error_not_an_allocation(
 
 #[test]
 fn the_pool_runs_work_on_at_most_its_threads_and_survives_a_panic() {
-    let pool = Arc::new(ReadPool::new(3));
+    let pool = Arc::new(ReadPool::new(3, crate::threads::Threads::Os));
     assert_eq!(pool.threads(), 0);
     run(async {
         let gate = Arc::new(std::sync::Barrier::new(3));

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use crate::batch::decode::{self, Expect};
 use crate::io::aligned::AlignedBuf;
 use crate::io::{Disk, Fill, PAGE, Seg, Space};
+use crate::threads::{Threads, Work};
 
 use super::Stream;
 use super::header::{BadHeader, Identity, SegmentHeader};
@@ -31,6 +32,8 @@ pub struct SegmentOptions {
     /// Whether spares are prepared by a thread of their own. Without it every new segment is made when needed,
     /// which makes runs with a faulty disk repeatable.
     pub background: bool,
+    /// Where the loops and the blocking work of the device run.
+    pub threads: Threads,
     /// The clock for `created` of segments and `hlc` of batches.
     pub clock: Clock,
 }
@@ -43,6 +46,7 @@ impl SegmentOptions {
             size: 64 << 20,
             spares: 2,
             background: true,
+            threads: Threads::Os,
             clock,
         }
     }
@@ -287,6 +291,12 @@ impl Segments {
         self.options.size
     }
 
+    /// Where the work of the device runs.
+    #[must_use]
+    pub fn threads(&self) -> &Threads {
+        &self.options.threads
+    }
+
     /// The hybrid logical clock, as given in the options.
     #[must_use]
     pub fn now(&self) -> u64 {
@@ -422,6 +432,20 @@ impl Segments {
             return;
         }
         let weak = Arc::downgrade(self);
+        if let Threads::Tasks(driver) = &self.options.threads {
+            let pace = Arc::clone(driver);
+            driver.spawn(Box::pin(async move {
+                loop {
+                    tokio::time::sleep(pace.takes(Work::Block)).await;
+                    let Some(segments) = weak.upgrade() else { return };
+                    if !segments.prepare_one() {
+                        segments.preparing.store(false, Ordering::Release);
+                        return;
+                    }
+                }
+            }));
+            return;
+        }
         let spawned = std::thread::Builder::new()
             .name("segment-prepare".into())
             .spawn(move || {
