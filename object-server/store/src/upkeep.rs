@@ -1,11 +1,12 @@
-//! The standing duties of a device, on one thread of its own: measure the
-//! room, flush the index, compact, scrub.
+//! The standing duties of a device, on one thread of its own (or a task):
+//! measure the room, flush the index, compact, scrub.
 //!
 //! Started by [`crate::device`]; it holds the device weakly and ends with it.
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use virga_disk::threads::{Threads, block_on};
 use virga_node::clock::Micros;
 
 use crate::device::Device;
@@ -23,13 +24,13 @@ struct Stop {
     wake: Condvar,
 }
 
-/// The running thread; dropping it stops and joins it.
+/// The running loop; dropping it stops it, and joins it if it is a thread.
 pub struct Upkeep {
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread remembers between two rounds.
+/// What the loop remembers between two rounds.
 struct Duties {
     flushed_at: Micros,
     compact_after: Micros,
@@ -37,7 +38,7 @@ struct Duties {
 }
 
 impl Upkeep {
-    /// Starts the thread for `device`.
+    /// Starts the loop for `device`.
     ///
     /// # Errors
     /// If the system has no thread left.
@@ -50,6 +51,21 @@ impl Upkeep {
             compact_after: now,
             scrub_after: now.plus(device.scrub_rest()),
         };
+        if let Threads::Tasks(driver) = device.threads() {
+            driver.spawn(Box::pin(async move {
+                loop {
+                    tokio::time::sleep(TICK).await;
+                    if *watched.stopped.lock().unwrap_or_else(PoisonError::into_inner) {
+                        return;
+                    }
+                    let Some(device) = Device::upgrade(&weak) else {
+                        return;
+                    };
+                    duties.round(&device).await;
+                }
+            }));
+            return Ok(Self { stop, thread: None });
+        }
         let thread = std::thread::Builder::new()
             .name("device-upkeep".into())
             .spawn(move || {
@@ -64,7 +80,9 @@ impl Upkeep {
                     let Some(device) = Device::upgrade(&weak) else {
                         return;
                     };
-                    duties.round(&device);
+                    if let Err(error) = block_on(duties.round(&device)) {
+                        tracing::warn!(%error, "no runtime for the upkeep of a device");
+                    }
                 }
             })?;
         Ok(Self {
@@ -89,7 +107,7 @@ impl Drop for Upkeep {
 }
 
 impl Duties {
-    fn round(&mut self, device: &Device) {
+    async fn round(&mut self, device: &Device) {
         if let Err(error) = device.measure() {
             tracing::warn!(%error, "the room on the device cannot be measured");
         }
@@ -103,9 +121,11 @@ impl Duties {
             self.flushed_at = now;
         }
         if device.condition().health() == Health::Good && now >= self.compact_after {
-            self.compact(device);
+            self.compact(device).await;
         }
-        if device.condition().health() != Health::Closed && now >= self.scrub_after {
+        if device.condition().health() != Health::Closed
+            && (now >= self.scrub_after || device.is_scrub_hurried())
+        {
             self.scrub(device);
         }
     }
@@ -117,9 +137,9 @@ impl Duties {
         self.scrub_after = device.clock().now().plus(device.scrub_rest());
     }
 
-    fn compact(&mut self, device: &Device) {
+    async fn compact(&mut self, device: &Device) {
         let started = device.clock().now();
-        match device.compact_blocking() {
+        match device.compact_here().await {
             Ok(Some(_)) => {
                 let ended = device.clock().now();
                 let rest = if device.condition().room() == Room::Plenty {
@@ -230,6 +250,7 @@ mod tests {
             policy: 0,
             partition: Partition(1),
             hash: NameHash([1; 16]),
+            ring: virga_ring::RingEpoch::NONE,
         };
         let body = Checked::seal(vec![nth as u8; len].into());
         let request = PutObject {
@@ -265,19 +286,19 @@ mod tests {
             scrub_after: Micros(u64::MAX),
         };
         put(&device, 1, 1000).await;
-        duties.round(&device);
+        duties.round(&device).await;
         assert!(device.index().unflushed() > 1000, "neither much nor long ago");
         clock.time.advance(device.options().flush_age);
-        duties.round(&device);
+        duties.round(&device).await;
         assert_eq!(device.index().unflushed(), 0, "long ago");
         put(&device, 2, 1000).await;
-        duties.round(&device);
+        duties.round(&device).await;
         assert!(
             device.index().unflushed() > 1000,
             "the age counts from the last flush"
         );
         put(&device, 3, 100_000).await;
-        duties.round(&device);
+        duties.round(&device).await;
         assert_eq!(device.index().unflushed(), 0, "much");
     }
 
