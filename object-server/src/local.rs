@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use uuid::Uuid;
 use virga_disk::device::Description;
 use virga_disk::kv::KvCache;
 use virga_node::clock::{Clock, Version};
 use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, Storage};
-use virga_object_store::listing::{Listings, RECLAIM_AGE};
+use virga_object_store::listing::Listings;
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{
@@ -32,6 +33,14 @@ use crate::movement::Movements;
 
 /// Folder of a device's account and container database.
 const LISTINGS: &str = "list";
+
+/// What a device is opened with.
+pub struct DeviceParts {
+    /// Its objects.
+    pub objects: DeviceConfig,
+    /// Folder of its accounts and containers, unless the device is a folder itself.
+    pub listings: PathBuf,
+}
 
 /// A device that is open.
 #[derive(Clone)]
@@ -87,22 +96,28 @@ impl LocalNode {
     /// lacks. One that cannot be opened is reported and answers `NoDevice`.
     pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Self {
         let cache = KvCache::new(usize::try_from(config.cache_bytes).unwrap_or(usize::MAX));
-        let opening: Vec<_> = config
-            .devices
-            .iter()
-            .map(|entry| {
-                let device = device_config(config, entry, &cache);
-                let (path, clock, cache) = (entry.path.clone(), Arc::clone(clock), cache.clone());
-                let name = Arc::clone(&device.name);
-                (
-                    name,
-                    tokio::task::spawn_blocking(move || open_device(device, path, cache, clock)),
-                )
-            })
-            .collect();
+        let devices = config.devices.iter().map(|entry| DeviceParts {
+            objects: device_config(config, entry, &cache),
+            listings: entry.path.join(LISTINGS),
+        });
+        Self::open_parts(devices.collect(), clock).await
+    }
+
+    /// As [`LocalNode::open`], of devices that are described one by one: on disks
+    /// that are not folders, or with options of their own.
+    pub async fn open_parts(devices: Vec<DeviceParts>, clock: &Arc<dyn Clock>) -> Self {
+        let opening = devices.into_iter().map(|device| async {
+            let (name, threads) = (
+                Arc::clone(&device.objects.name),
+                device.objects.options.threads.clone(),
+            );
+            let clock = Arc::clone(clock);
+            let opened = threads.run(move || open_device(device, clock)).await;
+            (name, opened.unwrap_or_else(|gone| Err(gone.to_string())))
+        });
         let mut places = BTreeMap::new();
-        for (name, opened) in opening {
-            let place = match opened.await.unwrap_or_else(|panic| Err(panic.to_string())) {
+        for (name, opened) in join_all(opening).await {
+            let place = match opened {
                 Ok(device) => Place::Open(device),
                 Err(why) => {
                     tracing::error!(device = &*name, why, "the device cannot be opened");
@@ -196,18 +211,16 @@ fn device_config(config: &Config, entry: &DeviceEntry, cache: &KvCache) -> Devic
     }
 }
 
-fn open_device(
-    config: DeviceConfig,
-    path: PathBuf,
-    cache: KvCache,
-    clock: Arc<dyn Clock>,
-) -> Result<OpenDevice, String> {
-    let name = Arc::clone(&config.name);
+fn open_device(parts: DeviceParts, clock: Arc<dyn Clock>) -> Result<OpenDevice, String> {
+    let DeviceParts {
+        objects: config,
+        listings: folder,
+    } = parts;
+    let (name, cache) = (Arc::clone(&config.name), config.cache.clone());
+    let (age, threads) = (config.options.reclaim_age, config.options.threads.clone());
     let objects = Device::open(config, Arc::clone(&clock)).map_err(|error| error.to_string())?;
-    let folder = objects
-        .database_path(LISTINGS)
-        .unwrap_or_else(|| path.join(LISTINGS));
-    let listings = Listings::open(&folder, cache, clock, RECLAIM_AGE).map_err(|error| error.to_string())?;
+    let folder = objects.database_path(LISTINGS).unwrap_or(folder);
+    let listings = Listings::open(&folder, cache, clock, age, threads).map_err(|error| error.to_string())?;
     Ok(OpenDevice {
         name,
         objects,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use virga_disk::kv::KvCache;
+use virga_disk::threads::Threads;
 use virga_node::clock::{Clock, Hlc, SystemClock, Version};
 use virga_object_store::listing::{Listings, RECLAIM_AGE};
 use virga_object_wire::listing::{ListRequest, ObjectRow, PutContainer};
@@ -46,6 +47,7 @@ fn run(folder: &Path, time: Duration) -> Result<(), Failed> {
             KvCache::new(256 << 20),
             clock.clone(),
             RECLAIM_AGE,
+            Threads::Os,
         )?);
         let places: Arc<Vec<At>> = Arc::new((0..containers).map(at).collect());
         runtime.block_on(make(&listings, &places, &hlc))?;
@@ -92,6 +94,7 @@ fn at(n: u32) -> At {
         policy: 0,
         partition: Partition(n),
         hash: NameHash(hash),
+        ring: virga_ring::RingEpoch::NONE,
     }
 }
 

@@ -49,8 +49,10 @@ pub struct Compacted {
 /// What a device remembers between compactions.
 #[derive(Debug, Default)]
 pub struct Compaction {
-    /// Segments that something unreadable still lives in; held while compacting.
+    /// Segments that something unreadable still lives in.
     stuck: Mutex<HashSet<u64>>,
+    /// Held while compacting: one segment at a time.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Compaction {
@@ -79,15 +81,14 @@ impl Device {
     /// `Full` if there is no room for the copies, `Device` if the device fails.
     pub async fn compact(&self) -> Result<Option<Compacted>, NodeError> {
         let device = self.clone();
-        tokio::task::spawn_blocking(move || device.compact_blocking())
-            .await
-            .map_err(device_failed)?
+        let work = async move { device.compact_here().await };
+        self.threads().complete(work).await.map_err(device_failed)?
     }
 
-    /// As [`Device::compact`], on the calling thread.
-    pub(crate) fn compact_blocking(&self) -> Result<Option<Compacted>, NodeError> {
-        let mut stuck = self.compaction().stuck();
-        let Some(segment) = self.victim(&stuck) else {
+    /// As [`Device::compact`], on the calling thread, which blocks on the device.
+    pub(crate) async fn compact_here(&self) -> Result<Option<Compacted>, NodeError> {
+        let _turn = self.compaction().turn.lock().await;
+        let Some(segment) = self.victim(&self.compaction().stuck()) else {
             return Ok(None);
         };
         let id = segment.id();
@@ -98,14 +99,11 @@ impl Device {
             released: false,
         };
         if self.index().live(id).refs > 0 {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .build()
-                .map_err(device_failed)?;
-            runtime.block_on(self.empty(&segment, &mut done))?;
+            self.empty(&segment, &mut done).await?;
         }
         if self.index().live(id).refs > 0 {
             tracing::error!(segment = id, "something in the segment cannot be moved, it stays");
-            stuck.insert(id);
+            self.compaction().stuck().insert(id);
             return Ok(Some(done));
         }
         // Nothing names the segment any more; that must be durable before its

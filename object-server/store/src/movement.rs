@@ -6,6 +6,7 @@
 use virga_disk::aside::Aside;
 use virga_disk::batch::record::{Kind as RecordKind, NewRecord};
 use virga_disk::kv::cursor::Bounds;
+use virga_disk::threads::Threads;
 use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::movement::{NameState, NamesPage, NamesRequest, Push, Sum, tie};
@@ -331,12 +332,13 @@ impl Device {
         let file_name = format!("{}-{}-{:016x}", at.policy, at.hash, put.version.0);
         let folder = self.folder().cloned();
         let folder = folder.ok_or_else(|| device_failed("there is no folder to set objects aside in"))?;
-        let mut aside = blocking(move || folder.set_aside(&file_name, &line)).await?;
+        let threads = self.threads();
+        let mut aside = blocking(threads, move || folder.set_aside(&file_name, &line)).await?;
         while let Some(piece) = body.next().await {
             let bytes = piece?.into_data();
-            aside = blocking(move || append(aside, &bytes)).await?;
+            aside = blocking(threads, move || append(aside, &bytes)).await?;
         }
-        blocking(move || aside.finish()).await?;
+        blocking(threads, move || aside.finish()).await?;
         tracing::warn!(
             device = &**self.name(),
             path = put.meta.path,
@@ -360,9 +362,10 @@ fn append(mut aside: Aside, bytes: &[u8]) -> std::io::Result<Aside> {
 }
 
 async fn blocking<T: Send + 'static>(
+    threads: &Threads,
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> Result<T, NodeError> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = threads.run(work).await;
     done.map_err(device_failed)?.map_err(device_failed)
 }
 

@@ -5,6 +5,7 @@
 //! through [`crate::put_stream`].
 use bytes::Bytes;
 use virga_disk::batch::record::{Head, Kind as RecordKind, NewRecord};
+use virga_disk::threads::Threads;
 use virga_node::clock::Version;
 use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
@@ -41,7 +42,7 @@ impl Device {
         if self.admit_put(&name, &put).await? {
             return Ok(());
         }
-        verify(&body, put.blake3).await?;
+        verify(self.threads(), &body, put.blake3).await?;
         let facts = Facts {
             delete_at: put.meta.delete_at,
             handoff_for: put.handoff_for,
@@ -204,15 +205,13 @@ pub(crate) fn invalid(error: impl ToString) -> NodeError {
 }
 
 /// Checks a body against its checksums and its hash.
-async fn verify(body: &Checked, blake3: [u8; 32]) -> Result<(), NodeError> {
+async fn verify(threads: &Threads, body: &Checked, blake3: [u8; 32]) -> Result<(), NodeError> {
     let good = move |body: &Checked| body.verify().is_ok() && *blake3::hash(body.data()).as_bytes() == blake3;
     let fine = if body.len() <= HASH_INLINE {
         good(body)
     } else {
         let body = body.clone();
-        tokio::task::spawn_blocking(move || good(&body))
-            .await
-            .map_err(invalid)?
+        threads.run(move || good(&body)).await.map_err(invalid)?
     };
     if fine { Ok(()) } else { Err(NodeError::Garbled) }
 }

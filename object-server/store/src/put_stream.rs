@@ -182,9 +182,8 @@ impl DevicePut {
         let index = self.values.len() as u64;
         let pieces = std::mem::take(&mut self.pieces);
         let hashing = pieces.clone();
-        let value = tokio::task::spawn_blocking(move || tree::extent(index, &hashing))
-            .await
-            .map_err(invalid)?;
+        let hashed = self.device.threads().run(move || tree::extent(index, &hashing));
+        let value = hashed.await.map_err(invalid)?;
         let head = Head {
             kind: RecordKind::Extent,
             policy: self.name.policy(),

@@ -123,9 +123,7 @@ impl Duties {
         if device.condition().health() == Health::Good && now >= self.compact_after {
             self.compact(device).await;
         }
-        if device.condition().health() != Health::Closed
-            && (now >= self.scrub_after || device.is_scrub_hurried())
-        {
+        if device.condition().health() != Health::Closed && now >= self.scrub_after {
             self.scrub(device);
         }
     }
@@ -250,7 +248,6 @@ mod tests {
             policy: 0,
             partition: Partition(1),
             hash: NameHash([1; 16]),
-            ring: virga_ring::RingEpoch::NONE,
         };
         let body = Checked::seal(vec![nth as u8; len].into());
         let request = PutObject {

@@ -1,5 +1,5 @@
-//! The committer of a device: one thread that turns everything queued into one
-//! synced write, again and again.
+//! The committer of a device: one thread (or task) that turns everything queued
+//! into one synced write, again and again.
 //!
 //! There is no timer: while one sync is in progress the next batch gathers in
 //! the queue, so a lone writer waits for nobody and many share a sync. Waiters
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc::Receiver;
+use virga_disk::threads::{Driver, Work};
 use virga_node::clock::{Clock, Version};
 
 use super::apply::{Stage, Staged};
@@ -34,19 +35,40 @@ pub struct Committer {
     pub set_aside: Arc<AtomicU64>,
 }
 
+/// What the committer remembers of the database.
+#[derive(Default)]
+struct Known {
+    heads: Heads,
+    parts: PartCache,
+}
+
 impl Committer {
     /// Commits until the queue is closed and empty.
     pub fn run(mut self, mut queue: Receiver<Job>) {
-        let mut heads = Heads::default();
-        let mut parts = PartCache::default();
+        let mut known = Known::default();
         let mut jobs = Vec::with_capacity(BATCH);
         while queue.blocking_recv_many(&mut jobs, BATCH) > 0 {
-            let results = self.commit(&mut heads, &mut parts, &jobs);
-            for (job, result) in jobs.drain(..).zip(results) {
-                // Whoever no longer waits does not need to know.
-                let _ = job.done.send(result);
-                drop(job.room);
-            }
+            self.turn(&mut known, &mut jobs);
+        }
+    }
+
+    /// As [`Committer::run`] as a task; a write takes the time that `driver` says,
+    /// and the task may be stopped before it.
+    pub async fn drive(mut self, mut queue: Receiver<Job>, driver: Arc<dyn Driver>) {
+        let mut known = Known::default();
+        let mut jobs = Vec::with_capacity(BATCH);
+        while queue.recv_many(&mut jobs, BATCH).await > 0 {
+            tokio::time::sleep(driver.takes(Work::Rows)).await;
+            self.turn(&mut known, &mut jobs);
+        }
+    }
+
+    fn turn(&mut self, known: &mut Known, jobs: &mut Vec<Job>) {
+        let results = self.commit(&mut known.heads, &mut known.parts, jobs);
+        for (job, result) in jobs.drain(..).zip(results) {
+            // Whoever no longer waits does not need to know.
+            let _ = job.done.send(result);
+            drop(job.room);
         }
     }
 

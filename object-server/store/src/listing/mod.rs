@@ -43,6 +43,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use virga_disk::kv::KvCache;
+use virga_disk::threads::Threads;
 use virga_node::clock::{Clock, Micros, Version};
 use virga_object_wire::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, MetaItem, ObjectRow, Page, PutAccount,
@@ -104,18 +105,20 @@ pub struct Listings {
     /// Rows, items and heads set aside.
     set_aside: Arc<AtomicU64>,
     committer: Option<JoinHandle<()>>,
+    threads: Threads,
 }
 
 impl Listings {
     /// Opens the database in `folder`, which is made if it is missing, and
     /// brings one of an older format up to date. Deletions are remembered for
     /// `reclaim_age`, and until a round of reconciliation has told all
-    /// primaries.
+    /// primaries. Loops and blocking work run where `threads` says.
     pub fn open(
         folder: &Path,
         cache: KvCache,
         clock: Arc<dyn Clock>,
         reclaim_age: Duration,
+        threads: Threads,
     ) -> Result<Self, OpenError> {
         let db = Arc::new(Db::open(folder, cache)?);
         migrate::migrate(&db)?;
@@ -128,8 +131,16 @@ impl Listings {
             clock: clock.clone(),
             set_aside: set_aside.clone(),
         };
-        let thread = std::thread::Builder::new().name("list-commit".to_owned());
-        let committer = thread.spawn(move || work.run(jobs)).map_err(OpenError::Thread)?;
+        let committer = match &threads {
+            Threads::Os => {
+                let thread = std::thread::Builder::new().name("list-commit".to_owned());
+                Some(thread.spawn(move || work.run(jobs)).map_err(OpenError::Thread)?)
+            }
+            Threads::Tasks(driver) => {
+                driver.spawn(Box::pin(work.drive(jobs, driver.clone())));
+                None
+            }
+        };
         Ok(Self {
             db,
             clock,
@@ -139,7 +150,8 @@ impl Listings {
             readers: Arc::new(Semaphore::new(READERS)),
             turn: Mutex::new(NameHash([0; 16])),
             set_aside,
-            committer: Some(committer),
+            committer,
+            threads,
         })
     }
 
@@ -378,7 +390,7 @@ impl Listings {
             .acquire_owned()
             .await
             .map_err(|_| ReadError::Closed)?;
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = self.threads.run(move || {
             let result = read();
             drop(turn);
             result

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use virga_disk::kv::KvCache;
+use virga_disk::threads::Threads;
 use virga_node::clock::{Clock, ManualClock, Micros, Version};
 use virga_object_wire::listing::{ContainerRow, ListRequest, MetaItem, ObjectRow, PutAccount, PutContainer};
 use virga_object_wire::object::At;
@@ -101,7 +102,7 @@ impl Device {
 }
 
 fn open(folder: &Path, clock: &Arc<ManualClock>) -> Listings {
-    Listings::open(folder, KvCache::new(8 << 20), clock.clone(), RECLAIM_AGE).unwrap()
+    Listings::open(folder, KvCache::new(8 << 20), clock.clone(), RECLAIM_AGE, Threads::Os).unwrap()
 }
 
 /// Cases of a random test: `short`, or many in a soak.
@@ -126,6 +127,7 @@ fn at(name: &str) -> At {
         policy: 0,
         partition: Partition(u32::from(hash[0])),
         hash: NameHash(hash),
+        ring: virga_ring::RingEpoch::NONE,
     }
 }
 
