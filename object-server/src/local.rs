@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 use virga_disk::device::Description;
 use virga_disk::kv::KvCache;
-use virga_node::clock::{Clock, Version};
+use virga_node::clock::{Clock, Micros, Version};
 use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, Storage};
 use virga_object_store::listing::Listings;
 use virga_object_wire::checked::Checked;
@@ -24,7 +24,7 @@ use virga_object_wire::listing::{
     ShardsRequest,
 };
 use virga_object_wire::movement::{Answering, Movement, NamesPage, NamesRequest, Push, RingName, Sum, Sums};
-use virga_object_wire::node::{DeviceStatus, ObjectNode, PutStream, Read, Span};
+use virga_object_wire::node::{Cause, DeviceStatus, ObjectNode, PutStream, Read, Reason, Span};
 use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 use virga_ring::Partition;
 
@@ -87,6 +87,7 @@ impl Drop for InUse<'_> {
 /// The devices of this machine as one node.
 pub struct LocalNode {
     places: BTreeMap<Arc<str>, Place>,
+    opened: Micros,
     traffic: Traffic,
     movements: Movements,
 }
@@ -128,6 +129,7 @@ impl LocalNode {
         }
         Self {
             places,
+            opened: clock.now(),
             traffic: Traffic::default(),
             movements: Movements::default(),
         }
@@ -337,14 +339,14 @@ impl ObjectNode for LocalNode {
     async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError> {
         let status = self.places.iter().map(|(name, place)| match place {
             Place::Open(device) => device.objects.status(),
-            Place::Failed(_) => DeviceStatus {
-                device: name.to_string(),
-                state: "failed".to_owned(),
-                free: 0,
-                total: 0,
-                objects: 0,
-                quarantined: 0,
-            },
+            Place::Failed(why) => DeviceStatus::failed(
+                name,
+                Reason {
+                    cause: Cause::CannotOpen,
+                    since: self.opened,
+                    detail: why.clone(),
+                },
+            ),
         });
         Ok(status.collect())
     }

@@ -22,6 +22,7 @@ use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::ObjectNode;
 use virga_object_wire::object::At;
+use virga_object_wire::status::DeviceState;
 use virga_object_wire::twin::MemoryNode;
 
 fn config(root: &Path, devices: &[&str]) -> Config {
@@ -108,8 +109,8 @@ async fn a_device_that_does_not_open_takes_no_other_with_it() {
     assert_eq!(
         states,
         [
-            ("d1".to_owned(), "ok".to_owned()),
-            ("d2".to_owned(), "failed".to_owned())
+            ("d1".to_owned(), DeviceState::Active),
+            ("d2".to_owned(), DeviceState::Failed)
         ]
     );
 }

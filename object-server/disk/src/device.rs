@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <dev>/device.json   cluster id, device uuid, format version; written once
+//! <dev>/order.json    what an operator wants of it, if anything
 //! <dev>/lock          held while a process uses the device
 //! <dev>/seg/          segments
 //! <dev>/index/        derived index (RocksDB)
@@ -250,6 +251,12 @@ impl Device {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(true),
             Err(e) => Err(e),
         }
+    }
+
+    /// Takes note that `bytes` of `bad/` were removed.
+    pub(crate) fn quarantine_freed(&self, bytes: u64) {
+        let mut used = self.quarantined.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = used.saturating_sub(bytes);
     }
 }
 

@@ -12,7 +12,7 @@ use virga_node::clock::Micros;
 
 /// So many bad records within [`WINDOW`], and the device is not trusted with
 /// new data any more.
-const TOO_MANY: usize = 10;
+pub const TOO_MANY: usize = 10;
 /// See [`TOO_MANY`].
 const WINDOW: Duration = Duration::from_secs(3600);
 
@@ -52,6 +52,11 @@ impl BadRecords {
             recent.pop_front();
         }
         recent.len() >= TOO_MANY
+    }
+
+    /// Forgets what reads met so far.
+    pub fn forgive(&self) {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Pieces set aside since the device was opened.

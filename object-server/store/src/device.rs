@@ -20,16 +20,18 @@ use virga_disk::segment::table::{OpenSegmentsError, SegmentOptions, Segments};
 use virga_disk::threads::Threads;
 use virga_node::clock::{Clock, Hlc, Version};
 use virga_object_wire::error::NodeError;
-use virga_object_wire::node::DeviceStatus;
+use virga_object_wire::status::Cause;
 
 use crate::apply::{Applier, Outcome};
 use crate::bad::BadRecords;
 use crate::compact::Compaction;
 use crate::entry::Entry;
 use crate::index::{Index, OpenIndexError};
+use crate::kept::Kept;
 use crate::keys::{DUE_LEN, NameKey, WORK_LEN};
 use crate::pins::Pins;
-use crate::space::{Condition, Health, Room};
+use crate::scrub::ScrubHurry;
+use crate::space::{Condition, Health, cause_of};
 use crate::upkeep::Upkeep;
 
 /// How far ahead of this device's clock a version may lie.
@@ -158,6 +160,8 @@ pub(crate) struct Inner {
     segments: Arc<Segments>,
     reader: Reader,
     condition: Condition,
+    kept: Kept,
+    scrub_hurry: ScrubHurry,
     pins: Arc<Pins>,
     bad: Arc<BadRecords>,
     compaction: Compaction,
@@ -249,6 +253,8 @@ impl Device {
             segments,
             index,
             condition: Condition::default(),
+            kept: Kept::default(),
+            scrub_hurry: ScrubHurry::default(),
             pins: Arc::new(Pins::new(newest.unwrap_or(0))),
             bad,
             compaction: Compaction::default(),
@@ -260,6 +266,7 @@ impl Device {
             options,
         }));
         device.measure()?;
+        device.obey_stored();
         if device.0.options.upkeep {
             let upkeep = Upkeep::start(&device)?;
             *device.0.upkeep.lock().unwrap_or_else(PoisonError::into_inner) = Some(upkeep);
@@ -317,9 +324,15 @@ impl Device {
     pub fn measure(&self) -> std::io::Result<()> {
         let room = self.0.segments.room()?;
         let size = self.0.segments.segment_size();
-        self.0
-            .condition
-            .measure(room.total, room.free.saturating_add(room.reusable), size);
+        self.0.condition.measure(
+            room.total,
+            room.free.saturating_add(room.reusable),
+            size,
+            self.0.clock.now(),
+        );
+        if let Some(folder) = &self.0.folder {
+            self.0.kept.count(folder)?;
+        }
         if let Err(error) = self.0.index.measure(self.0.options.index_cache) {
             self.index_failed(&error);
         }
@@ -329,26 +342,6 @@ impl Device {
     /// Folder for another database on this device, if the device is a folder.
     pub fn database_path(&self, name: &str) -> Option<PathBuf> {
         self.0.folder.as_ref().map(|folder| folder.database_path(name))
-    }
-
-    /// How the device is doing.
-    pub fn status(&self) -> DeviceStatus {
-        let (total, free) = self.0.condition.space();
-        let state = match (self.0.condition.health(), self.0.condition.room()) {
-            (Health::Closed, _) => "failed",
-            (Health::ReadOnly, _) => "read-only",
-            (Health::Good, Room::Plenty) => "ok",
-            (Health::Good, _) => "full",
-        };
-        let stats = self.stats();
-        DeviceStatus {
-            device: self.0.name.to_string(),
-            state: state.to_owned(),
-            free,
-            total,
-            objects: stats.objects,
-            quarantined: stats.quarantined,
-        }
     }
 
     /// What the device holds.
@@ -411,6 +404,14 @@ impl Device {
 
     pub(crate) fn condition(&self) -> &Condition {
         &self.0.condition
+    }
+
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.0.kept
+    }
+
+    pub(crate) fn scrub_hurry(&self) -> &ScrubHurry {
+        &self.0.scrub_hurry
     }
 
     pub(crate) fn pins(&self) -> &Arc<Pins> {
@@ -495,7 +496,8 @@ impl Device {
             CommitError::TooLarge(_) => NodeError::Invalid(error.to_string()),
             CommitError::Closed => device_failed(error),
             CommitError::ReadOnly(_) => {
-                if self.0.condition.lower(Health::ReadOnly) {
+                let (why, now) = (error.to_string(), self.0.clock.now());
+                if self.0.condition.fail(cause_of(&why), now, why) {
                     tracing::error!(device = &*self.0.name, %error, "the device takes no new data");
                 }
                 device_failed(error)
@@ -504,8 +506,9 @@ impl Device {
     }
 
     pub(crate) fn read_failed(&self, error: &ReadError) -> NodeError {
+        let now = self.0.clock.now();
         if let ReadError::Io { .. } = error
-            && self.0.condition.lower(Health::ReadOnly)
+            && self.0.condition.fail(Cause::IoErrors, now, error.to_string())
         {
             tracing::error!(device = &*self.0.name, %error, "a read failed, the device takes no new data");
         }
@@ -513,7 +516,12 @@ impl Device {
     }
 
     pub(crate) fn index_failed(&self, error: &KvError) -> NodeError {
-        if self.0.condition.lower(Health::ReadOnly) {
+        let (why, now) = (error.to_string(), self.0.clock.now());
+        let cause = match cause_of(&why) {
+            Cause::IoErrors => Cause::IndexFailed,
+            other => other,
+        };
+        if self.0.condition.fail(cause, now, why) {
             tracing::error!(device = &*self.0.name, %error, "the index failed, the device takes no new data");
         }
         device_failed(error)

@@ -5,11 +5,12 @@
 use bytes::Bytes;
 use virga_disk::segment::Locator;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::status::Cause;
 
+use crate::bad::TOO_MANY;
 use crate::change::Change;
 use crate::device::Device;
 use crate::keys::NameKey;
-use crate::space::Health;
 
 impl Device {
     /// Sets a name's record aside: `named` is the place by which the entry
@@ -64,7 +65,9 @@ impl Device {
             "a damaged record is set aside"
         );
         self.bad().keep(damaged.segment, u64::from(damaged.offset), bytes);
-        if self.bad().too_many(self.clock().now()) && self.condition().lower(Health::ReadOnly) {
+        let now = self.clock().now();
+        let why = || format!("{TOO_MANY} damaged records within an hour");
+        if self.bad().too_many(now) && self.condition().fail(Cause::BadRecords, now, why()) {
             tracing::error!(
                 device = &**self.name(),
                 "too many damaged records, the device takes no new data"

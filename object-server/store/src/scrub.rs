@@ -7,6 +7,7 @@
 //! reconciliation fetches it back. Called by [`crate::upkeep`].
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use virga_disk::kv::cursor::Bounds;
@@ -14,6 +15,7 @@ use virga_disk::segment::Locator;
 use virga_disk::segment::table::Segment;
 use virga_node::clock::Micros;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::status::ScrubStatus;
 
 use crate::apply::name_of;
 use crate::change::Change;
@@ -28,6 +30,11 @@ use crate::sys;
 /// Rests between two segments: long ones would leave a small device to rot,
 /// short ones would take the device from its clients.
 const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(6 * 3600));
+
+/// Whether a pass is to go as fast as the upkeep looks, a segment a second,
+/// because an operator wants to know now.
+#[derive(Debug, Default)]
+pub struct ScrubHurry(AtomicBool);
 
 /// What the scrub of a segment found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +56,14 @@ pub struct ScrubCursor {
     pub segment: u64,
     /// When the last whole pass ended, if one has.
     pub pass_ended: Option<Micros>,
+    /// When the pass under way began, if one is.
+    pub began: Option<Micros>,
+    /// Records that it has read.
+    pub records: u64,
+    /// Live records that it has found damaged.
+    pub damaged: u64,
+    /// Live records that the last whole pass found damaged.
+    pub last_damaged: u64,
 }
 
 impl Device {
@@ -71,6 +86,58 @@ impl Device {
         let stored = self.index().noted(sys::SCRUB);
         let stored = stored.map_err(|error| self.index_failed(&error))?;
         Ok(stored.as_deref().and_then(sys::decode_scrub).unwrap_or_default())
+    }
+
+    /// Begins a new pass at once and hurries it: a segment a second.
+    ///
+    /// # Errors
+    /// `Device` if the index fails.
+    pub async fn scrub_now(&self) -> Result<(), NodeError> {
+        let device = self.clone();
+        let begun = self
+            .reader()
+            .pool()
+            .run(move || {
+                let before = device.scrub_cursor()?;
+                device.write_cursor(ScrubCursor {
+                    pass_ended: before.pass_ended,
+                    last_damaged: before.last_damaged,
+                    began: Some(device.clock().now()),
+                    ..ScrubCursor::default()
+                })
+            })
+            .await;
+        begun.map_err(device_failed)??;
+        self.scrub_hurry().0.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether a segment is to be read at once.
+    pub(crate) fn is_scrub_hurried(&self) -> bool {
+        self.scrub_hurry().0.load(Ordering::Relaxed)
+    }
+
+    /// How far the scrub is, for people.
+    ///
+    /// # Errors
+    /// `Device` if the index fails.
+    pub fn scrub_status(&self) -> Result<ScrubStatus, NodeError> {
+        let cursor = self.scrub_cursor()?;
+        let all = self.segments().all();
+        let left = all.iter().filter(|segment| segment.id() > cursor.segment).count() as u64;
+        let hurried = self.is_scrub_hurried();
+        let rest = if hurried { RESTS.0 } else { self.scrub_rest() };
+        Ok(ScrubStatus {
+            segments: all.len() as u64,
+            left,
+            records: cursor.records,
+            damaged: cursor.damaged,
+            began: cursor.began,
+            pass_ended: cursor.pass_ended,
+            last_damaged: cursor.last_damaged,
+            seconds_left: left.saturating_mul(rest.as_secs()),
+            hurried,
+        })
     }
 
     /// How long to rest after a segment so that a pass takes about the time it
@@ -215,19 +282,43 @@ impl Device {
     }
 
     fn note_scrubbed(&self, before: ScrubCursor, done: Scrubbed) -> Result<(), NodeError> {
-        let failed = |error| self.index_failed(&error);
-        let pass_ended = match done.pass_done {
-            true => Some(self.clock().now()),
-            false => before.pass_ended,
+        let now = self.clock().now();
+        let so_far = match before.segment {
+            // A pass begins, unless `scrub_now` began it.
+            0 => ScrubCursor {
+                began: before.began.or(Some(now)),
+                records: 0,
+                damaged: 0,
+                ..before
+            },
+            _ => before,
         };
-        let after = ScrubCursor {
-            segment: if done.pass_done { 0 } else { done.segment },
-            pass_ended,
+        let (records, damaged) = (so_far.records + done.records, so_far.damaged + done.damaged);
+        let after = match done.pass_done {
+            false => ScrubCursor {
+                segment: done.segment,
+                records,
+                damaged,
+                ..so_far
+            },
+            true => {
+                self.scrub_hurry().0.store(false, Ordering::Relaxed);
+                ScrubCursor {
+                    pass_ended: Some(now),
+                    last_damaged: damaged,
+                    ..ScrubCursor::default()
+                }
+            }
         };
+        self.write_cursor(after)
+    }
+
+    fn write_cursor(&self, cursor: ScrubCursor) -> Result<(), NodeError> {
         let mut lock = self.index().lock();
         let mut change = Change::new(self.index());
-        change.note(sys::SCRUB, &sys::encode_scrub(after));
-        lock.write(change.finish(), 0).map_err(failed)
+        change.note(sys::SCRUB, &sys::encode_scrub(cursor));
+        lock.write(change.finish(), 0)
+            .map_err(|error| self.index_failed(&error))
     }
 }
 

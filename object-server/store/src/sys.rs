@@ -82,23 +82,45 @@ pub fn decode_version(bytes: &[u8]) -> Option<Version> {
 /// Key of how far the scrub is.
 pub const SCRUB: &[u8] = b"scrub";
 
-/// Bytes of the scrub's cursor as stored: segment, then the end of the last pass
-/// in microseconds, zero for none.
-pub fn encode_scrub(cursor: ScrubCursor) -> [u8; 16] {
-    let mut out = [0; 16];
-    out[..8].copy_from_slice(&cursor.segment.to_le_bytes());
-    let ended = cursor.pass_ended.map_or(0, |ended| ended.0);
-    out[8..].copy_from_slice(&ended.to_le_bytes());
+/// Bytes of the scrub's cursor as stored: segment; end of the last pass, begin of
+/// the one under way, in microseconds, zero for none; records and damaged records
+/// of the one under way; damaged records of the last.
+pub fn encode_scrub(cursor: ScrubCursor) -> [u8; 48] {
+    let time = |time: Option<Micros>| time.map_or(0, |time| time.0);
+    let fields = [
+        cursor.segment,
+        time(cursor.pass_ended),
+        time(cursor.began),
+        cursor.records,
+        cursor.damaged,
+        cursor.last_damaged,
+    ];
+    let mut out = [0; 48];
+    for (place, field) in out.chunks_exact_mut(8).zip(fields) {
+        place.copy_from_slice(&field.to_le_bytes());
+    }
     out
 }
 
-/// Reads a stored cursor; `None` if it has another length.
+/// Reads a stored cursor; `None` if it has another length. One that says nothing
+/// of records was written by an earlier version.
 pub fn decode_scrub(bytes: &[u8]) -> Option<ScrubCursor> {
-    let (segment, rest) = bytes.split_first_chunk()?;
-    let ended = u64::from_le_bytes(rest.try_into().ok()?);
+    if bytes.len() != 16 && bytes.len() != 48 {
+        return None;
+    }
+    let mut fields = [0; 6];
+    for (field, stored) in fields.iter_mut().zip(bytes.chunks_exact(8)) {
+        *field = u64::from_le_bytes(stored.try_into().ok()?);
+    }
+    let [segment, ended, began, records, damaged, last_damaged] = fields;
+    let time = |time| (time > 0).then_some(Micros(time));
     Some(ScrubCursor {
-        segment: u64::from_le_bytes(*segment),
-        pass_ended: (ended > 0).then_some(Micros(ended)),
+        segment,
+        pass_ended: time(ended),
+        began: time(began),
+        records,
+        damaged,
+        last_damaged,
     })
 }
 

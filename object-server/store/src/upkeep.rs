@@ -123,7 +123,9 @@ impl Duties {
         if device.condition().health() == Health::Good && now >= self.compact_after {
             self.compact(device).await;
         }
-        if device.condition().health() != Health::Closed && now >= self.scrub_after {
+        if device.condition().health() != Health::Closed
+            && (now >= self.scrub_after || device.is_scrub_hurried())
+        {
             self.scrub(device);
         }
     }

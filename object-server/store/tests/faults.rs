@@ -16,6 +16,7 @@ use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::Read;
 use virga_object_wire::object::Found;
+use virga_object_wire::status::DeviceState;
 
 async fn store(bench: &Bench, name: &str, len: usize) -> bytes::Bytes {
     let bytes = body(len, at(name).hash.leading().into());
@@ -56,12 +57,12 @@ async fn i1_a_device_whose_syncs_keep_failing_takes_nothing_more_and_still_serve
         }
         assert!(round < 19, "no failure was noticed");
     }
-    assert_eq!(bench.device().status().state, "read-only");
+    assert_eq!(bench.device().status().state, DeviceState::ReadOnly);
     let refused = put(bench.device(), request("p", bench.next_version(), &bytes), &bytes).await;
     assert!(matches!(refused, Err(NodeError::Device(_))), "{refused:?}");
     assert_eq!(get(bench.device(), "before").await.unwrap(), Some(before.clone()));
     bench.crash(4);
-    assert_eq!(bench.device().status().state, "ok");
+    assert_eq!(bench.device().status().state, DeviceState::Active);
     assert_eq!(get(bench.device(), "before").await.unwrap(), Some(before));
 }
 
@@ -131,13 +132,13 @@ async fn many_damaged_records_make_the_device_read_only() {
     for n in 0..10 {
         let bytes = store(&bench, &format!("o{n}"), 2000).await;
         assert_eq!(bench.rot(&bytes[10..74]), 1);
-        assert_eq!(bench.device().status().state, "ok", "after {n}");
+        assert_eq!(bench.device().status().state, DeviceState::Active, "after {n}");
         assert_eq!(
             get(bench.device(), &format!("o{n}")).await,
             Err(NodeError::Damaged)
         );
     }
-    assert_eq!(bench.device().status().state, "read-only");
+    assert_eq!(bench.device().status().state, DeviceState::ReadOnly);
 }
 
 #[tokio::test]
@@ -162,7 +163,7 @@ async fn i8_a_full_device_refuses_data_takes_deletes_and_recovers_by_compaction(
         bench.device().measure().unwrap();
     }
     assert!((40..200).contains(&stored.len()), "{} fitted", stored.len());
-    assert_eq!(bench.device().status().state, "full");
+    assert_eq!(bench.device().status().state, DeviceState::ReadOnly);
     let begin = bench.device().begin_put(&at("large")).await;
     assert!(matches!(begin, Err(NodeError::Full)));
     let doomed = stored.split_off(5);
@@ -183,7 +184,7 @@ async fn i8_a_full_device_refuses_data_takes_deletes_and_recovers_by_compaction(
     }
     assert!(released >= 4, "{released} segments came back");
     bench.device().measure().unwrap();
-    assert_eq!(bench.device().status().state, "ok");
+    assert_eq!(bench.device().status().state, DeviceState::Active);
     store(&bench, "new", 400_000).await;
     for (name, bytes) in stored {
         assert_eq!(get(bench.device(), &name).await.unwrap(), Some(bytes), "{name}");

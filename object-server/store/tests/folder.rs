@@ -17,6 +17,7 @@ use virga_node::clock::{Clock, Hlc, SystemClock};
 use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError, Storage};
 use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::status::DeviceState;
 
 fn open(path: &Path, cluster: u128) -> Result<Device, OpenError> {
     let config = DeviceConfig {
@@ -70,5 +71,5 @@ async fn a_closed_device_has_everything_when_it_is_opened_again() {
     assert_eq!(device.stats(), stats);
     assert_eq!(get(&device, "small").await.unwrap(), Some(small));
     assert_eq!(get(&device, "large").await.unwrap(), Some(large));
-    assert_eq!(device.status().state, "ok");
+    assert_eq!(device.status().state, DeviceState::Active);
 }

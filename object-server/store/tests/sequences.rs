@@ -22,6 +22,7 @@ use virga_node::clock::Version;
 use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::object::{Found, PostMeta};
+use virga_object_wire::status::DeviceState;
 
 const NAMES: u8 = 6;
 const SEGMENT: u64 = 4 << 20;
@@ -329,7 +330,7 @@ impl Run {
             Op::Restart => {
                 // A device that failed cannot be closed in peace.
                 self.bench.disk.heal();
-                if self.bench.device().status().state == "ok" {
+                if self.bench.device().status().state == DeviceState::Active {
                     self.bench.restart().await;
                 } else {
                     self.bench.kill();

@@ -14,5 +14,6 @@ pub mod movement;
 pub mod node;
 pub mod object;
 pub mod remote;
+pub mod status;
 pub mod table;
 pub mod twin;

@@ -22,6 +22,7 @@ use crate::listing::{
 };
 use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
+pub use crate::status::{Cause, DeviceState, DeviceStatus, Reason};
 
 /// Pieces of a body, each on a block boundary, each already verified by the
 /// node that read it. At most [`crate::checked::EXTENT`] bytes a piece.
@@ -72,23 +73,6 @@ pub trait PutStream: Send {
     /// Makes everything durable, then visible. May be called again with a
     /// newer version after [`NodeError::Newer`].
     async fn commit(&mut self, put: PutObject) -> Result<(), NodeError>;
-}
-
-/// How a device of a node is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceStatus {
-    /// Name as in the ring.
-    pub device: String,
-    /// "ok", "full", "read-only" or "failed".
-    pub state: String,
-    /// Bytes of the filesystem that are free.
-    pub free: u64,
-    /// Bytes of the filesystem.
-    pub total: u64,
-    /// Live objects.
-    pub objects: u64,
-    /// Records set aside as damaged since the start.
-    pub quarantined: u64,
 }
 
 /// One object server: objects, containers and accounts on its devices.

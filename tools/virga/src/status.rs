@@ -136,7 +136,7 @@ fn devices(status: &CloudStatus) -> Table {
     for d in &status.devices {
         devices.add_row([
             d.device.clone(),
-            d.state.clone(),
+            d.state.to_string(),
             bytes(d.free),
             bytes(d.total),
             d.objects.to_string(),

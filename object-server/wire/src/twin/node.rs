@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream;
-use virga_node::clock::{Clock, Version};
+use virga_node::clock::{Clock, Micros, Version};
 use virga_ring::{NameHash, Partition};
 
 use super::listings::{Account, Container};
@@ -17,7 +17,9 @@ use crate::listing::{
     ShardsRequest,
 };
 use crate::movement::{Answering, Movement, NameState, NamesPage, NamesRequest, Push, Sum, Sums};
-use crate::node::{DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
+use crate::node::{
+    Cause, DeviceState, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Reason, Span,
+};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 
 /// What the twin says of room it does not really have.
@@ -322,16 +324,19 @@ impl ObjectNode for MemoryNode {
                 .filter_map(objects::Slot::stat)
                 .map(|s| s.size)
                 .sum();
-            let state = if contents.down {
-                "failed"
-            } else if full {
-                "full"
-            } else {
-                "ok"
+            let reason = |cause| Reason {
+                cause,
+                since: Micros(0),
+                detail: String::new(),
+            };
+            let (state, cause) = match (contents.down, full) {
+                (true, _) => (DeviceState::Failed, Some(Cause::CannotOpen)),
+                (false, true) => (DeviceState::ReadOnly, Some(Cause::Full)),
+                (false, false) => (DeviceState::Active, None),
             };
             DeviceStatus {
-                device: name.to_string(),
-                state: state.to_owned(),
+                state,
+                reasons: cause.map(reason).into_iter().collect(),
                 free: if full { 0 } else { TOTAL.saturating_sub(used) },
                 total: TOTAL,
                 objects: contents
@@ -339,7 +344,9 @@ impl ObjectNode for MemoryNode {
                     .values()
                     .filter(|slot| slot.stat().is_some())
                     .count() as u64,
+                bytes: used,
                 quarantined: contents.quarantined,
+                ..DeviceStatus::failed(name, reason(Cause::Closing))
             }
         });
         Ok(status.collect())

@@ -6,6 +6,7 @@ use comfy_table::Table;
 use virga_node::clock::{Micros, Version};
 use virga_node::health::State;
 use virga_object_wire::movement::Movement;
+use virga_object_wire::status::DeviceState;
 
 use super::text::{bytes, span, table};
 use crate::control::{CloudStatus, NodeStatus};
@@ -203,8 +204,11 @@ pub(super) fn ailments(status: &CloudStatus, since: Option<Version>) -> Vec<Stri
     }
     let away = |n: &NodeStatus| n.trouble.as_ref().map(|why| format!("{} is away: {why}", n.node));
     found.extend(status.nodes.iter().filter_map(away));
-    let sick = status.devices.iter().filter(|d| d.state != "ok");
-    found.extend(sick.map(|d| format!("{} is {}", d.device, d.state)));
+    let sick = status.devices.iter().filter(|d| d.state != DeviceState::Active);
+    found.extend(sick.map(|d| match d.reasons.first() {
+        Some(reason) => format!("{} is {}: {}", d.device, d.state, reason.cause),
+        None => format!("{} is {}", d.device, d.state),
+    }));
     found.extend(status.ring_changes.iter().map(ToString::to_string));
     found.extend(lacking(status, since));
     let owing = status
