@@ -8,6 +8,7 @@
 //! HTTP here.
 pub mod config;
 pub mod local;
+mod meter;
 mod movement;
 pub mod rings;
 mod run;
@@ -15,4 +16,4 @@ pub mod workers;
 
 pub use config::Config;
 pub use rings::Rings;
-pub use run::{Parts, RunError, run};
+pub use run::{Parts, RunError, Standing, run, start_duties};

@@ -10,11 +10,12 @@ use virga_node::clock::Clock;
 use virga_node::health::{Health, State};
 use virga_node::task::Tasks;
 use virga_object_wire::dispatch::Dispatch;
+use virga_object_wire::node::Nodes;
 use virga_object_wire::table::NodeTable;
 use virga_rpc::server::serve;
 use virga_rpc::{Secret, WeakSecret};
 
-use crate::config::Config;
+use crate::config::{Config, WorkerSettings};
 use crate::local::LocalNode;
 use crate::rings::Rings;
 use crate::workers::{Progress, Workers};
@@ -43,6 +44,48 @@ pub struct Parts {
     pub listener: Option<TcpListener>,
     /// Where the workers show what they do.
     pub progress: Progress,
+}
+
+/// What the standing duties of a node work with.
+pub struct Standing {
+    /// All nodes, this one included.
+    pub nodes: Arc<dyn Nodes>,
+    /// Placement.
+    pub rings: Rings,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// How often the workers look.
+    pub settings: WorkerSettings,
+    /// Where they show what they do.
+    pub progress: Progress,
+    /// What the rings call the node.
+    pub address: SocketAddr,
+}
+
+/// Tells an open node its rings and starts its standing duties, which end when
+/// `tasks` are told to stop. [`run`] does it; a caller of its own does who runs a
+/// node without a daemon around it.
+pub fn start_duties(node: &Arc<LocalNode>, with: Standing, tasks: &Tasks) {
+    let Standing {
+        nodes,
+        rings,
+        clock,
+        settings,
+        progress,
+        address,
+    } = with;
+    node.movements()
+        .set_known(rings.clone(), address.ip().to_string(), address.port());
+    node.movements().set_progress(parts.progress.clone());
+    let workers = Workers {
+        node: Arc::clone(node),
+        nodes,
+        rings,
+        clock,
+        settings,
+        progress,
+    };
+    workers.start(tasks);
 }
 
 /// Why an object server cannot run.
@@ -109,17 +152,15 @@ pub async fn run(config: Config, mut parts: Parts) -> Result<(), RunError> {
             .tasks
             .spawn(serve(listener, secret, dispatch, parts.tasks.clone()));
     }
-    node.movements()
-        .set_known(parts.rings.clone(), address.ip().to_string(), address.port());
-    let workers = Workers {
-        node: Arc::clone(&node),
+    let standing = Standing {
         nodes: parts.nodes,
         rings: parts.rings,
         clock: parts.clock,
         settings: config.workers,
         progress: parts.progress,
+        address,
     };
-    workers.start(&parts.tasks);
+    start_duties(&node, standing, &parts.tasks);
     tracing::info!(%address, devices = config.devices.len(), "object server answers");
     match node.failed().first() {
         None => reporter.ready(),
