@@ -33,6 +33,15 @@ pub struct CloudConfig {
     /// Address of this host's object server: as the rings name it.
     #[serde(default = "node")]
     pub node: SocketAddr,
+    /// Size of new segment files, bytes; without it what suits a disk of today
+    /// (64 MiB). For devices of less than some ten gigabytes: a device keeps
+    /// four of them free for deletions, and spare ones ready.
+    #[serde(
+        default,
+        deserialize_with = "segment_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub segment_bytes: Option<u64>,
     /// This host's devices.
     #[serde(default)]
     pub devices: Vec<DeviceEntry>,
@@ -83,6 +92,17 @@ fn period<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     match (10..=3_600_000).contains(&ms) {
         true => Ok(ms),
         false => Err(serde::de::Error::custom(format!("{ms} ms; from 10 to 3600000"))),
+    }
+}
+
+/// A size that holds the largest batch and a header, in whole pages.
+fn segment_bytes<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let bytes = u64::deserialize(from)?;
+    match (8 << 20..=1 << 30).contains(&bytes) && bytes % 4096 == 0 {
+        true => Ok(Some(bytes)),
+        false => Err(serde::de::Error::custom(format!(
+            "segments of {bytes} bytes; from 8388608 to 1073741824, in multiples of 4096"
+        ))),
     }
 }
 
@@ -172,6 +192,7 @@ mod tests {
             front_door: "127.0.0.1:5000".parse().unwrap(),
             object_store: "127.0.0.1:8080".parse().unwrap(),
             node: "127.0.0.1:6200".parse().unwrap(),
+            segment_bytes: Some(8 << 20),
             devices: vec![DeviceEntry {
                 name: "d1".into(),
                 path: "devices/d1".into(),
@@ -186,6 +207,16 @@ mod tests {
         assert_eq!((read.front_door, &read.data), (config.front_door, &config.data));
         assert_eq!(read.devices[0].path, folder.path().join("devices/d1"));
         assert_eq!(read.proxy, config.proxy);
+        assert_eq!(read.segment_bytes, config.segment_bytes);
+    }
+
+    #[test]
+    fn segments_too_small_for_a_batch_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("virga.toml");
+        std::fs::write(&file, "data = \".\"\nsegment_bytes = 4096\n").unwrap();
+        let why = CloudConfig::load(&file).unwrap_err().to_string();
+        assert!(why.contains("from 8388608 to 1073741824"), "{why}");
     }
 
     #[test]

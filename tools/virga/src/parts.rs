@@ -335,7 +335,7 @@ impl Process<'_> {
             secret: self.secrets.node_secret.clone(),
             devices: self.config.devices.iter().map(entry).collect(),
             cache_bytes: 64 << 20,
-            segment_bytes: None,
+            segment_bytes: self.config.segment_bytes,
             workers: self.config.workers.clone(),
         };
         let parts = virga_object_server::Parts {

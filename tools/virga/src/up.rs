@@ -78,6 +78,7 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         front_door: SocketAddr::new(flags.listen, flags.port),
         object_store: SocketAddr::new(flags.listen, flags.object_port),
         node,
+        segment_bytes: before.as_ref().and_then(|b| b.segment_bytes),
         devices,
         proxy,
         workers,
