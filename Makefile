@@ -5,7 +5,7 @@ SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 UP ?=
 
-.PHONY: help up demo-rings build test soak fuzz check bench bench-ring deps-build deps-test
+.PHONY: help up demo-rings build test lab soak fuzz check bench bench-ring deps-build deps-test
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,12 @@ build: deps-build ## build target/release/virga
 test: deps-build deps-test check ## every test: unit, behaviour, faults, clients
 	cargo build --locked --bin virga
 	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-20261122} cargo nextest run --locked --workspace
+
+# Which seeds: SEED is the first, so RUNS=1 SEED=n plays one again.
+lab: deps-build deps-test ## faults on hosts with namespaces and disks of their own (RUNS=20 SEED=n; root)
+	cargo build --release --locked --bin virga
+	VIRGA_LAB_RUNS=$(or $(RUNS),20) VIRGA_SEED=$(or $(SEED),$$(date +%s)) \
+	  cargo test --release --locked -p virga-tests --test lab -- --nocapture
 
 soak: deps-build deps-test ## the long forms: hundreds of crash cycles, many seeds (an hour or so)
 	cargo build --locked --bin virga

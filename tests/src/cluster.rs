@@ -21,9 +21,23 @@ pub const STORES: usize = 4;
 /// The port of every object server.
 const NODE_PORT: u16 = 6200;
 
+/// Where hosts are that are more than a folder and a loopback address.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Holds their folders, in place of a temporary one, and is left as it is.
+    pub folder: PathBuf,
+    /// The first three numbers of their addresses. Each host has a network
+    /// namespace of its own, that `ip netns` knows by the host's address.
+    pub subnet: String,
+}
+
 /// How a cluster is made.
 #[derive(Debug, Clone)]
 pub struct Shape {
+    /// Where, if not on loopback addresses.
+    pub site: Option<Site>,
+    /// More lines for every storage host's file, before its devices.
+    pub store: String,
     /// Zone and number of devices of every storage host.
     pub stores: Vec<(u32, usize)>,
     /// Proxies.
@@ -46,6 +60,8 @@ impl Default for Shape {
     /// wait for them.
     fn default() -> Self {
         Self {
+            site: None,
+            store: String::new(),
             stores: (1..).zip([1; STORES]).collect(),
             proxies: 1,
             part_power: 8,
@@ -63,6 +79,8 @@ struct Host {
     role: &'static str,
     data: PathBuf,
     address: String,
+    /// Whether its network is a namespace of its own.
+    apart: bool,
     process: Option<Process>,
 }
 
@@ -72,7 +90,9 @@ impl Host {
         let config = self.data.join("virga.toml");
         let config = config.to_str().expect("UTF-8");
         let args = ["run", "--config", config, "--role", self.role];
-        self.process = Some(Process::start(&args, &self.data.join("log")));
+        let enter = ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.address)];
+        let program = if self.apart { &enter[..] } else { &[] };
+        self.process = Some(Process::start_by(program, &args, &self.data.join("log")));
     }
 
     fn running(&self) -> &Process {
@@ -94,8 +114,10 @@ pub struct Cluster {
     stores: Vec<Host>,
     shape: Shape,
     builders: Builders,
-    folder: TempDir,
+    folder: PathBuf,
     subnet: String,
+    /// Removed at the end.
+    _temporary: Option<TempDir>,
 }
 
 impl Cluster {
@@ -106,21 +128,29 @@ impl Cluster {
 
     /// Makes rings and secrets, copies them to all hosts and starts those.
     pub fn start_as(shape: Shape) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (folder, subnet, temporary) = match &shape.site {
+            Some(site) => (site.folder.clone(), site.subnet.clone(), None),
+            None => {
+                let folder = tempfile::tempdir().expect("a temporary folder");
+                (folder.path().to_owned(), subnet(), Some(folder))
+            }
+        };
         let builders = Builders {
-            folder: folder.path().join("rings"),
+            folder: folder.join("rings"),
         };
         std::fs::create_dir_all(&builders.folder).expect("a folder");
         let mut cluster = Self {
-            controller: host(folder.path(), "controller", "identity", String::new()),
+            controller: host(&folder, "controller", "identity", String::new()),
             proxies: Vec::new(),
             stores: Vec::new(),
             builders,
-            subnet: subnet(),
+            subnet,
             folder,
             shape,
+            _temporary: temporary,
         };
         cluster.controller.address = cluster.address(1);
+        cluster.controller.apart = cluster.shape.site.is_some();
         let (front, object) = (cluster.address(1), cluster.address(2));
         cluster.controller.configure(&format!(
             "front_door = \"{front}:5000\"\nobject_url = \"http://{object}:8080\"\n"
@@ -142,8 +172,9 @@ impl Cluster {
         let n = self.stores.len();
         let address = self.address(10 + n);
         let name = format!("store{}", n + 1);
-        let store = host(self.folder.path(), &name, "object-server", address);
-        let mut text = format!("node = \"{}:{NODE_PORT}\"\n", store.address);
+        let mut store = host(&self.folder, &name, "object-server", address);
+        store.apart = self.shape.site.is_some();
+        let mut text = format!("node = \"{}:{NODE_PORT}\"\n{}", store.address, self.shape.store);
         for device in 1..=devices {
             text += &format!("[[devices]]\nname = \"d{device}\"\npath = \"d{device}\"\n");
         }
@@ -159,7 +190,8 @@ impl Cluster {
         let n = self.proxies.len();
         let address = self.address(2 + n);
         let name = format!("proxy{}", n + 1);
-        let proxy = host(self.folder.path(), &name, "proxy", address);
+        let mut proxy = host(&self.folder, &name, "proxy", address);
+        proxy.apart = self.shape.site.is_some();
         proxy.configure(&format!(
             "object_store = \"{}:8080\"\n{}",
             proxy.address, self.shape.proxy
@@ -301,6 +333,36 @@ impl Cluster {
         self.stores[store].running().signal(Signal::CONT);
     }
 
+    /// kill -9 of every process at the same moment, as when power fails.
+    pub fn power_off(&mut self) {
+        let hosts = [&mut self.controller].into_iter();
+        let all = hosts.chain(&mut self.stores).chain(&mut self.proxies);
+        let running: Vec<Process> = all.filter_map(|host| host.process.take()).collect();
+        running.iter().for_each(|process| process.signal(Signal::KILL));
+    }
+
+    /// Starts every process that does not run, all at the same moment: nobody
+    /// finds the others there already.
+    pub fn power_on(&mut self) {
+        let hosts = [&mut self.controller].into_iter();
+        let all = hosts.chain(&mut self.stores).chain(&mut self.proxies);
+        std::thread::scope(|scope| {
+            for host in all.filter(|host| host.process.is_none()) {
+                scope.spawn(|| host.start());
+            }
+        });
+    }
+
+    /// kill -9 of a proxy.
+    pub fn kill_proxy(&mut self, proxy: usize) {
+        self.proxies[proxy].process = None;
+    }
+
+    /// Starts a proxy again.
+    pub fn start_proxy(&mut self, proxy: usize) {
+        self.proxies[proxy].start();
+    }
+
     /// Stops and starts a proxy.
     pub fn restart_proxy(&mut self, proxy: usize) {
         let process = self.proxies[proxy].process.take();
@@ -399,6 +461,7 @@ fn host(folder: &Path, name: &str, role: &'static str, address: String) -> Host 
         role,
         data,
         address,
+        apart: false,
         process: None,
     }
 }

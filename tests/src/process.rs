@@ -1,4 +1,5 @@
 //! One `virga` process: started and waited for, asked, frozen, stopped, killed.
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -21,8 +22,16 @@ impl Process {
     /// Starts the binary with `args`, stderr appended to `log`, and waits
     /// until it says that it is ready.
     pub fn start(args: &[&str], log: &Path) -> Self {
+        Self::start_by(&[], args, log)
+    }
+
+    /// The same by another program, one that runs the words behind its own
+    /// and becomes the process itself (`nsenter --net=...`).
+    pub fn start_by(program: &[String], args: &[&str], log: &Path) -> Self {
         let stderr = OpenOptions::new().create(true).append(true).open(log);
-        let mut child = Command::new(binary())
+        let mut words = program.iter().map(OsString::from).chain([binary().into()]);
+        let mut child = Command::new(words.next().expect("the binary at least"))
+            .args(words)
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -31,6 +31,9 @@ use register::Key;
 /// What clients do.
 #[derive(Debug, Clone)]
 pub struct Mix {
+    /// Names of containers begin with this: several workloads of one cluster
+    /// keep apart.
+    pub prefix: String,
     /// Clients at the same time.
     pub clients: usize,
     /// Containers that hold the keys, the first in the default policy, others
@@ -57,6 +60,7 @@ impl Default for Mix {
     /// cluster itself.
     fn default() -> Self {
         Self {
+            prefix: String::new(),
             clients: 4,
             containers: 2,
             policies: Vec::new(),
@@ -90,13 +94,14 @@ pub struct Workload {
     hot: Hot,
     findings: Findings,
     stop: AtomicBool,
+    late_listings: AtomicBool,
 }
 
 impl Workload {
     /// Makes the containers. `doors` are the same session at every proxy.
     pub fn new(mix: Mix, doors: Vec<Swift>, seed: u64) -> Self {
         let container = |n: usize| {
-            let name = format!("box-{n}");
+            let name = format!("{}box-{n}", mix.prefix);
             let keys = (0..mix.keys).map(|k| Key::new(format!("{name}/k{k:05}")));
             Container {
                 keys: keys.collect(),
@@ -106,11 +111,12 @@ impl Workload {
         let load = Self {
             containers: (0..mix.containers).map(container).collect(),
             passing: (0..mix.passing)
-                .map(|n| Key::new(format!("passing-{n}")))
+                .map(|n| Key::new(format!("{}passing-{n}", mix.prefix)))
                 .collect(),
-            hot: Hot::new("hot".to_owned(), mix.hot),
+            hot: Hot::new(format!("{}hot", mix.prefix), mix.hot),
             findings: Findings::default(),
             stop: AtomicBool::new(false),
+            late_listings: AtomicBool::new(false),
             seed,
             doors,
             mix,
@@ -123,7 +129,7 @@ impl Workload {
             let headers: Vec<_> = policy.map(|p| ("x-storage-policy", p)).into_iter().collect();
             load.make(&container.name, &headers);
         }
-        load.make("hot", &[]);
+        load.make(&format!("{}hot", load.mix.prefix), &[]);
         load
     }
 
@@ -211,6 +217,12 @@ impl Workload {
         }
         self.client(3000).judge_hot(when);
         println!("{when}: {} reads", self.findings.answered() - before);
+    }
+
+    /// Whether faults may make listings late: the rows are owed by object
+    /// nodes then, and paid when they can be.
+    pub fn allow_late_listings(&self, may: bool) {
+        self.late_listings.store(may, Ordering::Relaxed);
     }
 
     /// How many proxies the clients use.

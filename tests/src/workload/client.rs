@@ -1,5 +1,6 @@
 //! One client of a workload: a door to the object store, chance, and the
 //! requests of the Swift API, each judged by what its key may hold.
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::findings::Kind;
@@ -91,20 +92,19 @@ impl Client<'_> {
                         "{method} {path}: {} after {took:.1?}, {id}: {text}",
                         answer.status
                     );
-                    self.note(Kind::Unavailable, why);
+                    self.load.findings.refused(Kind::Unavailable, took, why);
                 }
                 Ok(answer)
             }
             Err(ureq::Error::Timeout(_)) => {
-                self.note(
-                    Kind::Unavailable,
-                    format!("{method} {path}: no answer in {took:.1?}"),
-                );
+                let why = format!("{method} {path}: no answer in {took:.1?}");
+                self.load.findings.refused(Kind::Unavailable, took, why);
                 Err(NoAnswer::Silent)
             }
             Err(error) => {
                 let url = &self.swift().url;
-                self.note(Kind::Cut, format!("{method} {path} at {url}: {error}"));
+                let why = format!("{method} {path} at {url}: {error}");
+                self.load.findings.refused(Kind::Cut, took, why);
                 self.door = (self.door + 1) % self.load.doors.len();
                 Err(NoAnswer::Cut)
             }
@@ -127,10 +127,9 @@ impl Client<'_> {
                 Err(NoAnswer::Cut) => {}
             }
         }
-        self.note(
-            Kind::Unavailable,
-            format!("{method} {path}: every door is closed"),
-        );
+        let why = format!("{method} {path}: every door is closed");
+        let took = REST.saturating_mul(TRIES as u32);
+        self.load.findings.refused(Kind::Unavailable, took, why);
         None
     }
 
@@ -357,7 +356,8 @@ impl Client<'_> {
                 if let Err((kind, why)) = key.judge(window, &sight) {
                     let id = answer.header("x-trans-id");
                     let text = format!("LIST {}: {kind:?}: {why}; {id}", key.path);
-                    self.note(Kind::Listing, text);
+                    let late = self.load.late_listings.load(Ordering::Relaxed);
+                    self.note(if late { Kind::Late } else { Kind::Listing }, text);
                 }
             }
             match end {

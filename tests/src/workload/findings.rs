@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Findings that are kept in words; more are counted.
-const KEPT: usize = 60;
+/// Findings of a kind that are kept in words; more are counted.
+const KEPT: usize = 25;
 
 /// What is wrong with an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,8 @@ pub enum Kind {
     Told,
     /// A listing shows something else than reads do.
     Listing,
+    /// A listing is behind while a fault lasts: its row is owed.
+    Late,
     /// No order of the calls of several writers explains their answers.
     NotLinearizable,
     /// Checking took too long; nothing was found out.
@@ -69,6 +71,19 @@ struct Notes {
     kept: Vec<Finding>,
     counts: BTreeMap<Kind, usize>,
     took: BTreeMap<&'static str, Took>,
+    /// From when to when requests may be refused; the last may be open.
+    excuses: Vec<(Duration, Option<Duration>)>,
+    refused: usize,
+}
+
+impl Notes {
+    fn add(&mut self, finding: Finding) {
+        let count = self.counts.entry(finding.kind).or_default();
+        *count += 1;
+        if *count <= KEPT {
+            self.kept.push(finding);
+        }
+    }
 }
 
 /// All of them. Shared by the clients.
@@ -101,10 +116,48 @@ impl Findings {
     pub fn note(&self, kind: Kind, text: String) {
         let at = self.begun.elapsed();
         let mut notes = self.notes();
-        *notes.counts.entry(kind).or_default() += 1;
-        if notes.kept.len() < KEPT {
-            notes.kept.push(Finding { at, kind, text });
+        notes.add(Finding { at, kind, text });
+    }
+
+    /// Notes that a request that took so long was refused or cut off: a
+    /// finding, unless faults justify it.
+    pub fn refused(&self, kind: Kind, took: Duration, text: String) {
+        let at = self.begun.elapsed();
+        let mut notes = self.notes();
+        let begun = at.saturating_sub(took);
+        let excused = |(_, to): &(Duration, Option<Duration>)| to.is_none_or(|to| begun <= to);
+        if notes.excuses.iter().any(excused) {
+            notes.refused += 1;
+        } else {
+            notes.add(Finding { at, kind, text });
         }
+    }
+
+    /// From now on requests may be refused; or no longer.
+    pub fn excuse(&self, may: bool) {
+        let at = self.begun.elapsed();
+        let mut notes = self.notes();
+        match (notes.excuses.last_mut(), may) {
+            (Some((_, None)), true) => {}
+            (_, true) => notes.excuses.push((at, None)),
+            (Some((_, to @ None)), false) => *to = Some(at),
+            (_, false) => {}
+        }
+    }
+
+    /// How many requests were refused with a good excuse.
+    pub fn excused(&self) -> usize {
+        self.notes().refused
+    }
+
+    /// How many of each kind were found.
+    pub fn counts(&self) -> BTreeMap<Kind, usize> {
+        self.notes().counts.clone()
+    }
+
+    /// Those that are kept in words.
+    pub fn kept(&self) -> Vec<Finding> {
+        self.notes().kept.clone()
     }
 
     /// Notes an answered request.
