@@ -338,7 +338,12 @@ impl ObjectNode for LocalNode {
 
     async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError> {
         let status = self.places.iter().map(|(name, place)| match place {
-            Place::Open(device) => device.objects.status(),
+            Place::Open(device) => {
+                let mut status = device.objects.status();
+                status.work = self.movements.work(name);
+                status.work.extend(self.movements.duties(name));
+                status
+            }
             Place::Failed(why) => DeviceStatus::failed(
                 name,
                 Reason {

@@ -6,16 +6,21 @@
 //! (the last complete round, the horizon) is the devices' own.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use virga_node::clock::Version;
 use virga_object_store::listing::MAX_COMPARED;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::ListingKind;
 use virga_object_wire::movement::{Movement, Pushed, RingName};
+use virga_object_wire::status::Work;
 use virga_ring::{Device, Ring, RingHandle, RingId};
 
 use crate::local::OpenDevice;
+use crate::meter::Meter;
 use crate::rings::Rings;
+use crate::workers::Progress;
 
 /// What a node is called in the rings, and the rings.
 pub(crate) struct Known {
@@ -49,6 +54,56 @@ struct Noted {
     pushed: BTreeMap<(String, String), Pushed>,
     left: u64,
     error: Option<String>,
+    meter: Meter,
+    /// Work that several rounds may take, until nothing is left.
+    task: Option<Task>,
+}
+
+/// Since there is something to do: when that began, how many partitions it was
+/// then, and how many bytes went since.
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    began: Instant,
+    partitions: u64,
+    bytes: u64,
+}
+
+impl Noted {
+    fn set_left(&mut self, left: u64, now: Instant) {
+        let fresh = Task {
+            began: now,
+            partitions: left,
+            bytes: 0,
+        };
+        self.task = match self.task {
+            _ if left == 0 => None,
+            Some(task) if left <= task.partitions => Some(task),
+            Some(task) => Some(Task {
+                partitions: left,
+                ..task
+            }),
+            None => Some(fresh),
+        };
+        self.left = left;
+    }
+
+    fn work(&self, ring: RingName, duty: &str, now: Instant) -> Work {
+        let done = self.task.map_or(0, |task| task.partitions - self.left);
+        let took = self
+            .task
+            .map_or(Duration::ZERO, |task| now.duration_since(task.began));
+        Work {
+            duty: duty.to_owned(),
+            ring: Some(ring),
+            unit: "partitions".to_owned(),
+            done,
+            left: self.left,
+            bytes: self.task.map_or(0, |task| task.bytes),
+            bytes_per_s: self.meter.rate(now),
+            seconds_left: (done > 0).then(|| took.as_secs() * self.left / done),
+            trouble: self.error.clone(),
+        }
+    }
 }
 
 /// By device and ring.
@@ -58,6 +113,7 @@ type Notes = BTreeMap<(Arc<str>, RingName), Noted>;
 #[derive(Default)]
 pub(crate) struct Movements {
     known: OnceLock<Known>,
+    progress: OnceLock<Progress>,
     notes: Mutex<Notes>,
 }
 
@@ -78,6 +134,29 @@ impl Movements {
         Some(self.known()?.ring(name)?.id())
     }
 
+    /// Says once where the workers show what they do.
+    pub(crate) fn set_progress(&self, progress: Progress) {
+        // A second time would say the same.
+        let _ = self.progress.set(progress);
+    }
+
+    /// What the workers that move nothing left on a device when they last looked.
+    pub(crate) fn duties(&self, device: &str) -> Vec<Work> {
+        let all = self.progress.get().map(Progress::snapshot).unwrap_or_default();
+        let here = all.into_iter().filter(|status| status.device == device);
+        let others = here.filter(|status| !status.worker.starts_with("reconcile"));
+        others
+            .map(|status| Work {
+                unit: unit_of(&status.worker).to_owned(),
+                duty: status.worker,
+                done: status.done,
+                left: status.left,
+                trouble: status.last_error,
+                ..Work::default()
+            })
+            .collect()
+    }
+
     fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,13 +167,13 @@ impl Movements {
 
     /// Notes how many partitions of the round under way are left.
     pub(crate) fn left(&self, device: &Arc<str>, ring: RingName, partitions: u64) {
-        self.change(device, ring, |noted| noted.left = partitions);
+        self.change(device, ring, |noted| noted.set_left(partitions, Instant::now()));
     }
 
     /// Notes how a round ended.
     pub(crate) fn ended(&self, device: &Arc<str>, ring: RingName, left: u64, error: Option<String>) {
         self.change(device, ring, |noted| {
-            noted.left = left;
+            noted.set_left(left, Instant::now());
             noted.error = error;
         });
     }
@@ -109,10 +188,23 @@ impl Movements {
                 address,
                 ..Pushed::default()
             });
+            noted.meter.count(what.bytes, Instant::now());
+            if let Some(task) = &mut noted.task {
+                task.bytes += what.bytes;
+            }
             pushed.partitions += what.partitions;
             pushed.names += what.names;
             pushed.bytes += what.bytes;
         });
+    }
+
+    /// What is being moved from a device, ring by ring.
+    pub(crate) fn work(&self, device: &str) -> Vec<Work> {
+        let now = Instant::now();
+        let notes = self.notes();
+        let own = notes.iter().filter(|((name, _), _)| &**name == device);
+        own.map(|((_, ring), noted)| noted.work(*ring, "reconcile", now))
+            .collect()
     }
 
     /// What is noted of a device and ring, with the lasting parts as given and
@@ -220,6 +312,16 @@ pub(crate) fn ring_of(kind: ListingKind) -> RingName {
     match kind {
         ListingKind::Account => RingName::Account,
         ListingKind::Container => RingName::Container,
+    }
+}
+
+/// What a worker counts.
+fn unit_of(worker: &str) -> &'static str {
+    match worker {
+        "update listings" => "rows",
+        "expire" => "objects",
+        "report containers" => "containers",
+        _ => "things",
     }
 }
 
