@@ -57,18 +57,28 @@ impl Open {
     }
 }
 
-/// Finds one device that is open at exactly the cost of getting there.
+/// Finds one device that is open at exactly the cost of getting there and
+/// farther from the start by steps too, or a device below its quota at the
+/// cost of the cheapest path.
 struct Seeker<'a> {
     open: &'a Open,
+    field: &'a Field<'a>,
+    labels: &'a Labels,
     found: Option<(u32, Step)>,
 }
 
 impl Visitor for Seeker<'_> {
     fn worth(&self, node: usize, cost: i32) -> bool {
-        self.open.labels[node] & bit(cost) != 0
+        let goal = self.labels.goal_cost;
+        (cost == goal && self.field.lack[node] > 0) || (cost <= goal && self.open.labels[node] & bit(cost) != 0)
     }
 
     fn visit(&mut self, leaf: u32, _: i32, step: Step) -> bool {
+        let depth = |leaf: u32| self.labels.depth[leaf as usize];
+        // Deeper and deeper: steps that cost nothing lead round in no circle.
+        if self.field.deficit(leaf) == 0 && depth(leaf) <= depth(step.from) {
+            return false;
+        }
         self.found = Some((leaf, step));
         true
     }
@@ -113,7 +123,7 @@ impl Round {
             };
             let arrived = field.deficit(to) > 0;
             if !paths.take(field, step, to) {
-                self.open.set(field, to, 0);
+                self.skip(paths, field, step);
                 continue;
             }
             if arrived {
@@ -137,13 +147,16 @@ impl Round {
         leaf: u32,
     ) -> Option<(u32, Step)> {
         let cost = labels.cost[leaf as usize];
-        if cost >= labels.goal_cost {
+        // At the full cost already there are still steps that cost nothing.
+        if cost > labels.goal_cost {
             return None;
         }
         let mut looks = 0;
         let ground = paths.ground(field);
         let mut seeker = Seeker {
             open: &self.open,
+            field,
+            labels,
             found: None,
         };
         if through_quotas(field, leaf, cost, &mut seeker) {
@@ -164,6 +177,16 @@ impl Round {
         let found = seeker.found;
         paths.looks += looks;
         found
+    }
+
+    /// Leaves a partition out of which a step did not go after all.
+    fn skip(&mut self, paths: &Paths<'_>, field: &Field<'_>, step: Step) {
+        let (leaf, holders) = (step.from, &paths.ground(field).holders);
+        let at = &mut self.touched_at[leaf as usize];
+        match holders.touched(leaf, *at as usize) == Some(step.part) {
+            true => *at += 1,
+            false => self.untouched_at[leaf as usize] += 1,
+        }
     }
 }
 

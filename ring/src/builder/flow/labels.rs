@@ -1,7 +1,10 @@
 //! Cheapest ways from devices with too much to every other device.
 //!
 //! A label-correcting search over small whole costs. Tiers know their farthest
-//! device, so that whole branches are left out where nothing gets nearer.
+//! device, so that whole branches are left out where nothing gets nearer. Of
+//! paths that cost the same, short ones are found first.
+use std::collections::VecDeque;
+
 use super::super::field::Field;
 use super::super::survey::Survey;
 use super::super::tree::ROOT;
@@ -36,13 +39,15 @@ pub(super) struct Labels {
     /// Cost of the best path to a leaf, and the largest in a tier.
     pub(super) cost: Vec<i32>,
     farthest: Vec<i32>,
-    /// The last step of the best path.
+    /// The last step of the best path, and how many steps it has.
     pub(super) step: Vec<Option<Step>>,
-    /// Leaves to go on from, by cost from [`LOWEST`] up.
-    buckets: Vec<Vec<u32>>,
+    pub(super) depth: Vec<u32>,
+    /// Leaves to go on from, by cost from [`LOWEST`] up; first come, first served.
+    buckets: Vec<VecDeque<u32>>,
     /// The nearest device below its quota, and what it costs to get there.
     goal: Option<u32>,
     pub(super) goal_cost: i32,
+    goal_depth: u32,
     /// A device on a loop of negative cost.
     closed: Option<u32>,
     seeks_goal: bool,
@@ -66,9 +71,11 @@ impl Labels {
             cost: vec![FAR; leaves],
             farthest: vec![FAR; field.tree.nodes.len()],
             step: vec![None; leaves],
+            depth: vec![0; leaves],
             buckets: Vec::new(),
             goal: None,
             goal_cost: FAR,
+            goal_depth: u32::MAX,
             closed: None,
             seeks_goal: false,
         }
@@ -81,8 +88,10 @@ impl Labels {
         self.cost.fill(FAR);
         self.farthest.fill(FAR);
         self.step.fill(None);
-        self.buckets.iter_mut().for_each(Vec::clear);
-        (self.goal, self.goal_cost, self.closed) = (None, FAR, None);
+        self.depth.fill(0);
+        self.buckets.iter_mut().for_each(VecDeque::clear);
+        (self.goal, self.goal_cost, self.goal_depth) = (None, FAR, u32::MAX);
+        self.closed = None;
         self.seeks_goal = start == Start::Surplus;
         match start {
             Start::Surplus => self.start_at_surplus(field),
@@ -92,8 +101,13 @@ impl Labels {
             return Found::Loop(at);
         }
         while let Some((leaf, cost)) = self.next() {
-            if cost >= self.goal_cost {
+            if cost > self.goal_cost {
                 break;
+            }
+            // Only what lies nearer than the goal leads on to others like it:
+            // a round finds the last steps to those itself.
+            if cost == self.goal_cost && self.depth[leaf as usize] + 1 >= self.goal_depth {
+                continue;
             }
             self.expand(ground, leaf, cost, looks);
             if let Some(at) = self.closed {
@@ -139,16 +153,16 @@ impl Labels {
     fn enqueue(&mut self, leaf: u32, cost: i32) {
         let bucket = (cost.max(LOWEST) - LOWEST) as usize;
         if bucket >= self.buckets.len() {
-            self.buckets.resize(bucket + 1, Vec::new());
+            self.buckets.resize(bucket + 1, VecDeque::new());
         }
-        self.buckets[bucket].push(leaf);
+        self.buckets[bucket].push_back(leaf);
     }
 
     /// The cheapest leaf that waits.
     fn next(&mut self) -> Option<(u32, i32)> {
         loop {
             let bucket = self.buckets.iter().position(|bucket| !bucket.is_empty())?;
-            let leaf = self.buckets[bucket].pop()?;
+            let leaf = self.buckets[bucket].pop_front()?;
             let cost = self.cost[leaf as usize];
             // Dearer entries of a leaf that got cheaper are stale.
             if (cost.max(LOWEST) - LOWEST) as usize == bucket {
@@ -233,8 +247,10 @@ impl Visitor for Labeler<'_, '_> {
             return false;
         }
         let closes = cost < 0 && labels.comes_through(step.from, to);
+        let depth = labels.depth[step.from as usize] + 1;
         labels.cost[to as usize] = cost;
         labels.step[to as usize] = Some(step);
+        labels.depth[to as usize] = depth;
         if closes {
             labels.closed = Some(to);
             return true;
@@ -242,7 +258,7 @@ impl Visitor for Labeler<'_, '_> {
         labels.raise(field, to);
         labels.enqueue(to, cost);
         if labels.seeks_goal && field.deficit(to) > 0 && cost < labels.goal_cost {
-            (labels.goal, labels.goal_cost) = (Some(to), cost);
+            (labels.goal, labels.goal_cost, labels.goal_depth) = (Some(to), cost, depth);
         }
         false
     }
