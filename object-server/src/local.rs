@@ -23,7 +23,9 @@ use virga_object_wire::listing::{
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
     ShardsRequest,
 };
-use virga_object_wire::movement::{Answering, Movement, NamesPage, NamesRequest, Push, RingName, Sum, Sums};
+use virga_object_wire::movement::{
+    Answering, Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums, ring_of,
+};
 use virga_object_wire::node::{Cause, DeviceStatus, ObjectNode, PutStream, Read, Reason, Span};
 use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 use virga_ring::Partition;
@@ -176,6 +178,14 @@ impl LocalNode {
         }
     }
 
+    /// The device of a request that a ring placed there.
+    fn placed(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
+        if let Some(known) = self.movements.known() {
+            known.fence.check(ring, at.ring)?;
+        }
+        self.device(&at.device)
+    }
+
     fn device(&self, name: &str) -> Result<InUse<'_>, NodeError> {
         match self.places.get(name) {
             Some(Place::Open(device)) => {
@@ -233,31 +243,52 @@ fn open_device(parts: DeviceParts, clock: Arc<dyn Clock>) -> Result<OpenDevice, 
 #[async_trait]
 impl ObjectNode for LocalNode {
     async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
-        self.device(&at.device)?.objects.put(at, put, body).await
+        self.placed(RingName::Object(at.policy), at)?
+            .objects
+            .put(at, put, body)
+            .await
     }
 
     async fn begin_put(&self, at: &At) -> Result<Box<dyn PutStream>, NodeError> {
-        self.device(&at.device)?.objects.begin_put(at).await
+        self.placed(RingName::Object(at.policy), at)?
+            .objects
+            .begin_put(at)
+            .await
     }
 
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
-        self.device(&at.device)?.objects.get(at, span).await
+        self.placed(RingName::Object(at.policy), at)?
+            .objects
+            .get(at, span)
+            .await
     }
 
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
-        self.device(&at.device)?.objects.head(at).await
+        self.placed(RingName::Object(at.policy), at)?
+            .objects
+            .head(at)
+            .await
     }
 
     async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError> {
-        self.device(&at.device)?.objects.subtrees(at, wanted).await
+        self.placed(RingName::Object(at.policy), at)?
+            .objects
+            .subtrees(at, wanted)
+            .await
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
-        self.device(&at.device)?.objects.post(at, version, meta).await
+        self.placed(RingName::Object(at.policy), at)?
+            .objects
+            .post(at, version, meta)
+            .await
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
-        self.device(&at.device)?.objects.delete(at, version, path).await
+        self.placed(RingName::Object(at.policy), at)?
+            .objects
+            .delete(at, version, path)
+            .await
     }
 
     async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError> {
@@ -265,12 +296,16 @@ impl ObjectNode for LocalNode {
     }
 
     async fn put_container(&self, at: &At, put: PutContainer) -> Result<Created, NodeError> {
-        Ok(self.device(&at.device)?.listings.put_container(at, put).await?)
+        Ok(self
+            .placed(RingName::Container, at)?
+            .listings
+            .put_container(at, put)
+            .await?)
     }
 
     async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
         Ok(self
-            .device(&at.device)?
+            .placed(RingName::Container, at)?
             .listings
             .post_container(at, version, meta)
             .await?)
@@ -278,14 +313,18 @@ impl ObjectNode for LocalNode {
 
     async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError> {
         Ok(self
-            .device(&at.device)?
+            .placed(RingName::Container, at)?
             .listings
             .delete_container(at, version)
             .await?)
     }
 
     async fn head_container(&self, at: &At) -> Result<ContainerInfo, NodeError> {
-        Ok(self.device(&at.device)?.listings.head_container(at).await?)
+        Ok(self
+            .placed(RingName::Container, at)?
+            .listings
+            .head_container(at)
+            .await?)
     }
 
     async fn list_container(
@@ -293,31 +332,43 @@ impl ObjectNode for LocalNode {
         at: &At,
         list: ListRequest,
     ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
-        Ok(self.device(&at.device)?.listings.list_container(at, list).await?)
+        Ok(self
+            .placed(RingName::Container, at)?
+            .listings
+            .list_container(at, list)
+            .await?)
     }
 
     async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError> {
         Ok(self
-            .device(&at.device)?
+            .placed(RingName::Container, at)?
             .listings
             .put_object_rows(at, rows)
             .await?)
     }
 
     async fn put_account(&self, at: &At, put: PutAccount) -> Result<Created, NodeError> {
-        Ok(self.device(&at.device)?.listings.put_account(at, put).await?)
+        Ok(self
+            .placed(RingName::Account, at)?
+            .listings
+            .put_account(at, put)
+            .await?)
     }
 
     async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError> {
         Ok(self
-            .device(&at.device)?
+            .placed(RingName::Account, at)?
             .listings
             .delete_account(at, version)
             .await?)
     }
 
     async fn head_account(&self, at: &At) -> Result<AccountInfo, NodeError> {
-        Ok(self.device(&at.device)?.listings.head_account(at).await?)
+        Ok(self
+            .placed(RingName::Account, at)?
+            .listings
+            .head_account(at)
+            .await?)
     }
 
     async fn list_account(
@@ -325,12 +376,16 @@ impl ObjectNode for LocalNode {
         at: &At,
         list: ListRequest,
     ) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
-        Ok(self.device(&at.device)?.listings.list_account(at, list).await?)
+        Ok(self
+            .placed(RingName::Account, at)?
+            .listings
+            .list_account(at, list)
+            .await?)
     }
 
     async fn put_container_rows(&self, at: &At, rows: Vec<ContainerRow>) -> Result<(), NodeError> {
         Ok(self
-            .device(&at.device)?
+            .placed(RingName::Account, at)?
             .listings
             .put_container_rows(at, rows)
             .await?)
@@ -365,6 +420,28 @@ impl ObjectNode for LocalNode {
         Ok(all)
     }
 
+    async fn ring_file(&self, ring: RingName, above: u64) -> Result<Option<Vec<u8>>, NodeError> {
+        let known = self.movements.known();
+        let Some(handle) = known.and_then(|known| known.ring(ring)) else {
+            return Ok(None);
+        };
+        if handle.id().version <= above {
+            return Ok(None);
+        }
+        let handle = Arc::clone(handle);
+        let read = tokio::task::spawn_blocking(move || handle.to_file()).await;
+        let failed = |why: String| NodeError::Device(format!("the {ring} ring cannot be given: {why}"));
+        let bytes = read.map_err(|error| failed(error.to_string()))?;
+        bytes.map(Some).map_err(|error| failed(error.to_string()))
+    }
+
+    async fn hear_of_ring(&self, newer: NewerRing) -> Result<(), NodeError> {
+        if let Some(known) = self.movements.known() {
+            known.fence.hear(newer);
+        }
+        Ok(())
+    }
+
     async fn sums(
         &self,
         device: &Arc<str>,
@@ -396,7 +473,10 @@ impl ObjectNode for LocalNode {
     }
 
     async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
-        self.device(&at.device)?.objects.push(at, push).await
+        self.placed(RingName::Object(at.policy), at)?
+            .objects
+            .push(at, push)
+            .await
     }
 
     async fn listing_sums(
@@ -408,13 +488,9 @@ impl ObjectNode for LocalNode {
     ) -> Result<ListingSums, NodeError> {
         let device = self.device(device)?;
         let (horizon, sums) = device.listings.sums(kind, power, partitions).await?;
-        let ring = match kind {
-            ListingKind::Account => RingName::Account,
-            ListingKind::Container => RingName::Container,
-        };
         let answering = Answering {
             identity: device.objects.identity(),
-            using: self.movements.using(ring),
+            using: self.movements.using(ring_of(kind)),
             horizon,
         };
         Ok(ListingSums { answering, sums })
@@ -431,29 +507,33 @@ impl ObjectNode for LocalNode {
     }
 
     async fn listing_state(&self, kind: ListingKind, at: &At) -> Result<Option<ListingState>, NodeError> {
-        Ok(self.device(&at.device)?.listings.state(kind, at).await?)
+        Ok(self.placed(ring_of(kind), at)?.listings.state(kind, at).await?)
     }
 
     async fn listing_parts(
         &self,
-        _kind: ListingKind,
+        kind: ListingKind,
         at: &At,
         range: RowRange,
         level: u8,
     ) -> Result<PartSums, NodeError> {
-        Ok(self.device(&at.device)?.listings.parts(at, range, level).await?)
+        Ok(self
+            .placed(ring_of(kind), at)?
+            .listings
+            .parts(at, range, level)
+            .await?)
     }
 
     async fn listing_rows(
         &self,
-        _kind: ListingKind,
+        kind: ListingKind,
         at: &At,
         range: RowRange,
         limit: u32,
     ) -> Result<RowSums, NodeError> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(self
-            .device(&at.device)?
+            .placed(ring_of(kind), at)?
             .listings
             .row_sums(at, range, limit)
             .await?)
@@ -461,7 +541,7 @@ impl ObjectNode for LocalNode {
 
     async fn merge_listing(&self, kind: ListingKind, at: &At, told: ListingState) -> Result<(), NodeError> {
         Ok(self
-            .device(&at.device)?
+            .placed(ring_of(kind), at)?
             .listings
             .merge_state(kind, at, told)
             .await?)

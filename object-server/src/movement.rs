@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use virga_node::clock::Version;
 use virga_object_store::listing::MAX_COMPARED;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::fence::RingFence;
 use virga_object_wire::listing::ListingKind;
-use virga_object_wire::movement::{Movement, Pushed, RingName};
+use virga_object_wire::movement::{Movement, Pushed, RingName, ring_of};
 use virga_object_wire::status::Work;
 use virga_ring::{Device, Ring, RingHandle, RingId};
 
@@ -26,6 +27,8 @@ use crate::workers::Progress;
 pub(crate) struct Known {
     /// Placement.
     pub(crate) rings: Rings,
+    /// Refuses what goes by an earlier ring.
+    pub(crate) fence: RingFence,
     /// Address in the rings.
     pub(crate) ip: String,
     /// Port in the rings.
@@ -121,7 +124,13 @@ impl Movements {
     /// Says once what the rings are and where the node stands in them.
     pub(crate) fn set_known(&self, rings: Rings, ip: String, port: u16) {
         // A second time would say the same.
-        let _ = self.known.set(Known { rings, ip, port });
+        let fence = RingFence::new(rings.by_name(), rings.grace);
+        let _ = self.known.set(Known {
+            rings,
+            fence,
+            ip,
+            port,
+        });
     }
 
     /// The rings, once they are known.
@@ -304,14 +313,6 @@ impl Movements {
             all.push(self.report(&device.name, lasting));
         }
         Ok(all)
-    }
-}
-
-/// The ring that a kind of listing lies in.
-pub(crate) fn ring_of(kind: ListingKind) -> RingName {
-    match kind {
-        ListingKind::Account => RingName::Account,
-        ListingKind::Container => RingName::Container,
     }
 }
 

@@ -111,6 +111,7 @@ impl Cluster {
         let ports: Vec<u16> = listeners.iter().map(|l| l.local_addr().unwrap().port()).collect();
         let ring = ring(&ports);
         let rings = Rings {
+            grace: Duration::ZERO,
             hash: HashPath::new("prefix", "").unwrap(),
             account: ring.clone(),
             container: ring.clone(),
@@ -193,6 +194,7 @@ impl Cluster {
             policy: 0,
             partition,
             hash,
+            ring: virga_ring::RingEpoch::NONE,
         }
     }
 
@@ -412,6 +414,7 @@ async fn a_server_that_cannot_start_says_why() {
             health: Health::new(),
             nodes: Arc::new(NodeTable::new(Secret::new(SECRET).unwrap(), tasks)),
             rings: Rings {
+                grace: Duration::ZERO,
                 hash: HashPath::new("p", "").unwrap(),
                 account: ring.clone(),
                 container: ring.clone(),

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 
 use crate::file::map::{Maps, SourceDigest, WriteMapError};
 use crate::file::{self, ReadRingError};
-use crate::history::{Copies, HistoryError, KnownRing, RingId, RingsInUse};
+use crate::history::{Copies, HistoryError, KnownRing, RingEpoch, RingId, RingsInUse};
 use crate::ring::Ring;
 
 /// Most rings before the current one that a change may leave in use. Further
@@ -224,6 +224,11 @@ impl RingHandle {
         self.in_use.load_full()
     }
 
+    /// What requests placed by these rings go by; see [`RingsInUse::epoch`].
+    pub fn epoch(&self) -> RingEpoch {
+        self.in_use.load().epoch()
+    }
+
     /// Puts another ring in place; requests under way keep the one they have.
     pub fn swap(&self, ring: Ring) {
         let known = KnownRing::new(ring);
@@ -415,7 +420,10 @@ fn stamp_of(path: &Path) -> Option<Stamp> {
     })
 }
 
+mod exchange;
 #[cfg(test)]
 mod swap_tests;
 #[cfg(test)]
 mod tests;
+
+pub use exchange::InstallError;

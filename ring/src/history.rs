@@ -68,6 +68,35 @@ impl RingId {
     }
 }
 
+/// A [`RingId`] in few bytes: goes with every request for data, so that a node
+/// sees which ring the asker places by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RingEpoch {
+    /// The builder's change counter; rings count from 1.
+    pub version: u64,
+    /// Start of the digest.
+    pub digest: [u8; 4],
+}
+
+impl RingEpoch {
+    /// Of a request that was placed by no ring: a device's own call to itself.
+    pub const NONE: Self = Self {
+        version: 0,
+        digest: [0; 4],
+    };
+}
+
+impl RingId {
+    /// The same in few bytes.
+    pub fn epoch(&self) -> RingEpoch {
+        let [a, b, c, d, ..] = self.digest;
+        RingEpoch {
+            version: self.version,
+            digest: [a, b, c, d],
+        }
+    }
+}
+
 /// "7-0123456789abcdef0123456789abcdef": version and digest.
 impl fmt::Display for RingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,6 +138,16 @@ impl RingsInUse {
     /// Whether a change of this ring is under way.
     pub fn is_moving(&self) -> bool {
         !self.previous.is_empty()
+    }
+
+    /// What requests placed by these rings go by: the ring of the highest
+    /// version. Whoever asks a quorum of several rings minds all of them, also
+    /// while a cluster goes back from the newest to an older one.
+    pub fn epoch(&self) -> RingEpoch {
+        let earlier = self.previous.iter().map(|known| known.id.epoch());
+        earlier.fold(self.current.id.epoch(), |newest, epoch| {
+            if epoch.version > newest.version { epoch } else { newest }
+        })
     }
 
     /// The same with `next` as the current ring.

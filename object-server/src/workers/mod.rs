@@ -3,6 +3,7 @@
 //! Each worker looks at one device at a time, does a bounded amount, shows what
 //! it did ([`Progress`]) and rests; after failures it rests longer. Everything
 //! they do may be done twice, by replicas or after a crash, without harm.
+mod exchange;
 mod expire;
 mod reclaim;
 mod reconcile;
@@ -136,6 +137,16 @@ impl Workers {
     /// Starts one task for each duty on each device.
     pub(crate) fn start(self, tasks: &Tasks) {
         let all = Arc::new(self);
+        let (node, nodes, stopping) = (Arc::clone(&all.node), Arc::clone(&all.nodes), tasks.stopping());
+        tasks.supervise("ring exchange", move || {
+            let (node, nodes, stopping) = (Arc::clone(&node), Arc::clone(&nodes), stopping.clone());
+            async move {
+                tokio::select! {
+                    () = exchange::keep(node, nodes) => {}
+                    () = stopping.cancelled() => {}
+                }
+            }
+        });
         let duties: [Arc<dyn Duty>; 7] = [
             Arc::new(update_listings::UpdateListings(Arc::clone(&all))),
             Arc::new(report_containers::ReportContainers(Arc::clone(&all))),

@@ -35,6 +35,7 @@ fn at(n: u64) -> At {
         policy: 0,
         partition: Partition(partition),
         hash: NameHash(bytes),
+        ring: virga_ring::RingEpoch::NONE,
     }
 }
 

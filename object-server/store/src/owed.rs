@@ -265,6 +265,7 @@ impl Device {
             policy: name.policy(),
             partition: name.partition(),
             hash: name.hash(),
+            ring: virga_ring::RingEpoch::NONE,
         }
     }
 }

@@ -250,6 +250,7 @@ mod tests {
             policy: 0,
             partition: Partition(1),
             hash: NameHash([1; 16]),
+            ring: virga_ring::RingEpoch::NONE,
         };
         let body = Checked::seal(vec![nth as u8; len].into());
         let request = PutObject {

@@ -138,6 +138,7 @@ pub fn at(n: u8) -> At {
         policy: 0,
         partition: Partition(n.into()),
         hash: NameHash([n; 16]),
+        ring: virga_ring::RingEpoch::NONE,
     }
 }
 

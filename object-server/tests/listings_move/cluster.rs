@@ -173,6 +173,7 @@ impl Cluster {
             health: health.clone(),
             nodes: Arc::new(NodeTable::new(Secret::new(SECRET).unwrap(), tasks.clone())),
             rings: Rings {
+                grace: Duration::ZERO,
                 hash: self.hash.clone(),
                 account: self.handle.clone(),
                 container: self.handle.clone(),
@@ -226,6 +227,7 @@ impl Cluster {
             policy: 0,
             partition: self.handle.current().partition(&hash),
             hash,
+            ring: virga_ring::RingEpoch::NONE,
         }
     }
 

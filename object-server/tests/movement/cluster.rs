@@ -90,6 +90,7 @@ impl Cluster {
         builder.rebalance(1, 0).unwrap();
         let ring = |builder: &Builder| Arc::new(RingHandle::new(builder.to_ring().unwrap().unwrap()));
         let rings = Rings {
+            grace: Duration::ZERO,
             hash: HashPath::new("prefix", "").unwrap(),
             account: ring(&builder),
             container: ring(&builder),
@@ -229,6 +230,7 @@ impl Cluster {
             policy: 0,
             partition: self.ring().partition(&hash),
             hash,
+            ring: virga_ring::RingEpoch::NONE,
         }
     }
 

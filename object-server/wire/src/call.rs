@@ -47,6 +47,8 @@ pub(crate) enum Op {
     BucketSums = 42,
     Names = 43,
     Push = 44,
+    RingFile = 45,
+    HearOfRing = 46,
     ListingSums = 48,
     ListingShards = 49,
     ListingState = 50,
@@ -59,9 +61,10 @@ impl Op {
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         use Op::{
             BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount,
-            HeadContainer, ListAccount, ListContainer, ListingParts, ListingRows, ListingShards,
+            HeadContainer, HearOfRing, ListAccount, ListContainer, ListingParts, ListingRows, ListingShards,
             ListingState, ListingSums, MergeListing, Movement, Names, Post, PostContainer, Push, Put,
-            PutAccount, PutContainer, PutContainerRows, PutObjectRows, Settle, Status, Subtrees, Sums,
+            PutAccount, PutContainer, PutContainerRows, PutObjectRows, RingFile, Settle, Status, Subtrees,
+            Sums,
         };
         let all = [
             Put,
@@ -89,6 +92,8 @@ impl Op {
             BucketSums,
             Names,
             Push,
+            RingFile,
+            HearOfRing,
             ListingSums,
             ListingShards,
             ListingState,
@@ -288,6 +293,6 @@ mod tests {
                 assert_eq!(op as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 31);
+        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 33);
     }
 }

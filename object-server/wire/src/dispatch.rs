@@ -20,7 +20,7 @@ use crate::listing::{
     ContainerRow, ListRequest, ListingKind, ListingState, MetaItem, ObjectRow, PutAccount, PutContainer,
     RowRange, ShardsRequest,
 };
-use crate::movement::{NamesRequest, Push};
+use crate::movement::{NamesRequest, Push, RingName};
 use crate::node::{Body, ObjectNode, PutStream, Read, Span};
 use crate::object::{At, PostMeta, PutObject, Settled, SubtreesRequest};
 
@@ -80,9 +80,13 @@ impl Handler for Dispatch {
             Op::Head | Op::Post | Op::Delete | Op::Settle | Op::Subtrees | Op::Status => {
                 self.object(op, first, piece).await
             }
-            Op::Movement | Op::Sums | Op::BucketSums | Op::Names | Op::Push => {
-                self.movement(op, first, piece).await
-            }
+            Op::Movement
+            | Op::Sums
+            | Op::BucketSums
+            | Op::Names
+            | Op::Push
+            | Op::RingFile
+            | Op::HearOfRing => self.movement(op, first, piece).await,
             Op::ListingSums
             | Op::ListingShards
             | Op::ListingState
@@ -203,6 +207,11 @@ impl Dispatch {
                 let (at, push): (At, Push) = value(first)?;
                 reply(&node.push(&at, push).await, piece)
             }
+            Op::RingFile => {
+                let (ring, above): (RingName, u64) = value(first)?;
+                reply(&node.ring_file(ring, above).await, piece)
+            }
+            Op::HearOfRing => reply(&node.hear_of_ring(value(first)?).await, piece),
             _ => reply(&node.movement().await, piece),
         }
     }

@@ -2,6 +2,8 @@
 use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
 
+use crate::movement::RingName;
+
 /// One answer of failure from a node, or the lack of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum NodeError {
@@ -43,4 +45,19 @@ pub enum NodeError {
     /// Nobody answered: connection refused, broken or past its deadline.
     #[error("the node is unreachable: {0}")]
     Unreachable(String),
+    /// The request was placed by a ring that the node has given up: what it
+    /// names may lie elsewhere by now. The caller takes the newer ring, which
+    /// this node has, and asks again ([`crate::exchange`]).
+    #[error("the request goes by an earlier {ring} ring, given up for version {version}")]
+    RingGivenUp {
+        /// Which ring.
+        ring: RingName,
+        /// Version of the ring that the node uses.
+        version: u64,
+    },
+    /// The device was away for so long that deletions may have passed it by. It
+    /// answers nothing about what it holds until it has compared itself with
+    /// the other replicas; meanwhile it counts as absent, and takes writes.
+    #[error("device {0} was away for long and is not yet in step with the other replicas")]
+    Returning(String),
 }

@@ -9,6 +9,8 @@ mod call;
 pub mod checked;
 pub mod dispatch;
 pub mod error;
+pub mod exchange;
+pub mod fence;
 pub mod listing;
 pub mod movement;
 pub mod node;

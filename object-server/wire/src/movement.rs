@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
 use virga_ring::{NameHash, Partition, RingId};
 
+use crate::listing::ListingKind;
 use crate::object::PostMeta;
 
 /// One of the rings of a cluster.
@@ -24,6 +25,14 @@ pub enum RingName {
     Object(u32),
 }
 
+/// The ring that a kind of listing lies in.
+pub fn ring_of(kind: ListingKind) -> RingName {
+    match kind {
+        ListingKind::Account => RingName::Account,
+        ListingKind::Container => RingName::Container,
+    }
+}
+
 /// As the ring's file is called: "account", "object", "object-1".
 impl fmt::Display for RingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,6 +43,19 @@ impl fmt::Display for RingName {
             Self::Object(policy) => write!(f, "object-{policy}"),
         }
     }
+}
+
+/// A ring that whoever is told of it does not have yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewerRing {
+    /// Which ring.
+    pub ring: RingName,
+    /// Its version.
+    pub version: u64,
+    /// Address of a node that uses it.
+    pub ip: String,
+    /// Port of that node.
+    pub port: u16,
 }
 
 /// How far a device has come with one ring.

@@ -20,7 +20,7 @@ use crate::listing::{
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
     ShardsRequest,
 };
-use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
+use crate::movement::{Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 pub use crate::status::{Cause, DeviceState, DeviceStatus, Reason};
 
@@ -157,6 +157,13 @@ pub trait ObjectNode: Send + Sync + 'static {
 
     /// How far each device has come with each ring.
     async fn movement(&self) -> Result<Vec<Movement>, NodeError>;
+
+    /// The file of the ring that the node uses, if its version is above `above`.
+    async fn ring_file(&self, ring: RingName, above: u64) -> Result<Option<Vec<u8>>, NodeError>;
+
+    /// Tells the node that there is a newer ring, and where; it fetches it by
+    /// itself, later.
+    async fn hear_of_ring(&self, newer: NewerRing) -> Result<(), NodeError>;
 
     /// Sums over what a device knows of the objects in these partitions.
     async fn sums(

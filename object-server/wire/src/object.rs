@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
-use virga_ring::Partition;
 use virga_ring::hash::NameHash;
+use virga_ring::{Partition, RingEpoch};
 
 use crate::error::NodeError;
 
@@ -20,6 +20,9 @@ pub struct At {
     pub partition: Partition,
     /// Hash of the name.
     pub hash: NameHash,
+    /// The ring that the asker places by: [`RingEpoch::NONE`] for a device's
+    /// own call to itself. A node refuses those that have been given up.
+    pub ring: RingEpoch,
 }
 
 /// A header stored with an object: name in lower case, and value.

@@ -22,7 +22,7 @@ use crate::listing::{
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
     ShardsRequest,
 };
-use crate::movement::{Movement, NamesPage, NamesRequest, Push, Sum, Sums};
+use crate::movement::{Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums};
 use crate::node::{Body, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 
@@ -324,6 +324,14 @@ impl ObjectNode for RemoteNode {
 
     async fn movement(&self) -> Result<Vec<Movement>, NodeError> {
         self.ask(Op::Movement, &()).await
+    }
+
+    async fn ring_file(&self, ring: RingName, above: u64) -> Result<Option<Vec<u8>>, NodeError> {
+        self.ask(Op::RingFile, &(ring, above)).await
+    }
+
+    async fn hear_of_ring(&self, newer: NewerRing) -> Result<(), NodeError> {
+        self.ask(Op::HearOfRing, &newer).await
     }
 
     async fn sums(

@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use virga_node::clock::{Clock, SystemClock, Version};
-use virga_ring::Device;
+use virga_ring::{Device, RingHandle};
 
 use crate::error::NodeError;
+use crate::fence::RingFence;
 use crate::listing::ObjectRow;
-use crate::movement::Movement;
+use crate::movement::{Movement, RingName};
 use crate::node::{Nodes, ObjectNode};
 use crate::object::At;
 
@@ -119,6 +120,14 @@ pub struct MemoryNode {
     devices: BTreeMap<Arc<str>, Arc<std::sync::Mutex<Contents>>>,
     control: Arc<Control>,
     movement: std::sync::Mutex<Vec<Movement>>,
+    rings: std::sync::Mutex<Option<TwinRings>>,
+    ring_file: std::sync::Mutex<Option<Vec<u8>>>,
+}
+
+/// The rings that a twin goes by.
+struct TwinRings {
+    fence: RingFence,
+    handles: BTreeMap<RingName, Arc<RingHandle>>,
 }
 
 fn locked<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -146,6 +155,8 @@ impl MemoryNode {
             devices,
             control: Arc::default(),
             movement: std::sync::Mutex::default(),
+            rings: std::sync::Mutex::default(),
+            ring_file: std::sync::Mutex::default(),
         }
     }
 
@@ -157,6 +168,22 @@ impl MemoryNode {
     /// What the node says about its movement from now on.
     pub fn set_movement(&self, movement: Vec<Movement>) {
         *locked(&self.movement) = movement;
+    }
+
+    /// From now on the node goes by these rings: it gives them away, and what
+    /// the fence refuses it refuses.
+    pub fn set_fence(
+        &self,
+        fence: RingFence,
+        handles: impl IntoIterator<Item = (RingName, Arc<RingHandle>)>,
+    ) {
+        let handles = handles.into_iter().collect();
+        *locked(&self.rings) = Some(TwinRings { fence, handles });
+    }
+
+    /// Gives this away in place of its rings.
+    pub fn set_ring_file(&self, bytes: Vec<u8>) {
+        *locked(&self.ring_file) = Some(bytes);
     }
 
     /// Makes the node unreachable, or reachable again with all it held.
@@ -226,6 +253,14 @@ impl MemoryNode {
             tokio::time::sleep(latency()).await;
         }
         self.control.switches().answer.map_or(Ok(()), Err)
+    }
+
+    /// The same for a request that a ring placed.
+    async fn enter_at(&self, method: &'static str, ring: RingName, at: &At) -> Result<(), NodeError> {
+        self.enter(method).await?;
+        let rings = locked(&self.rings);
+        let fenced = rings.as_ref().map(|rings| rings.fence.check(ring, at.ring));
+        fenced.unwrap_or(Ok(()))
     }
 
     /// Carries `work` out on a device.

@@ -62,6 +62,7 @@ fn at(n: u8) -> At {
         policy: 0,
         partition: Partition(n.into()),
         hash: NameHash([n; 16]),
+        ring: virga_ring::RingEpoch::NONE,
     }
 }
 
@@ -271,6 +272,7 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
                 policy,
                 partition,
                 hash,
+                ..
             } = at(n);
             format!(
                 "{:?}",

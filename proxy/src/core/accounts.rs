@@ -25,7 +25,7 @@ impl Core {
         meta: Vec<MetaChange>,
     ) -> Result<Created, Unavailable> {
         let known = self.known_account(name).await?;
-        let place = self.shared.account_place(name);
+        let mut place = self.shared.account_place(name);
         let mut version = self.shared.restamp(known.life());
         for restamped in [false, true] {
             let put = PutAccount {
@@ -37,7 +37,7 @@ impl Core {
                 let put = put.clone();
                 Box::pin(async move { node.put_account(&at, put).await })
             });
-            let (tally, _late) = fanout::write(&self.shared, &place, call).await;
+            let (tally, _late) = fanout::write(&self.shared, &mut place, call).await;
             self.shared.infos.accounts.forget(name.as_str());
             match tally.newer() {
                 _ if tally.by_members => break,
@@ -71,12 +71,12 @@ impl Core {
         if !known.exists() {
             return Err(PostMetaError::NotFound);
         }
-        let place = self.shared.account_place(name);
+        let mut place = self.shared.account_place(name);
         let mut version = self.shared.restamp(known.life());
         for again in [true, true, false] {
             let call: Call<()> =
                 Box::new(move |node, at, _| Box::pin(async move { node.delete_account(&at, version).await }));
-            let (tally, _late) = fanout::write(&self.shared, &place, call).await;
+            let (tally, _late) = fanout::write(&self.shared, &mut place, call).await;
             self.shared.infos.accounts.forget(name.as_str());
             match tally.newer() {
                 _ if tally.by_members => return Ok(()),
@@ -93,10 +93,10 @@ impl Core {
     /// What a read quorum knows of an account together, whether or not it
     /// exists; removed metadata included.
     async fn known_account(&self, name: &AccountName) -> Result<AccountInfo, Unavailable> {
-        let place = self.shared.account_place(name);
+        let mut place = self.shared.account_place(name);
         let ask: Ask<AccountInfo> =
             Box::new(|_, node, at| Box::pin(async move { node.head_account(&at).await }));
-        let found = gather(&self.shared, &place, Scope::Quorum, ask, all_agree).await?;
+        let found = gather(&self.shared, &mut place, Scope::Quorum, ask, all_agree).await?;
         Ok(merge_infos(found.into_iter().map(|heard| heard.said).collect()).unwrap_or_default())
     }
 
@@ -139,7 +139,7 @@ impl Core {
         name: &AccountName,
         list: ListRequest,
     ) -> Result<Listing<AccountInfo, ContainerRow>, ListError> {
-        let place = self.shared.account_place(name);
-        listing::list(&self.shared, &place, list).await
+        let mut place = self.shared.account_place(name);
+        listing::list(&self.shared, &mut place, list).await
     }
 }

@@ -78,7 +78,7 @@ impl Core {
         mut deleted: Version,
         meta: impl Fn(Version) -> Vec<MetaItem>,
     ) -> Result<Version, Unavailable> {
-        let place = self.shared.container_place(name);
+        let mut place = self.shared.container_place(name);
         for restamped in [false, true] {
             let put = PutContainer {
                 account: name.account().to_owned(),
@@ -92,7 +92,7 @@ impl Core {
                 let put = put.clone();
                 Box::pin(async move { node.put_container(&at, put).await })
             });
-            let (tally, _late) = fanout::write(&self.shared, &place, call).await;
+            let (tally, _late) = fanout::write(&self.shared, &mut place, call).await;
             self.shared.infos.containers.forget(name.path());
             match tally.newer() {
                 _ if tally.by_members => break,
@@ -115,7 +115,7 @@ impl Core {
         deleted: Version,
     ) -> Result<(), Unavailable> {
         let account = name.account_name();
-        let place = self.shared.account_place(&account);
+        let mut place = self.shared.account_place(&account);
         let row = ContainerRow {
             name: name.container().to_owned(),
             put,
@@ -129,7 +129,7 @@ impl Core {
             let rows = vec![row.clone()];
             Box::pin(async move { node.put_container_rows(&at, rows).await })
         });
-        let (tally, _late) = fanout::write(&self.shared, &place, call).await;
+        let (tally, _late) = fanout::write(&self.shared, &mut place, call).await;
         self.shared.infos.accounts.forget(account.as_str());
         if tally.by_members {
             Ok(())
@@ -147,7 +147,7 @@ impl Core {
         name: &ContainerName,
         meta: Vec<MetaChange>,
     ) -> Result<(), PostMetaError> {
-        let place = self.shared.container_place(name);
+        let mut place = self.shared.container_place(name);
         for again in [true, false] {
             let known = self.known_container(name).await?;
             if !known.exists() {
@@ -159,7 +159,7 @@ impl Core {
                 let items = items.clone();
                 Box::pin(async move { node.post_container(&at, version, items).await })
             });
-            let (tally, _late) = fanout::write(&self.shared, &place, call).await;
+            let (tally, _late) = fanout::write(&self.shared, &mut place, call).await;
             self.shared.infos.containers.forget(name.path());
             if tally.by_members {
                 return Ok(());
@@ -177,7 +177,7 @@ impl Core {
     /// Tells replicas that missed the PUT of a container of what is known.
     /// Nothing changes where it is known, or deleted since.
     async fn bring_up(&self, name: &ContainerName, known: &ContainerInfo) -> Result<(), Unavailable> {
-        let place = self.shared.container_place(name);
+        let mut place = self.shared.container_place(name);
         let put = PutContainer {
             account: name.account().to_owned(),
             container: name.container().to_owned(),
@@ -190,7 +190,7 @@ impl Core {
             let put = put.clone();
             Box::pin(async move { node.put_container(&at, put).await })
         });
-        let (tally, _late) = fanout::write(&self.shared, &place, call).await;
+        let (tally, _late) = fanout::write(&self.shared, &mut place, call).await;
         if tally.by_members || tally.newer().is_some() {
             Ok(())
         } else {
@@ -204,8 +204,8 @@ impl Core {
     /// # Errors
     /// See [`DeleteContainerError`].
     pub async fn delete_container(&self, name: &ContainerName) -> Result<(), DeleteContainerError> {
-        let place = self.shared.container_place(name);
-        let seen = listing::survey(&self.shared, &place).await?;
+        let mut place = self.shared.container_place(name);
+        let seen = listing::survey(&self.shared, &mut place).await?;
         if !seen.info.exists() {
             return Err(DeleteContainerError::NotFound);
         }
@@ -217,14 +217,14 @@ impl Core {
             let call: Call<()> = Box::new(move |node, at, _| {
                 Box::pin(async move { node.delete_container(&at, version).await })
             });
-            let (tally, _late) = fanout::write(&self.shared, &place, call).await;
+            let (tally, _late) = fanout::write(&self.shared, &mut place, call).await;
             self.shared.infos.containers.forget(name.path());
             // NotFound: it missed the PUT. Unless it has live rows it has taken
             // the deletion nevertheless, and says yes when asked again.
             let differs = |error: &NodeError| matches!(error, NodeError::NotEmpty | NodeError::NotFound);
             let refused = !tally.refused(differs).is_empty();
             if refused {
-                let now = listing::survey(&self.shared, &place).await?;
+                let now = listing::survey(&self.shared, &mut place).await?;
                 if now.any {
                     // An object came in meanwhile.
                     self.take_back(name, &seen.info, &now.info).await?;
@@ -235,7 +235,7 @@ impl Core {
                 _ if tally.by_members => break,
                 Some(newer) if again => version = self.shared.restamp(newer),
                 // A replica may have missed the deletion of the last objects.
-                None if again && refused => listing::spread_deletions(&self.shared, &place).await?,
+                None if again && refused => listing::spread_deletions(&self.shared, &mut place).await?,
                 _ => return Err(tally.unavailable().into()),
             }
         }
@@ -269,10 +269,10 @@ impl Core {
     /// What a read quorum knows of a container together, whether or not it
     /// exists; removed metadata included.
     async fn known_container(&self, name: &ContainerName) -> Result<ContainerInfo, Unavailable> {
-        let place = self.shared.container_place(name);
+        let mut place = self.shared.container_place(name);
         let ask: Ask<ContainerInfo> =
             Box::new(|_, node, at| Box::pin(async move { node.head_container(&at).await }));
-        let found = gather(&self.shared, &place, Scope::Quorum, ask, all_agree).await?;
+        let found = gather(&self.shared, &mut place, Scope::Quorum, ask, all_agree).await?;
         Ok(merge_infos(found.into_iter().map(|heard| heard.said).collect()).unwrap_or_default())
     }
 
@@ -328,7 +328,7 @@ impl Core {
         name: &ContainerName,
         list: ListRequest,
     ) -> Result<Listing<ContainerInfo, ObjectRow>, ListError> {
-        let place = self.shared.container_place(name);
-        listing::list(&self.shared, &place, list).await
+        let mut place = self.shared.container_place(name);
+        listing::list(&self.shared, &mut place, list).await
     }
 }

@@ -20,6 +20,7 @@ use super::error::Unavailable;
 use super::peer::Peer;
 use super::place::{Place, node_of};
 use super::quorum::Members;
+use super::renew::remember;
 use super::shared::Shared;
 
 /// A write as one node is asked for it: the node, the place there, and the
@@ -345,7 +346,7 @@ impl<T: Send + 'static> Fanout<'_, T> {
             Err(error) => {
                 self.tally.full += usize::from(error == NodeError::Full);
                 let hopeless = matches!(error, NodeError::Ahead(_) | NodeError::Invalid(_));
-                self.tally.last = Some(error);
+                remember(&mut self.tally.last, error);
                 if !hopeless {
                     self.reach_back();
                     // One that leaves the ring need not be stood in for.
@@ -427,12 +428,34 @@ impl<T: Send + 'static> Fanout<'_, T> {
 }
 
 /// Sends a write to the replicas of `place` and waits until it is decided.
-/// The replicas still under way come back as [`Rest`].
+/// The replicas still under way come back as [`Rest`]. If nodes have given the
+/// ring up, `place` becomes that by the newer one, and the write is sent again.
 pub(super) async fn write<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    place: &mut Place,
+    call: Call<T>,
+) -> (Tally<T>, Rest<T>) {
+    let (tally, rest, call) = write_once(shared, place, call).await;
+    if tally.by_members {
+        shared.renew_later(place, tally.last.as_ref());
+        return (tally, rest);
+    }
+    match shared.renewed(place, tally.last.as_ref()).await {
+        Some(now) => {
+            *place = now;
+            let (tally, rest, _) = write_once(shared, place, call).await;
+            (tally, rest)
+        }
+        None => (tally, rest),
+    }
+}
+
+/// As [`write()`], by the ring that `place` is of, whatever nodes say of it.
+pub(super) async fn write_once<T: Send + 'static>(
     shared: &Arc<Shared>,
     place: &Place,
     call: Call<T>,
-) -> (Tally<T>, Rest<T>) {
+) -> (Tally<T>, Rest<T>, Call<T>) {
     let rest = Rest {
         shared: Arc::clone(shared),
         pending: FuturesUnordered::new(),
@@ -461,5 +484,5 @@ pub(super) async fn write<T: Send + 'static>(
         tally,
     };
     fanout.run().await;
-    (fanout.tally, fanout.rest)
+    (fanout.tally, fanout.rest, fanout.call)
 }

@@ -20,6 +20,7 @@ use super::fanout::why_unavailable;
 use super::peer::Peer;
 use super::place::{Place, node_of};
 use super::quorum::Members;
+use super::renew::remember;
 use super::shared::Shared;
 
 /// A question to one node; the number says how many were asked before it.
@@ -59,7 +60,44 @@ struct Gathering<'a, T> {
     last: Option<NodeError>,
 }
 
-impl<T: Send + 'static> Gathering<'_, T> {
+impl<'a, T: Send + 'static> Gathering<'a, T> {
+    fn new(shared: &'a Arc<Shared>, place: &'a Place, ask: Ask<T>) -> Self {
+        Self {
+            shared,
+            place,
+            ask,
+            asked: 0,
+            order: place.read_order(Instant::now()).into_iter(),
+            pending: FuturesUnordered::new(),
+            out: Members::NONE,
+            heard: Vec::new(),
+            last: None,
+        }
+    }
+
+    async fn run(&mut self, scope: Scope, agree: impl Fn(&[Heard<T>]) -> bool) -> Result<(), Unavailable> {
+        let (started, place) = (Instant::now(), self.place);
+        let quorums = place.quorums();
+        let everybody = |heard: Members| heard.covers(place.everybody());
+        let settings = &self.shared.settings;
+        let (stall, longest) = (settings.stall, settings.node_timeout);
+        if scope == Scope::All {
+            self.top_up(&everybody);
+        }
+        self.until(|heard| quorums.read(heard), started, longest).await;
+        let heard = members_of(&self.heard);
+        if !quorums.read(heard) {
+            let ((reached, needed), last) = (quorums.read_shortfall(heard), self.last.as_ref());
+            return Err(why_unavailable(reached, needed, 0, last));
+        }
+        // A quorum is enough to be exact about what was acknowledged; counts, and
+        // what was not acknowledged, are better known to all.
+        if scope == Scope::All || !agree(&self.heard) {
+            self.until(everybody, Instant::now(), stall).await;
+        }
+        self.confirm(started, longest).await
+    }
+
     fn launch(&mut self, member: usize) {
         let Some(peer) = self.place.members().get(member) else {
             return;
@@ -100,7 +138,7 @@ impl<T: Send + 'static> Gathering<'_, T> {
                 let peer = Arc::clone(peer);
                 self.heard.push(Heard { member, peer, said });
             }
-            Err(error) => self.last = Some(error),
+            Err(error) => remember(&mut self.last, error),
         }
     }
 
@@ -188,45 +226,29 @@ pub(super) enum Scope {
 
 /// Asks replicas for what they know. Replicas that know nothing say so as any
 /// other, so that the caller can merge all answers; there is at least a read
-/// quorum of them.
+/// quorum of them. If nodes have given the ring up, `place` becomes that by the
+/// newer one, and its members are asked.
 pub(super) async fn gather<T: Send + 'static>(
     shared: &Arc<Shared>,
-    place: &Place,
+    place: &mut Place,
     scope: Scope,
-    ask: Ask<T>,
+    mut ask: Ask<T>,
     agree: impl Fn(&[Heard<T>]) -> bool,
 ) -> Result<Vec<Heard<T>>, Unavailable> {
-    let started = Instant::now();
-    let mut gathering = Gathering {
-        shared,
-        place,
-        ask,
-        asked: 0,
-        order: place.read_order(started).into_iter(),
-        pending: FuturesUnordered::new(),
-        out: Members::NONE,
-        heard: Vec::new(),
-        last: None,
-    };
-    let quorums = place.quorums();
-    let everybody = |heard: Members| heard.covers(place.everybody());
-    let (stall, longest) = (shared.settings.stall, shared.settings.node_timeout);
-    if scope == Scope::All {
-        gathering.top_up(&everybody);
+    let mut renewed = false;
+    loop {
+        let mut gathering = Gathering::new(shared, place, ask);
+        let result = gathering.run(scope, &agree).await;
+        let last = gathering.last.take();
+        if renewed || result.is_ok() {
+            shared.renew_later(place, last.as_ref());
+            return result.map(|()| gathering.heard);
+        }
+        ask = gathering.ask;
+        match shared.renewed(place, last.as_ref()).await {
+            Some(now) => *place = now,
+            None => return result.map(|()| Vec::new()),
+        }
+        renewed = true;
     }
-    gathering
-        .until(|heard| quorums.read(heard), started, longest)
-        .await;
-    let heard = members_of(&gathering.heard);
-    if !quorums.read(heard) {
-        let ((reached, needed), last) = (quorums.read_shortfall(heard), gathering.last.as_ref());
-        return Err(why_unavailable(reached, needed, 0, last));
-    }
-    // A quorum is enough to be exact about what was acknowledged; counts, and
-    // what was not acknowledged, are better known to all.
-    if scope == Scope::All || !agree(&gathering.heard) {
-        gathering.until(everybody, Instant::now(), stall).await;
-    }
-    gathering.confirm(started, longest).await?;
-    Ok(gathering.heard)
 }

@@ -22,6 +22,7 @@ use super::names::ObjectName;
 use super::peer::Peer;
 use super::place::{Place, node_of};
 use super::quorum::Members;
+use super::renew::remember;
 use super::shared::Shared;
 use super::{Core, GetOptions, GotObject, Wanted};
 
@@ -229,7 +230,7 @@ impl<'a> Reading<'a> {
             }
             Err(error) => {
                 self.failed.push(asked.member);
-                self.last = Some(error);
+                remember(&mut self.last, error);
             }
         }
     }
@@ -504,14 +505,24 @@ impl Core {
         }
         let policy = self.object_policy(name).await?;
         let place = self.shared.object_place(name, policy.ok_or(NOT_FOUND)?)?;
-        self.read(name, &place, options).await
+        let mut last = None;
+        let got = self.read(name, &place, options, &mut last).await;
+        if matches!(got, Err(ReadObjectError::Unavailable(_)))
+            && let Some(now) = self.shared.renewed(&place, last.as_ref()).await
+        {
+            return self.read(name, &now, options, &mut None).await;
+        }
+        self.shared.renew_later(&place, last.as_ref());
+        got
     }
 
+    /// `last` becomes the failure that said most, if any was heard.
     async fn read(
         &self,
         name: &ObjectName,
         place: &Place,
         options: GetOptions,
+        last: &mut Option<NodeError>,
     ) -> Result<GotObject, ReadObjectError> {
         let started = Instant::now();
         let mut tries = 0;
@@ -522,8 +533,19 @@ impl Core {
                 Some(first) => reading.ask_data(first),
                 None => return Err(reading.unavailable().into()),
             }
-            let stat = reading.head(options.newest).await?;
-            match reading.data(stat).await {
+            let stat = reading.head(options.newest).await;
+            let found = match stat {
+                Ok(stat) => reading.data(stat).await,
+                Err(error) => {
+                    *last = reading.last.take();
+                    return Err(error);
+                }
+            };
+            if let Some(error) = reading.last.take() {
+                remember(last, error.clone());
+                reading.last = Some(error);
+            }
+            match found {
                 Ok(Some(found)) => break found,
                 Err(error) if tries == TRIES => return Err(error.into()),
                 Ok(None) if tries == TRIES => return Err(reading.unavailable().into()),
@@ -584,7 +606,15 @@ impl Core {
         place: &Place,
         newest: bool,
     ) -> Result<ObjectStat, ReadObjectError> {
-        Reading::new(&self.shared, name, place, None).head(newest).await
+        let mut reading = Reading::new(&self.shared, name, place, None);
+        let head = reading.head(newest).await;
+        if matches!(head, Err(ReadObjectError::Unavailable(_)))
+            && let Some(now) = self.shared.renewed(place, reading.last.as_ref()).await
+        {
+            return Reading::new(&self.shared, name, &now, None).head(newest).await;
+        }
+        self.shared.renew_later(place, reading.last.as_ref());
+        head
     }
 }
 

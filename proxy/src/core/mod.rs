@@ -32,6 +32,7 @@ mod peer;
 mod place;
 mod put;
 mod quorum;
+mod renew;
 mod rows;
 mod settings;
 mod settle;
@@ -44,6 +45,8 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use virga_node::clock::{Hlc, Version};
 use virga_node::task::Tasks;
+use virga_object_wire::exchange::RingExchange;
+use virga_object_wire::movement::RingName;
 use virga_object_wire::node::Nodes;
 use virga_object_wire::object::{Header, Listed, ObjectStat};
 use virga_ring::{HashPath, RingHandle};
@@ -222,13 +225,20 @@ impl Core {
             tasks,
             settings,
         } = parts;
+        let listings = [
+            (RingName::Account, Arc::clone(&rings.account)),
+            (RingName::Container, Arc::clone(&rings.container)),
+        ];
+        let by_policy = rings.object.iter();
+        let by_policy = by_policy.map(|(policy, ring)| (RingName::Object(*policy), Arc::clone(ring)));
+        let exchange = RingExchange::new(Arc::clone(&nodes), listings.into_iter().chain(by_policy));
         let mut objects: Vec<_> = rings
             .object
             .into_iter()
             .map(|(policy, ring)| {
                 let own = settings.policy_affinity.get(&policy);
                 let affinity = own.unwrap_or(&settings.affinity).clone();
-                (policy, Placement::new(ring, policy, affinity))
+                (policy, Placement::new(ring, RingName::Object(policy), affinity))
             })
             .collect();
         objects.sort_by_key(|(policy, _)| *policy);
@@ -237,8 +247,8 @@ impl Core {
             hlc,
             tasks,
             hash: rings.hash,
-            accounts: Placement::new(rings.account, 0, settings.affinity.clone()),
-            containers: Placement::new(rings.container, 0, settings.affinity.clone()),
+            accounts: Placement::new(rings.account, RingName::Account, settings.affinity.clone()),
+            containers: Placement::new(rings.container, RingName::Container, settings.affinity.clone()),
             objects,
             health: peer::NodeHealth::default(),
             background: Arc::new(Semaphore::new(settings.background)),
@@ -248,6 +258,7 @@ impl Core {
             settler: settle::Settler::default(),
             healing: heal::Healing::default(),
             changes: changes::Changes::default(),
+            renewal: renew::Renewal::new(exchange),
             settings,
         };
         Self {

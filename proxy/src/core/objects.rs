@@ -48,7 +48,7 @@ impl Core {
         version: Option<Version>,
     ) -> Result<ObjectStat, PostObjectError> {
         let policy = self.object_policy(name).await?.ok_or(PostObjectError::NotFound)?;
-        let place = self.shared.object_place(name, policy)?;
+        let mut place = self.shared.object_place(name, policy)?;
         let mut stamp = self.shared.version(version);
         let mut tries = 0;
         loop {
@@ -58,7 +58,7 @@ impl Core {
                 let meta = meta.clone();
                 Box::pin(async move { node.post(&at, stamp, meta).await })
             });
-            let (tally, late) = fanout::write(&self.shared, &place, call).await;
+            let (tally, late) = fanout::write(&self.shared, &mut place, call).await;
             if !tally.reached {
                 let missing = tally.refused(|error| *error == NodeError::NotFound);
                 match tally.newer() {
@@ -135,7 +135,7 @@ impl Core {
             .object_policy(name)
             .await?
             .ok_or(DeleteObjectError::NoContainer)?;
-        let place = self.shared.object_place(name, policy)?;
+        let mut place = self.shared.object_place(name, policy)?;
         let mut stamp = self.shared.version(version);
         let mut restamped = false;
         loop {
@@ -144,7 +144,7 @@ impl Core {
                 let path = path.clone();
                 Box::pin(async move { node.delete(&at, stamp, &path).await })
             });
-            let (tally, late) = fanout::write(&self.shared, &place, call).await;
+            let (tally, late) = fanout::write(&self.shared, &mut place, call).await;
             if !tally.reached {
                 match tally.newer() {
                     Some(newer) if version.is_some() => return Err(DeleteObjectError::Newer(newer)),

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
+use virga_object_wire::movement::RingName;
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_object_wire::object::At;
-use virga_ring::{Device, NameHash, Partition, Ring, RingHandle, RingsInUse};
+use virga_ring::{Device, NameHash, Partition, Ring, RingEpoch, RingHandle, RingsInUse};
 
 use super::peer::{Known, NodeHealth, Peer};
 use super::quorum::{Members, Quorums, Set};
@@ -23,6 +24,7 @@ type ByNumber = Vec<Option<Arc<Peer>>>;
 /// The rings in use with a [`Peer`] for each of their devices.
 struct Directory {
     rings: Arc<RingsInUse>,
+    epoch: RingEpoch,
     current: ByNumber,
     /// Of the rings before, in their order. A device that the current ring has
     /// too is the same peer.
@@ -46,6 +48,7 @@ impl Directory {
         let previous = rings.previous.iter();
         let previous = previous.map(|known| by_number(&known.ring)).collect();
         Self {
+            epoch: rings.epoch(),
             rings,
             current,
             previous,
@@ -60,17 +63,16 @@ fn peer_of(peers: &ByNumber, device: &Device) -> Option<Arc<Peer>> {
 /// One ring of the cluster, ready for lookups.
 pub(super) struct Placement {
     handle: Arc<RingHandle>,
-    /// Storage policy of objects; 0 for containers and accounts.
-    policy: u32,
+    ring: RingName,
     affinity: Arc<Affinity>,
     directory: ArcSwapOption<Directory>,
 }
 
 impl Placement {
-    pub(super) fn new(handle: Arc<RingHandle>, policy: u32, affinity: Affinity) -> Self {
+    pub(super) fn new(handle: Arc<RingHandle>, ring: RingName, affinity: Affinity) -> Self {
         Self {
             handle,
-            policy,
+            ring,
             affinity: Arc::new(affinity),
             directory: ArcSwapOption::empty(),
         }
@@ -113,8 +115,13 @@ impl Placement {
         }
         Place {
             quorums: Quorums::new(Set::of(0..targets), earlier),
-            policy: self.policy,
+            ring: self.ring,
+            policy: match self.ring {
+                RingName::Object(policy) => policy,
+                RingName::Account | RingName::Container => 0,
+            },
             affinity: Arc::clone(&self.affinity),
+            epoch: directory.epoch,
             directory,
             partition,
             hash,
@@ -137,6 +144,8 @@ fn number_of(members: &mut Vec<Arc<Peer>>, peer: Arc<Peer>) -> usize {
 #[derive(Clone)]
 pub(super) struct Place {
     directory: Arc<Directory>,
+    /// Which ring placed it.
+    pub(super) ring: RingName,
     /// Storage policy of an object; 0 for containers and accounts.
     pub(super) policy: u32,
     /// Its partition.
@@ -146,6 +155,8 @@ pub(super) struct Place {
     members: Vec<Arc<Peer>>,
     targets: usize,
     quorums: Quorums,
+    /// What nodes are told that it was made from.
+    epoch: RingEpoch,
     affinity: Arc<Affinity>,
 }
 
@@ -240,6 +251,7 @@ impl Place {
             policy: self.policy,
             partition: self.partition,
             hash: self.hash,
+            ring: self.epoch,
         }
     }
 

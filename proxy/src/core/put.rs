@@ -4,9 +4,11 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use virga_object_wire::checked::{Checked, EXTENT};
+use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::ObjectRow;
 use virga_object_wire::object::{ObjectMeta, ObjectStat, PutObject, Source};
 
@@ -16,7 +18,7 @@ use super::fanout::{self, Call, Rest};
 use super::heal;
 use super::names::ObjectName;
 use super::peer::Peer;
-use super::place::Place;
+use super::place::{Place, node_of};
 use super::quorum::Members;
 use super::rows::conclude;
 use super::settings::Settings;
@@ -205,18 +207,37 @@ impl Core {
         let mut source = BodySource::new(body, &new, &self.shared.settings)?;
         let first = source.extent().await?;
         // Not earlier: clients may take their time, and rings change.
-        let place = self.shared.object_place(name, policy)?;
+        let mut place = self.shared.object_place(name, policy)?;
         let placed = if source.ended() {
-            self.put_whole(name, &place, new, first).await?
+            self.put_whole(name, &mut place, new, first).await?
         } else {
-            let placed = upload::stream(&self.shared, name, &place, new, first, source).await?;
-            let now = self.shared.object_place(name, policy)?;
+            let placed = upload::stream(&self.shared, name, &mut place, new, first, source).await?;
+            let given_up = self.given_up_by(&place, &placed.stored).await;
+            let now = match self.shared.renewed(&place, given_up.as_ref()).await {
+                Some(now) => now,
+                None if given_up.is_some() => return Err(ring_given_up().into()),
+                None => self.shared.object_place(name, policy)?,
+            };
             if !now.is_of_same_rings(&place) {
                 self.follow(&now, &placed.put, &placed.stored).await?;
             }
             placed
         };
         self.conclude_put(name, &place, placed).await
+    }
+
+    /// Whether a node that took an upload has given up its ring meanwhile: then
+    /// it may have looked through what it held before the upload was there.
+    async fn given_up_by(&self, place: &Place, stored: &[Arc<Peer>]) -> Option<NodeError> {
+        let asked = stored.iter().map(|peer| async move {
+            let (node, at) = (node_of(&*self.shared.nodes, peer), place.at(peer));
+            let answer = timeout(self.shared.settings.stall, node.head(&at)).await;
+            match answer {
+                Ok(Err(error @ NodeError::RingGivenUp { .. })) => Some(error),
+                _ => None,
+            }
+        });
+        join_all(asked).await.into_iter().flatten().next()
     }
 
     /// A ring changed during an upload: before it is acknowledged, a quorum of
@@ -257,7 +278,7 @@ impl Core {
     async fn put_whole(
         &self,
         name: &ObjectName,
-        place: &Place,
+        place: &mut Place,
         new: NewObject,
         body: Bytes,
     ) -> Result<Placed, PutObjectError> {
@@ -333,6 +354,15 @@ impl Core {
     }
 }
 
+/// An upload lies where nobody will look for it.
+fn ring_given_up() -> Unavailable {
+    Unavailable::NoQuorum {
+        reached: 0,
+        needed: 1,
+        why: "the ring was given up during the upload, and the newer one cannot be had".into(),
+    }
+}
+
 /// The pool that hashes is closed.
 pub(super) fn shutting_down() -> Unavailable {
     Unavailable::NoQuorum {
@@ -346,7 +376,7 @@ pub(super) fn shutting_down() -> Unavailable {
 /// the nodes have seen a newer one.
 async fn store(
     shared: &Arc<Shared>,
-    place: &Place,
+    place: &mut Place,
     mut put: PutObject,
     body: Checked,
     fixed: bool,

@@ -108,13 +108,13 @@ async fn drive(shared: &Arc<Shared>, container: &ContainerName) {
             break;
         }
         // Looked up for every batch: a lane may outlive many rings.
-        let place = shared.container_place(container);
+        let mut place = shared.container_place(container);
         let (rows, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let call: Call<()> = Box::new(move |node, at, _| {
             let rows = rows.clone();
             Box::pin(async move { node.put_object_rows(&at, rows).await })
         });
-        let (tally, rest) = fanout::write(shared, &place, call).await;
+        let (tally, rest) = fanout::write(shared, &mut place, call).await;
         for waiting in waiting {
             // An error means that the waiting one has gone: nothing to tell.
             let _ = waiting.send(tally.by_members);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use virga_node::clock::{Hlc, Version};
 use virga_node::task::Tasks;
+use virga_object_wire::movement::RingName;
 use virga_object_wire::node::Nodes;
 use virga_ring::HashPath;
 
@@ -15,6 +16,7 @@ use super::info_cache::Infos;
 use super::names::{AccountName, ContainerName, ObjectName};
 use super::peer::NodeHealth;
 use super::place::{Place, Placement};
+use super::renew::Renewal;
 use super::rows::Rows;
 use super::settings::Settings;
 use super::settle::Settler;
@@ -37,9 +39,24 @@ pub(super) struct Shared {
     pub(super) settler: Settler,
     pub(super) healing: Healing,
     pub(super) changes: Changes,
+    pub(super) renewal: Renewal,
 }
 
 impl Shared {
+    /// The ring of that name.
+    pub(super) fn placement(&self, ring: RingName) -> Option<&Placement> {
+        match ring {
+            RingName::Account => Some(&self.accounts),
+            RingName::Container => Some(&self.containers),
+            RingName::Object(policy) => {
+                let mut objects = self.objects.iter();
+                objects
+                    .find(|(index, _)| *index == policy)
+                    .map(|(_, placement)| placement)
+            }
+        }
+    }
+
     pub(super) fn account_place(&self, name: &AccountName) -> Place {
         self.accounts
             .place(&self.health, self.hash.hash(name.as_str(), None, None))

@@ -6,6 +6,7 @@
 //! slowest replica takes bytes, until one stalls while a quorum goes on: that
 //! one is left out. So an upload never holds more than [`QUEUE`] + 4 extents:
 //! those queued, one being sent, one being hashed, one gathering, one left over.
+//! While it is short, the same extents are held to be sent anew by a newer ring.
 //!
 //! While a ring change is under way, members that only an earlier ring names
 //! are sent the object from the start: once bytes have gone by it would be too
@@ -31,6 +32,7 @@ use super::peer::Peer;
 use super::place::{Place, node_of};
 use super::put::{BodySource, Placed, check_etag, meta_of, shutting_down};
 use super::quorum::Members;
+use super::renew::remember;
 use super::shared::Shared;
 
 /// Extents queued for one replica.
@@ -270,7 +272,7 @@ impl Upload {
             }
             Err(error) => {
                 self.full += usize::from(error == NodeError::Full);
-                self.last = Some(error);
+                remember(&mut self.last, error);
                 self.replicas[report.member] = None;
             }
         }
@@ -329,7 +331,7 @@ impl Upload {
     }
 
     /// Commits until a quorum has the object, with a newer version once.
-    async fn commit(mut self, mut put: PutObject, fixed: bool) -> Result<Placed, PutObjectError> {
+    async fn commit(&mut self, mut put: PutObject, fixed: bool) -> Result<Placed, PutObjectError> {
         for restamped in [false, true] {
             (self.overtaken, self.newer) = (Members::NONE, None);
             let shared_put = Arc::new(put.clone());
@@ -359,7 +361,7 @@ impl Upload {
             }
             return Ok(Placed {
                 put,
-                stored: self.stored,
+                stored: std::mem::take(&mut self.stored),
                 late: None,
             });
         }
@@ -371,7 +373,7 @@ impl Upload {
 pub(super) async fn stream<S>(
     shared: &Arc<Shared>,
     name: &ObjectName,
-    place: &Place,
+    place: &mut Place,
     new: NewObject,
     first: Bytes,
     mut source: BodySource<'_, S>,
@@ -380,12 +382,15 @@ where
     S: Stream<Item = Result<Bytes, BodyError>>,
 {
     let mut upload = Upload::start(shared, place);
-    let mut digester = Digester::new();
+    let mut held = Held::default();
+    let mut digester = Extents::new();
     let mut extent = first;
     loop {
-        digester.feed(extent.clone()).await.map_err(|_| shutting_down())?;
-        let piece = Checked::seal(extent);
-        upload.tell(|| Step::Piece(piece.clone())).await?;
+        let piece = digester.seal(extent).await.map_err(|_| shutting_down())?;
+        held.keep(&piece);
+        if let Err(error) = upload.tell(|| Step::Piece(piece.clone())).await {
+            held.begin_again(&mut upload, place, error).await?;
+        }
         if source.ended() {
             break;
         }
@@ -407,5 +412,55 @@ where
         handoff_for: None,
         source: Source::Client,
     };
-    upload.commit(put, asked.is_some()).await
+    match upload.commit(put.clone(), asked.is_some()).await {
+        Err(PutObjectError::Unavailable(error)) => {
+            held.begin_again(&mut upload, place, error).await?;
+            upload.commit(put, asked.is_some()).await
+        }
+        done => done,
+    }
+}
+
+/// The first extents of an upload, held until every node has had the time to
+/// refuse the ring that it is placed by.
+#[derive(Default)]
+struct Held {
+    pieces: Vec<Checked>,
+    /// Whether more has been sent than is held, or it was begun again before.
+    spent: bool,
+}
+
+impl Held {
+    fn keep(&mut self, piece: &Checked) {
+        if self.pieces.len() > QUEUE {
+            // A node has taken the first one, so it has taken the ring.
+            self.spent = true;
+            self.pieces.clear();
+        } else if !self.spent {
+            self.pieces.push(piece.clone());
+        }
+    }
+
+    /// Sends all of it again to where a newer ring says, if nodes have refused
+    /// the ring that `place` is of; else gives `error` back.
+    async fn begin_again(
+        &mut self,
+        upload: &mut Upload,
+        place: &mut Place,
+        error: Unavailable,
+    ) -> Result<(), Unavailable> {
+        if std::mem::replace(&mut self.spent, true) {
+            return Err(error);
+        }
+        let shared = Arc::clone(&upload.shared);
+        let Some(now) = shared.renewed(place, upload.last.as_ref()).await else {
+            return Err(error);
+        };
+        *place = now;
+        *upload = Upload::start(&shared, place);
+        for piece in std::mem::take(&mut self.pieces) {
+            upload.tell(|| Step::Piece(piece.clone())).await?;
+        }
+        Ok(())
+    }
 }

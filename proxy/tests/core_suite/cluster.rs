@@ -109,6 +109,7 @@ impl Cluster {
                 policy: 0,
                 partition,
                 hash,
+                ring: virga_ring::RingEpoch::NONE,
             };
             (Arc::clone(self.twins.twin(device).unwrap()), at)
         };

@@ -260,6 +260,7 @@ impl Fleet {
             policy: 0,
             partition: ring.partition(&hash),
             hash,
+            ring: virga_ring::RingEpoch::NONE,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use virga_ring::{Device, HashPath, RingHandle};
@@ -28,6 +29,8 @@ pub struct Placement {
     account: NamedRing,
     container: NamedRing,
     object: Vec<(u32, NamedRing)>,
+    /// How long hosts may take to get a new ring, one after the other.
+    grace: Duration,
 }
 
 /// What `virga status` says of a ring.
@@ -91,6 +94,7 @@ impl Placement {
             account: open("account".to_owned())?,
             container: open("container".to_owned())?,
             object,
+            grace: Duration::from_millis(config.ring_watch.grace_ms),
         })
     }
 
@@ -116,6 +120,7 @@ impl Placement {
             account: self.account.handle.clone(),
             container: self.container.handle.clone(),
             object: self.object(),
+            grace: self.grace,
         }
     }
 

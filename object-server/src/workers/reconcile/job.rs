@@ -328,6 +328,7 @@ impl<'a> Walk<'a> {
             policy: self.one.policy,
             partition: self.job.partition,
             hash,
+            ring: self.peers.ring_id().epoch(),
         }
     }
 

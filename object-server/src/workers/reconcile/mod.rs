@@ -153,8 +153,10 @@ impl OneRing<'_> {
         let (movements, name) = (self.duty.all.node.movements(), RingName::Object(self.policy));
         let rings = self.handle.in_use();
         let (id, ring) = (rings.current.id, &rings.current.ring);
+        // Before the start: what an earlier ring places after it would be missed.
+        let closed = self.known.fence.is_closed(name);
         let started = Version::at(self.duty.all.clock.now());
-        let peers = Peers::new(self.duty.all.nodes.as_ref(), ring, id, self.policy, self.device);
+        let peers = Peers::new(self.duty.all.nodes.as_ref(), ring, id, self.policy, self.device, self.known);
         let found = jobs::find(self, ring, &peers).await?;
         let objects = &self.device.objects;
         objects.raise_horizon(self.policy, peers.horizon())?;
@@ -181,7 +183,7 @@ impl OneRing<'_> {
         drop(working);
         let changed = self.handle.id() != id;
         let error = peers.error().or(done.error);
-        if left == 0 && error.is_none() && !changed {
+        if left == 0 && error.is_none() && !changed && closed {
             objects.note_round(self.policy, LastRound { started, ring: id })?;
         }
         movements.ended(&self.device.name, name, left, error.clone());

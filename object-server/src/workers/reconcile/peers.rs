@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
-use virga_object_wire::movement::{NamesPage, NamesRequest, Sum};
+use virga_object_wire::movement::{NamesPage, NamesRequest, RingName, Sum};
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_ring::{Device, DeviceId, Partition, Ring, RingId};
 
 use crate::local::OpenDevice;
+use crate::movement::Known;
+use crate::workers::exchange;
 
 /// Longest wait for an answer about sums and names.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -33,6 +35,7 @@ pub(super) struct Peers<'a> {
     id: RingId,
     policy: u32,
     identity: [u8; 16],
+    known: &'a Known,
     standing: Mutex<BTreeMap<DeviceId, Standing>>,
 }
 
@@ -51,6 +54,7 @@ impl<'a> Peers<'a> {
         id: RingId,
         policy: u32,
         own: &OpenDevice,
+        known: &'a Known,
     ) -> Self {
         Self {
             nodes,
@@ -58,6 +62,7 @@ impl<'a> Peers<'a> {
             id,
             policy,
             identity: own.objects.identity(),
+            known,
             standing: Mutex::default(),
         }
     }
@@ -140,6 +145,8 @@ impl<'a> Peers<'a> {
                 id,
                 &format!("its node uses ring version {theirs}, this one {ours}; they must be the same"),
             );
+            let ring = RingName::Object(self.policy);
+            exchange::tell(self.known, &peer.device, &peer.node, ring, (ours, theirs)).await;
         } else if sums.sums.len() != asked {
             self.give_up(id, "answered about other partitions than were asked for");
         } else {

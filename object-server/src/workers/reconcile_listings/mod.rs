@@ -28,15 +28,15 @@ use virga_node::clock::Version;
 use virga_object_store::listing;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{ListingKind, ListingSums};
-use virga_object_wire::movement::RingName;
+use virga_object_wire::movement::{RingName, ring_of};
 use virga_ring::{Device, DeviceId, Partition, Ring, RingHandle, RingId};
 
 use self::partition::{Outcome, Target};
 use self::push::Primary;
 use super::reconcile::pace::Pace;
-use super::{Duty, Round, Workers};
+use super::{Duty, Round, Workers, exchange};
 use crate::local::OpenDevice;
-use crate::movement::{number_of, ring_of};
+use crate::movement::{Known, number_of};
 
 /// Partitions looked at together: their sums are one call to each device.
 const PARTITIONS: usize = 256;
@@ -121,6 +121,8 @@ impl Duty for ReconcileListings {
         let rings = self.handle().in_use();
         let (id, ring) = (rings.current.id, &*rings.current.ring);
         self.seen().insert(Arc::clone(&device.name), id);
+        // Before the start: what an earlier ring places after it would be missed.
+        let closed = known.fence.is_closed(self.ring());
         // The effort is measured by a clock that nobody sets.
         let (started, began) = (self.all.clock.now(), tokio::time::Instant::now());
         let last = device.listings.round(self.kind).await.map_err(NodeError::from)?;
@@ -130,13 +132,14 @@ impl Duty for ReconcileListings {
             ring,
             id,
             own: number_of(known, ring, &device.name),
+            known,
             last_round: last.map_or(Version(0), |last| Version::at(last.started)),
             standing: Mutex::default(),
         };
         let outcome = looking.run().await?;
         let error = looking.error().or(outcome.error);
         let changed = self.handle().id() != id;
-        if outcome.left == 0 && error.is_none() && !changed {
+        if outcome.left == 0 && error.is_none() && !changed && closed {
             let round = listing::Round { ring: id, started };
             let noted = device.listings.note_round(self.kind, round).await;
             noted.map_err(NodeError::from)?;
@@ -176,6 +179,7 @@ struct Looking<'a> {
     id: RingId,
     /// The device's number in the ring, if it is in it.
     own: Option<DeviceId>,
+    known: &'a Known,
     /// When the last complete round began; zero if there was none.
     last_round: Version,
     standing: Mutex<BTreeMap<DeviceId, Standing>>,
@@ -314,6 +318,8 @@ impl Looking<'_> {
                 self.id.version
             );
             self.give_up(id, &why);
+            let versions = (self.id.version, theirs);
+            exchange::tell(self.known, device, &node, self.duty.ring(), versions).await;
         } else if sums.len() != partitions.len() {
             self.give_up(id, "answered about other partitions than were asked for");
         } else {

@@ -200,6 +200,7 @@ impl Work<'_> {
             policy: 0,
             partition: self.partition,
             hash: listing.hash,
+            ring: self.looking.id.epoch(),
         };
         let (listings, kind) = (&self.looking.device.listings, self.looking.duty.kind);
         let mut sum = listing.sum;

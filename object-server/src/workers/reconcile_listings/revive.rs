@@ -47,6 +47,7 @@ impl Looking<'_> {
             policy: 0,
             partition,
             hash,
+            ring: self.id.epoch(),
         };
         let here = place(&self.device.name);
         let (listings, kind) = (&self.device.listings, self.duty.kind);

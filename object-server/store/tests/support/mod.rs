@@ -232,6 +232,7 @@ pub fn at(name: &str) -> At {
         policy: 0,
         partition: Partition(u32::from(bytes[0] >> 6)),
         hash: NameHash(bytes),
+        ring: virga_ring::RingEpoch::NONE,
     }
 }
 

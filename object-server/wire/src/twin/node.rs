@@ -16,10 +16,10 @@ use crate::listing::{
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
     ShardsRequest,
 };
-use crate::movement::{Answering, Movement, NameState, NamesPage, NamesRequest, Push, Sum, Sums};
-use crate::node::{
-    Cause, DeviceState, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Reason, Span,
+use crate::movement::{
+    Answering, Movement, NameState, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums, ring_of,
 };
+use crate::node::{Cause, DeviceState, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Reason, Span};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 
 /// What the twin says of room it does not really have.
@@ -99,7 +99,7 @@ impl MemoryNode {
 #[async_trait]
 impl ObjectNode for MemoryNode {
     async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
-        self.enter("put").await?;
+        self.enter_at("put", RingName::Object(at.policy), at).await?;
         if body.len() > EXTENT {
             return Err(NodeError::Invalid("a body over one extent".into()));
         }
@@ -118,7 +118,8 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn begin_put(&self, at: &At) -> Result<Box<dyn PutStream>, NodeError> {
-        self.enter("begin_put").await?;
+        self.enter_at("begin_put", RingName::Object(at.policy), at)
+            .await?;
         let full = self.control.switches().full;
         self.on(&at.device, |_| if full { Err(NodeError::Full) } else { Ok(()) })?;
         let contents = self
@@ -136,7 +137,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
-        self.enter("get").await?;
+        self.enter_at("get", RingName::Object(at.policy), at).await?;
         let now = self.now();
         let read = self.on(&at.device, |on| {
             let Some(slot) = on.objects.get(&key(at)) else {
@@ -171,7 +172,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
-        self.enter("head").await?;
+        self.enter_at("head", RingName::Object(at.policy), at).await?;
         let now = self.now();
         self.on(&at.device, |on| {
             Ok(on
@@ -182,7 +183,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError> {
-        self.enter("subtrees").await?;
+        self.enter_at("subtrees", RingName::Object(at.policy), at).await?;
         self.on(&at.device, |on| {
             let slot = on.objects.get(&key(at)).ok_or(NodeError::NotFound)?;
             slot.subtrees(wanted)
@@ -190,13 +191,13 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
-        self.enter("post").await?;
+        self.enter_at("post", RingName::Object(at.policy), at).await?;
         self.check_ahead(version)?;
         self.on(&at.device, |on| on.post(key(at), version, meta, self.now()))
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
-        self.enter("delete").await?;
+        self.enter_at("delete", RingName::Object(at.policy), at).await?;
         self.check_ahead(version)?;
         self.on(&at.device, |on| on.delete(key(at), version, path, self.now()))
     }
@@ -215,7 +216,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn put_container(&self, at: &At, put: PutContainer) -> Result<Created, NodeError> {
-        self.enter("put_container").await?;
+        self.enter_at("put_container", RingName::Container, at).await?;
         self.check_ahead(put.version)?;
         self.on(&at.device, |on| {
             on.containers.entry(key(at)).or_default().put(put)
@@ -223,7 +224,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
-        self.enter("post_container").await?;
+        self.enter_at("post_container", RingName::Container, at).await?;
         self.check_ahead(version)?;
         self.on(&at.device, |on| {
             on.containers
@@ -234,7 +235,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError> {
-        self.enter("delete_container").await?;
+        self.enter_at("delete_container", RingName::Container, at).await?;
         self.check_ahead(version)?;
         self.on(&at.device, |on| {
             on.containers.entry(key(at)).or_default().delete(version)
@@ -242,7 +243,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn head_container(&self, at: &At) -> Result<ContainerInfo, NodeError> {
-        self.enter("head_container").await?;
+        self.enter_at("head_container", RingName::Container, at).await?;
         self.on(&at.device, |on| {
             Ok(on
                 .containers
@@ -257,7 +258,7 @@ impl ObjectNode for MemoryNode {
         at: &At,
         list: ListRequest,
     ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
-        self.enter("list_container").await?;
+        self.enter_at("list_container", RingName::Container, at).await?;
         self.on(&at.device, |on| {
             let known = on.containers.get(&key(at));
             Ok(known.map_or_else(|| Container::default().list(&list), |known| known.list(&list)))
@@ -265,7 +266,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError> {
-        self.enter("put_object_rows").await?;
+        self.enter_at("put_object_rows", RingName::Container, at).await?;
         self.on(&at.device, |on| {
             on.containers.entry(key(at)).or_default().merge(rows);
             Ok(())
@@ -273,13 +274,13 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn put_account(&self, at: &At, put: PutAccount) -> Result<Created, NodeError> {
-        self.enter("put_account").await?;
+        self.enter_at("put_account", RingName::Account, at).await?;
         self.check_ahead(put.version)?;
         self.on(&at.device, |on| on.accounts.entry(key(at)).or_default().put(put))
     }
 
     async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError> {
-        self.enter("delete_account").await?;
+        self.enter_at("delete_account", RingName::Account, at).await?;
         self.check_ahead(version)?;
         self.on(&at.device, |on| {
             on.accounts.entry(key(at)).or_default().delete(version)
@@ -287,7 +288,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn head_account(&self, at: &At) -> Result<AccountInfo, NodeError> {
-        self.enter("head_account").await?;
+        self.enter_at("head_account", RingName::Account, at).await?;
         self.on(&at.device, |on| {
             Ok(on.accounts.get(&key(at)).map(Account::info).unwrap_or_default())
         })
@@ -298,7 +299,7 @@ impl ObjectNode for MemoryNode {
         at: &At,
         list: ListRequest,
     ) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
-        self.enter("list_account").await?;
+        self.enter_at("list_account", RingName::Account, at).await?;
         self.on(&at.device, |on| {
             let known = on.accounts.get(&key(at));
             Ok(known.map_or_else(|| Account::default().list(&list), |known| known.list(&list)))
@@ -306,7 +307,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn put_container_rows(&self, at: &At, rows: Vec<ContainerRow>) -> Result<(), NodeError> {
-        self.enter("put_container_rows").await?;
+        self.enter_at("put_container_rows", RingName::Account, at).await?;
         self.on(&at.device, |on| {
             on.accounts.entry(key(at)).or_default().merge(rows);
             Ok(())
@@ -355,6 +356,31 @@ impl ObjectNode for MemoryNode {
     async fn movement(&self) -> Result<Vec<Movement>, NodeError> {
         self.enter("movement").await?;
         Ok(locked(&self.movement).clone())
+    }
+
+    async fn ring_file(&self, ring: RingName, above: u64) -> Result<Option<Vec<u8>>, NodeError> {
+        self.enter("ring_file").await?;
+        if let Some(bytes) = locked(&self.ring_file).clone() {
+            return Ok(Some(bytes));
+        }
+        let rings = locked(&self.rings);
+        let handle = rings.as_ref().and_then(|rings| rings.handles.get(&ring));
+        let newer = handle.filter(|handle| handle.id().version > above);
+        newer
+            .map(|handle| {
+                handle
+                    .to_file()
+                    .map_err(|error| NodeError::Device(error.to_string()))
+            })
+            .transpose()
+    }
+
+    async fn hear_of_ring(&self, newer: NewerRing) -> Result<(), NodeError> {
+        self.enter("hear_of_ring").await?;
+        if let Some(rings) = &*locked(&self.rings) {
+            rings.fence.hear(newer);
+        }
+        Ok(())
     }
 
     async fn sums(
@@ -418,7 +444,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
-        self.enter("push").await?;
+        self.enter_at("push", RingName::Object(at.policy), at).await?;
         self.on(&at.device, |on| {
             on.push(key(at), push);
             Ok(())
@@ -455,7 +481,7 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn listing_state(&self, kind: ListingKind, at: &At) -> Result<Option<ListingState>, NodeError> {
-        self.enter("listing_state").await?;
+        self.enter_at("listing_state", ring_of(kind), at).await?;
         self.on(&at.device, |on| Ok(on.listing_state(kind, at)))
     }
 
@@ -466,7 +492,7 @@ impl ObjectNode for MemoryNode {
         range: RowRange,
         level: u8,
     ) -> Result<PartSums, NodeError> {
-        self.enter("listing_parts").await?;
+        self.enter_at("listing_parts", ring_of(kind), at).await?;
         self.on(&at.device, |on| Ok(on.listing_parts(kind, at, &range, level)))
     }
 
@@ -477,12 +503,12 @@ impl ObjectNode for MemoryNode {
         range: RowRange,
         limit: u32,
     ) -> Result<RowSums, NodeError> {
-        self.enter("listing_rows").await?;
+        self.enter_at("listing_rows", ring_of(kind), at).await?;
         self.on(&at.device, |on| Ok(on.listing_rows(kind, at, &range, limit)))
     }
 
     async fn merge_listing(&self, kind: ListingKind, at: &At, told: ListingState) -> Result<(), NodeError> {
-        self.enter("merge_listing").await?;
+        self.enter_at("merge_listing", ring_of(kind), at).await?;
         self.on(&at.device, |on| on.merge_listing(kind, at, told))
     }
 }

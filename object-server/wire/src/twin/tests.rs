@@ -17,6 +17,7 @@ fn at(n: u8) -> At {
         policy: 0,
         partition: Partition(7),
         hash: NameHash([n; 16]),
+        ring: virga_ring::RingEpoch::NONE,
     }
 }
 

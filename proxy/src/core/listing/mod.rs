@@ -61,7 +61,7 @@ impl<R: Row> Told<R> {
 /// Reads one page of what exists.
 pub(super) async fn list<R: Row>(
     shared: &Arc<Shared>,
-    place: &Place,
+    place: &mut Place,
     list: ListRequest,
 ) -> Result<Listing<R::Info, R>, ListError> {
     let (walk, info, first) = open::<R>(shared, place, &list, Scope::Quorum).await?;
@@ -83,7 +83,7 @@ pub(super) struct Survey {
 }
 
 /// Looks whether a container is empty.
-pub(super) async fn survey(shared: &Arc<Shared>, place: &Place) -> Result<Survey, Unavailable> {
+pub(super) async fn survey(shared: &Arc<Shared>, place: &mut Place) -> Result<Survey, Unavailable> {
     let one = ListRequest {
         limit: 1,
         ..ListRequest::default()
@@ -99,7 +99,7 @@ const TOLD: usize = 1000;
 
 /// Tells all replicas of a container of the deleted rows that any of them
 /// knows of: one that missed them would hold on to what is gone.
-pub(super) async fn spread_deletions(shared: &Arc<Shared>, place: &Place) -> Result<(), Unavailable> {
+pub(super) async fn spread_deletions(shared: &Arc<Shared>, place: &mut Place) -> Result<(), Unavailable> {
     let mut list = ListRequest {
         limit: 10_000,
         ..ListRequest::default()
@@ -118,7 +118,7 @@ pub(super) async fn spread_deletions(shared: &Arc<Shared>, place: &Place) -> Res
                 let rows = rows.clone();
                 Box::pin(async move { node.put_object_rows(&at, rows).await })
             });
-            let (tally, _late) = fanout::write(shared, place, call).await;
+            let (tally, ..) = fanout::write_once(shared, walk.place, call).await;
             if !tally.by_members {
                 return Err(tally.unavailable());
             }
@@ -134,7 +134,7 @@ pub(super) async fn spread_deletions(shared: &Arc<Shared>, place: &Place) -> Res
 /// listing if one replica can speak for all.
 async fn open<'a, R: Row>(
     shared: &'a Arc<Shared>,
-    place: &'a Place,
+    place: &'a mut Place,
     list: &ListRequest,
     scope: Scope,
 ) -> Result<(Walk<'a>, R::Info, Option<Part<R>>), Unavailable> {
@@ -154,7 +154,7 @@ async fn open<'a, R: Row>(
             .windows(2)
             .all(|pair| pair[0].said.info().agrees(pair[1].said.info()))
     };
-    let heard = gather(shared, place, scope, ask, agree).await?;
+    let heard = gather(shared, &mut *place, scope, ask, agree).await?;
     let same = agree(&heard);
     let infos = heard.iter().map(|heard| heard.said.info().clone()).collect();
     let info = merge_infos(infos).ok_or_else(|| Unavailable::NoQuorum {
