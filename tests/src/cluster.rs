@@ -178,7 +178,9 @@ impl Cluster {
         for device in 1..=devices {
             text += &format!("[[devices]]\nname = \"d{device}\"\npath = \"d{device}\"\n");
         }
-        store.configure(&format!("{text}[workers]\n{}", self.shape.workers));
+        // As the proxies: an earlier ring is honoured for as long.
+        let rings = "[rings]\ngrace_ms = 2000\n";
+        store.configure(&format!("{text}{rings}[workers]\n{}", self.shape.workers));
         self.copy_secrets(&store);
         self.copy_rings(&store);
         self.stores.push(store);

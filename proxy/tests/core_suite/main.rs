@@ -7,6 +7,7 @@
 mod cluster;
 mod failures;
 mod fleet;
+mod given_up;
 mod large;
 mod listings;
 mod objects;
