@@ -100,6 +100,24 @@ pub enum ReadObjectError {
     Unavailable(#[from] Unavailable),
 }
 
+/// Why no proof of a range was made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProveError {
+    /// There are no such bytes (416).
+    #[error(transparent)]
+    Range(#[from] crate::proof::BadRange),
+    /// Too many proofs are being made (503).
+    #[error("too many proofs are being made at the same time")]
+    Busy,
+    /// No replica has this version of the object whole any more: it was
+    /// replaced meanwhile, or is damaged (503).
+    #[error("no replica has this version of the object any more")]
+    Lost,
+    /// Too few nodes answered.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
 /// Why a body that was being read ended early: the connection to the client
 /// must be broken off, as the length was promised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

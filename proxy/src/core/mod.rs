@@ -30,6 +30,7 @@ mod names;
 mod objects;
 mod peer;
 mod place;
+mod prove;
 mod put;
 mod quorum;
 mod renew;
@@ -58,7 +59,8 @@ pub use self::body::ObjectBody;
 pub use self::changes::RingChange;
 pub use self::error::{
     BodyError, BodyReadError, DeleteContainerError, DeleteObjectError, ListError, PostMetaError,
-    PostObjectError, PutContainerError, PutObjectError, ReadObjectError, SegmentError, Unavailable,
+    PostObjectError, ProveError, PutContainerError, PutObjectError, ReadObjectError, SegmentError,
+    Unavailable,
 };
 pub use self::listing::Listing;
 pub use self::names::{AccountName, BadName, ContainerName, ObjectName};
@@ -143,6 +145,8 @@ pub struct Stored {
     pub version: Version,
     /// Bytes.
     pub size: u64,
+    /// BLAKE3 of the bytes.
+    pub blake3: [u8; 32],
 }
 
 /// Which bytes of an object are wanted.
@@ -259,6 +263,7 @@ impl Core {
             healing: heal::Healing::default(),
             changes: changes::Changes::default(),
             renewal: renew::Renewal::new(exchange),
+            proofs: Semaphore::new(prove::AT_ONCE),
             settings,
         };
         Self {

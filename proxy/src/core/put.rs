@@ -334,7 +334,12 @@ impl Core {
         if let Some(row) = ObjectRow::of(&stat) {
             conclude(&self.shared, name, place, row, placed.stored, placed.late).await;
         }
-        Ok(Stored { etag, version, size })
+        Ok(Stored {
+            etag,
+            version,
+            size,
+            blake3,
+        })
     }
 
     /// Stores what `source` delivers as a new object. The dialect decides on

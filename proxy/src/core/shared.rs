@@ -40,6 +40,8 @@ pub(super) struct Shared {
     pub(super) healing: Healing,
     pub(super) changes: Changes,
     pub(super) renewal: Renewal,
+    /// Proofs that may be made at the same time.
+    pub(super) proofs: Semaphore,
 }
 
 impl Shared {

@@ -9,7 +9,7 @@ use super::{Ctx, Swift, headers, meta_value};
 use crate::core::ContainerName;
 
 /// Response headers that every allowed origin may read.
-const EXPOSED: [&str; 10] = [
+const EXPOSED: [&str; 11] = [
     "cache-control",
     "content-language",
     "content-type",
@@ -20,6 +20,7 @@ const EXPOSED: [&str; 10] = [
     "x-timestamp",
     "x-trans-id",
     "x-openstack-request-id",
+    "x-object-blake3",
 ];
 
 /// What a container says about origins.

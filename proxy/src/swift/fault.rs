@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use super::body::{Answer, full};
 use crate::core::{
     BodyError, DeleteContainerError, DeleteObjectError, ListError, PostMetaError, PostObjectError,
-    PutContainerError, PutObjectError, ReadObjectError, SegmentError, Unavailable,
+    ProveError, PutContainerError, PutObjectError, ReadObjectError, SegmentError, Unavailable,
 };
 
 /// An answer that is not a success.
@@ -225,6 +225,19 @@ impl From<ReadObjectError> for Fault {
         match error {
             ReadObjectError::NotFound { .. } => Self::not_found(),
             ReadObjectError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<ProveError> for Fault {
+    fn from(error: ProveError) -> Self {
+        match error {
+            ProveError::Range(_) => Self::page(StatusCode::RANGE_NOT_SATISFIABLE),
+            ProveError::Busy | ProveError::Lost => {
+                tracing::info!(%error, "no proof is made");
+                Self::page(StatusCode::SERVICE_UNAVAILABLE)
+            }
+            ProveError::Unavailable(error) => error.into(),
         }
     }
 }

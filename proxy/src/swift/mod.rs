@@ -223,8 +223,9 @@ impl Swift {
         if matches!(target, Target::Container(_)) && !staticweb::is_site(&ctx, &container).await? {
             return Err(tempurl::invalid());
         }
-        // The signature covers the path alone: nothing else that was asked counts.
-        ctx.query = Query::default();
+        // The signature covers the path alone: nothing else that was asked counts
+        // but a proof, which says nothing that the bytes do not say.
+        ctx.query = ctx.query.only(&object::PROOF_PARAMETERS);
         let method = ctx.method.clone();
         let mut answer = dispatch(ctx, target.clone(), upload)
             .await

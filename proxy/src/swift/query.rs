@@ -28,6 +28,13 @@ impl Query {
         )
     }
 
+    /// The same query without anything but `names`.
+    pub fn only(mut self, names: &[&str]) -> Self {
+        self.0
+            .retain(|(name, _)| names.iter().any(|kept| kept.as_bytes() == name));
+        self
+    }
+
     /// The same query with one more value.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.0.push((name.into(), value.into()));

@@ -11,6 +11,7 @@ mod door;
 mod large;
 mod listings;
 mod objects;
+mod proofs;
 mod serve;
 mod signed;
 mod staticweb;

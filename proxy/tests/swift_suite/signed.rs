@@ -72,6 +72,20 @@ async fn a_signed_url_reads_without_a_token_and_names_the_download() {
 }
 
 #[tokio::test]
+async fn a_signed_url_proves_the_bytes_it_reads() {
+    let door = with_keys().await;
+    let signed = query("GET", "/v1/AUTH_p/c/dir/o", Door::now() + 100, "c");
+    let line = format!("GET /v1/AUTH_p/c/dir/o?{signed}&proof=blake3&range=0-0");
+    let got = door.call("", &line, &[], b"").await;
+    assert_eq!(got.status, 200);
+    let proof = virga_proxy::proof::Proof::decode(&got.body).unwrap();
+    assert_eq!(proof.root(), *blake3::hash(b"x").as_bytes());
+    // What else is asked counts for nothing.
+    let line = format!("GET /v1/AUTH_p/c/dir/o?{signed}&symlink=get&multipart-manifest=get");
+    assert_eq!(door.call("", &line, &[], b"").await.text(), "x");
+}
+
+#[tokio::test]
 async fn a_signed_url_opens_nothing_else() {
     let door = with_keys().await;
     let later = Door::now() + 100;

@@ -1,5 +1,6 @@
 //! Requests about objects.
 mod copy;
+mod proof;
 mod read;
 mod write;
 
@@ -9,6 +10,7 @@ use http::{Method, StatusCode};
 use virga_object_wire::listing::ContainerInfo;
 use virga_object_wire::object::{ObjectStat, PostMeta};
 
+pub(super) use proof::PARAMETERS as PROOF_PARAMETERS;
 pub(super) use read::{Bytestream, View, answer as read, respond, shown, view_of};
 pub(super) use write::{Announced, Extra, announced_length, store};
 

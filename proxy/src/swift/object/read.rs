@@ -17,7 +17,7 @@ use super::super::range::{Ranges, Selected, content_range};
 use super::super::slo::Large;
 use super::super::symlink::{self, Walk};
 use super::super::{Ctx, dlo, headers, slo, timestamp};
-use super::{authorized_container, expired};
+use super::{authorized_container, expired, proof};
 use crate::core::manifest::{MayRead, Plan, is_slo};
 use crate::core::{Core, GetOptions, GotObject, ObjectBody, ObjectName, ReadObjectError, Wanted};
 
@@ -109,6 +109,12 @@ async fn show(
 ) -> Result<Answer, Fault> {
     let reads = ctx.method == Method::GET;
     let whole = ctx.query.is("multipart-manifest", "get");
+    if proof::is_wanted(ctx) {
+        return match is_slo(&stat) || (dlo::manifest_of(&stat).is_some() && !whole) {
+            true => Err(proof::of_manifest()),
+            false => proof::answer(ctx, name, &stat).await,
+        };
+    }
     let (view, source) = match (is_slo(&stat), dlo::manifest_of(&stat)) {
         (true, _) if whole => slo::manifest(ctx, name, &stat, open).await?,
         (true, _) => {
@@ -135,7 +141,7 @@ async fn show(
                 stat: stat.clone(),
                 open,
             };
-            (view_of(&stat), Bytestream::Plain(Box::new(source)))
+            (proof::with_root(&stat), Bytestream::Plain(Box::new(source)))
         }
     };
     if whole && is_slo(&stat) && matches!(source, Bytestream::Here(_)) && ctx.query.is("format", "raw") {
@@ -151,7 +157,8 @@ async fn open(
     ranges: Option<&Ranges>,
 ) -> Result<(ObjectStat, Option<GotObject>), Fault> {
     let newest = headers::truthy(&ctx.headers, "x-newest");
-    let found = if ctx.method == Method::HEAD || ranges.is_some_and(Ranges::several) {
+    let found = if ctx.method == Method::HEAD || proof::is_wanted(ctx) || ranges.is_some_and(Ranges::several)
+    {
         ctx.core()
             .head_object(name, newest)
             .await

@@ -12,7 +12,7 @@ use super::super::conditional::{format_date, holds_star, unquote_etag};
 use super::super::fault::Fault;
 use super::super::headers::{self, Level};
 use super::super::{Ctx, content_type, done, quota, timestamp};
-use super::authorized_container;
+use super::{authorized_container, proof};
 use crate::core::{BodyError, NewObject, ObjectName};
 
 /// What a handler stores beside what the request says.
@@ -87,6 +87,8 @@ where
             .map(|etag| unquote_etag(etag.trim()).to_ascii_lowercase())
             .filter(|etag| !etag.is_empty());
     }
+    // What a manifest or a link holds is not what its name will be read as.
+    let is_read_as_stored = extra.sysmeta.is_empty() && !ctx.headers.contains_key("x-object-manifest");
     new.sysmeta = extra.sysmeta;
     new.listed = extra.listed;
     let stored = ctx.core().put_object(name, new, body).await?;
@@ -98,6 +100,9 @@ where
     );
     let modified = format_date(timestamp::last_modified(stored.version));
     into.insert(LAST_MODIFIED, headers::to_value(&modified));
+    if is_read_as_stored {
+        proof::name_root(into, &stored.blake3);
+    }
     Ok(answer)
 }
 
