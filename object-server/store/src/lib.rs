@@ -35,7 +35,6 @@ mod space;
 mod status;
 mod subtrees;
 pub mod sys;
-mod tree;
 mod upkeep;
 
 pub use compact::Compacted;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use virga_disk::batch::record::{Head, Kind as RecordKind, NewRecord};
 use virga_disk::threads::Threads;
 use virga_node::clock::Version;
-use virga_object_wire::checked::{Checked, EXTENT};
+use virga_object_wire::checked::{Checked, EXTENT, Hashed};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::movement::tie;
 use virga_object_wire::object::{At, Deleted, ObjectStat, PostMeta, PutObject, Source};
@@ -207,7 +207,10 @@ pub(crate) fn invalid(error: impl ToString) -> NodeError {
 /// Checks a body against its checksums and its hash.
 async fn verify(threads: &Threads, body: &Checked, blake3: [u8; 32]) -> Result<(), NodeError> {
     let good = move |body: &Checked| body.verify().is_ok() && *blake3::hash(body.data()).as_bytes() == blake3;
-    let fine = if body.len() <= HASH_INLINE {
+    let fine = if body.hashed() == Some(Hashed::Object(blake3)) {
+        // The proxy in this process hashed these very bytes for this hash.
+        body.verify().is_ok()
+    } else if body.len() <= HASH_INLINE {
         good(body)
     } else {
         let body = body.clone();

@@ -14,10 +14,11 @@ use futures_util::FutureExt;
 use virga_disk::batch::record::{Head, Kind as RecordKind, NewRecord};
 use virga_disk::log::{CommitError, Committed, Ticket};
 use virga_disk::segment::Locator;
-use virga_object_wire::checked::{BLOCK, Checked, EXTENT};
+use virga_object_wire::checked::{BLOCK, Checked, EXTENT, Hashed};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::PutStream;
 use virga_object_wire::object::{At, PutObject};
+use virga_object_wire::tree;
 
 use crate::apply::Outcome;
 use crate::device::Device;
@@ -25,7 +26,6 @@ use crate::keys::NameKey;
 use crate::mutate::{encode, from, head, invalid, judge};
 use crate::pins::{Pinned, Writing};
 use crate::record::{CommitHead, Facts, MAX_EXTENTS, pack};
-use crate::tree;
 
 /// Extents that one stream may have queued and not yet durable (invariant I10).
 /// Twice what the log syncs at once, so that one stream alone keeps it busy.
@@ -46,6 +46,9 @@ pub struct DevicePut {
     pieces: Vec<Bytes>,
     crcs: Vec<u32>,
     gathered: usize,
+    /// Subtree value of the extent being gathered, if it came as one piece
+    /// that was hashed in this process.
+    known: Option<ChainingValue>,
     sent: VecDeque<Sent>,
     places: Vec<Locator>,
     values: Vec<ChainingValue>,
@@ -71,6 +74,7 @@ impl Device {
             pieces: Vec::new(),
             crcs: Vec::new(),
             gathered: 0,
+            known: None,
             sent: VecDeque::new(),
             places: Vec::new(),
             values: Vec::new(),
@@ -107,6 +111,12 @@ impl PutStream for DevicePut {
                 self.send_extent().await?;
             }
             let part = data.split_to(data.len().min(EXTENT - self.gathered));
+            self.known = match piece.hashed() {
+                Some(Hashed::Extent { index, value }) if part.len() == piece.len() && self.gathered == 0 => {
+                    (index == self.values.len() as u64).then_some(value)
+                }
+                _ => None,
+            };
             let (now, later) = crcs.split_at(part.len().div_ceil(BLOCK));
             crcs = later;
             self.crcs.extend_from_slice(now);
@@ -181,9 +191,14 @@ impl DevicePut {
         self.settle_ready()?;
         let index = self.values.len() as u64;
         let pieces = std::mem::take(&mut self.pieces);
-        let hashing = pieces.clone();
-        let hashed = self.device.threads().run(move || tree::extent(index, &hashing));
-        let value = hashed.await.map_err(invalid)?;
+        let value = match self.known.take() {
+            Some(value) => value,
+            None => {
+                let hashing = pieces.clone();
+                let hashed = self.device.threads().run(move || tree::extent(index, &hashing));
+                hashed.await.map_err(invalid)?
+            }
+        };
         let head = Head {
             kind: RecordKind::Extent,
             policy: self.name.policy(),

@@ -18,6 +18,25 @@ pub const EXTENT: usize = 1024 * 1024;
 pub struct Checked {
     data: Bytes,
     crcs: Vec<u32>,
+    /// Known only in the process that hashed these very bytes.
+    #[serde(skip)]
+    hashed: Option<Hashed>,
+}
+
+/// What BLAKE3 says of a piece. It stays with the bytes inside a process, where
+/// they cannot change (a [`Bytes`] is immutable), and never crosses a wire: who
+/// gets bytes from elsewhere hashes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hashed {
+    /// The hash of the piece, which is a whole object.
+    Object([u8; 32]),
+    /// The subtree value ([`crate::tree`]) of the piece, which is a whole extent.
+    Extent {
+        /// Number of the extent in its object.
+        index: u64,
+        /// Its value.
+        value: [u8; 32],
+    },
 }
 
 /// Bytes did not match their checksum, or the number of checksums is wrong.
@@ -32,13 +51,34 @@ impl Checked {
     /// Computes the checksums of `data`: for bytes that enter here.
     pub fn seal(data: Bytes) -> Self {
         let crcs = data.chunks(BLOCK).map(crc32fast::hash).collect();
-        Self { data, crcs }
+        Self {
+            data,
+            crcs,
+            hashed: None,
+        }
+    }
+
+    /// As [`Checked::seal`], for bytes that were just hashed.
+    pub fn seal_hashed(data: Bytes, hashed: Hashed) -> Self {
+        Self {
+            hashed: Some(hashed),
+            ..Self::seal(data)
+        }
     }
 
     /// Puts stored checksums beside bytes that were just read; call
     /// [`Checked::verify`] before anyone uses them.
     pub fn unverified(data: Bytes, crcs: Vec<u32>) -> Self {
-        Self { data, crcs }
+        Self {
+            data,
+            crcs,
+            hashed: None,
+        }
+    }
+
+    /// What BLAKE3 says of the bytes, if they were hashed in this process.
+    pub fn hashed(&self) -> Option<Hashed> {
+        self.hashed
     }
 
     /// Checks every block.

@@ -18,4 +18,5 @@ pub mod object;
 pub mod remote;
 pub mod status;
 pub mod table;
+pub mod tree;
 pub mod twin;

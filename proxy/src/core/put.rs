@@ -12,7 +12,7 @@ use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::ObjectRow;
 use virga_object_wire::object::{ObjectMeta, ObjectStat, PutObject, Source};
 
-use super::digest::{Digester, Digests, INLINE};
+use super::digest::{self, Digests};
 use super::error::{BodyError, PutObjectError, ReadObjectError, Unavailable};
 use super::fanout::{self, Call, Rest};
 use super::heal;
@@ -282,21 +282,14 @@ impl Core {
         new: NewObject,
         body: Bytes,
     ) -> Result<Placed, PutObjectError> {
-        let digests = if body.len() <= INLINE {
-            Digester::whole(&body)
-        } else {
-            let mut digester = Digester::new();
-            let fed = digester.feed(body.clone()).await;
-            fed.map_err(|_| shutting_down())?;
-            digester.finish().await.map_err(|_| shutting_down())?
-        };
+        let size = body.len() as u64;
+        let (digests, body) = digest::whole(body).await.map_err(|_| shutting_down())?;
         check_etag(new.expected_etag.as_deref(), &digests)?;
         let asked = new.version;
         let meta = ObjectMeta {
             etag: digests.etag,
             ..meta_of(name, new)
         };
-        let size = body.len() as u64;
         let version = self.shared.version(asked);
         let put = PutObject {
             version,
@@ -306,7 +299,6 @@ impl Core {
             handoff_for: None,
             source: Source::Client,
         };
-        let body = Checked::seal(body);
         store(&self.shared, place, put, body, asked.is_some()).await
     }
 

@@ -24,7 +24,7 @@ use virga_object_wire::node::PutStream;
 use virga_object_wire::object::{ObjectMeta, PutObject, Source};
 
 use super::NewObject;
-use super::digest::Digester;
+use super::digest::Extents;
 use super::error::{BodyError, PutObjectError, Unavailable};
 use super::fanout::why_unavailable;
 use super::names::ObjectName;

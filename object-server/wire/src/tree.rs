@@ -2,10 +2,12 @@
 //!
 //! Extents are 1 MiB, a power of two, so each is a whole subtree of the
 //! object's hash: every byte is hashed once, extents in any order, and the
-//! value stored with an extent proves it against the root.
+//! value stored with an extent proves it against the root. The proxy computes
+//! it as the bytes come in, a node for bytes that came over a network.
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use bytes::Bytes;
-use virga_object_wire::checked::EXTENT;
+
+use crate::checked::EXTENT;
 
 /// Subtree value of extent number `index`, whose bytes come in `pieces`.
 pub fn extent(index: u64, pieces: &[Bytes]) -> ChainingValue {
