@@ -63,8 +63,8 @@ pub struct WorkerSettings {
     /// device is moved; a change of a ring begins one at once. Longer on a
     /// device whose idle rounds take long.
     pub reconcile_ms: u64,
-    /// Age of a name before it is compared: until then it may still be on its way
-    /// to all replicas.
+    /// Age of a name, or of a row, before another replica is brought it: until
+    /// then it may still be on its way there by itself.
     pub in_flight_ms: u64,
     /// Bytes of objects that the node may move in a second, all devices
     /// together; 0 for no limit.

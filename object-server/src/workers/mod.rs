@@ -149,7 +149,7 @@ impl Workers {
         });
         let duties: [Arc<dyn Duty>; 7] = [
             Arc::new(update_listings::UpdateListings(Arc::clone(&all))),
-            Arc::new(report_containers::ReportContainers(Arc::clone(&all))),
+            Arc::new(report_containers::ReportContainers::new(Arc::clone(&all))),
             Arc::new(expire::Expire(Arc::clone(&all))),
             Arc::new(reclaim::Reclaim(Arc::clone(&all))),
             Arc::new(reconcile::Reconcile::new(Arc::clone(&all))),

@@ -2,14 +2,18 @@
 //!
 //! A container that changed a thousand times between two rounds is one row.
 //! Every replica of a container reports; the account keeps the newest count.
+//! A new device says nothing before its first complete round with the other
+//! replicas: until then it lacks rows, and its count would stand for the newest.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
+use tokio::time::Instant;
 use virga_object_store::listing::ContainerChange;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::listing::ListingKind;
 
 use super::{Duty, Round, Workers};
 use crate::local::OpenDevice;
@@ -20,7 +24,32 @@ const CONTAINERS: usize = 500;
 /// Accounts written at the same time.
 const ACCOUNTS: usize = 8;
 
-pub(super) struct ReportContainers(pub(super) Arc<Workers>);
+/// A new device whose first round does not end, as when another replica is away
+/// from the start, reports all the same after this long.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub(super) struct ReportContainers {
+    all: Arc<Workers>,
+    started: Instant,
+}
+
+impl ReportContainers {
+    pub(super) fn new(all: Arc<Workers>) -> Self {
+        Self {
+            all,
+            started: Instant::now(),
+        }
+    }
+
+    /// Whether the device may have all rows of its containers.
+    async fn is_in_step(&self, device: &OpenDevice) -> Result<bool, NodeError> {
+        if self.started.elapsed() > PATIENCE {
+            return Ok(true);
+        }
+        let round = device.listings.round(ListingKind::Container).await;
+        Ok(round.map_err(NodeError::from)?.is_some())
+    }
+}
 
 #[async_trait]
 impl Duty for ReportContainers {
@@ -29,10 +58,13 @@ impl Duty for ReportContainers {
     }
 
     fn rest(&self) -> Duration {
-        Duration::from_millis(self.0.settings.report_containers_ms)
+        Duration::from_millis(self.all.settings.report_containers_ms)
     }
 
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
+        if !self.is_in_step(device).await? {
+            return Ok(Round::default());
+        }
         let changed = device.listings.changed(CONTAINERS).await?;
         let full = changed.len() == CONTAINERS;
         let mut by_account: BTreeMap<String, Vec<ContainerChange>> = BTreeMap::new();
@@ -74,10 +106,10 @@ impl ReportContainers {
         account: &str,
         changes: &[ContainerChange],
     ) -> Result<(), String> {
-        let rings = &self.0.rings;
+        let rings = &self.all.rings;
         let places = primaries(&rings.account, 0, rings.hash.hash(account, None, None));
         let rows: Vec<_> = changes.iter().map(|change| change.row.clone()).collect();
-        self.0
+        self.all
             .on_quorum(&places, |node, at| {
                 let rows = rows.clone();
                 async move { node.put_container_rows(&at, rows).await }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use cluster::{Cluster, WEEK, set, settings, until};
 use virga_node::clock::Version;
+use virga_object_server::config::WorkerSettings;
 use virga_object_wire::listing::{ContainerInfo, MetaItem, ObjectRow};
 use virga_object_wire::movement::RingName;
 
@@ -342,5 +343,33 @@ async fn a_container_deleted_while_an_object_was_on_its_way_is_there_again() {
     for n in all {
         assert!(!cluster.info(n, "really gone").await.exists(), "d{n}");
     }
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_on_its_way_is_not_pushed_by_another_replica() {
+    let settings = WorkerSettings {
+        in_flight_ms: 60_000,
+        ..settings(50)
+    };
+    let cluster = Cluster::start(&[0, 1, 2], settings).await;
+    let all = [0, 1, 2];
+    cluster.make_account(&all).await;
+    cluster.make(&all, "hot").await;
+    cluster.clock.advance(Duration::from_secs(120));
+    cluster.reconciled(&all).await;
+    let (old, new) = (cluster.row("old"), "new");
+    cluster.clock.advance(Duration::from_secs(120));
+    let new = cluster.row(new);
+    cluster.put_rows(&[0, 1], "hot", vec![old, new]).await;
+    until("the third replica has the row that should be there", async || {
+        cluster.names(2, "hot").await.contains("old")
+    })
+    .await;
+    assert!(!cluster.names(2, "hot").await.contains("new"));
+    // Its time is over: now it is brought.
+    cluster.clock.advance(Duration::from_secs(61));
+    cluster.equal(&all).await;
+    assert!(cluster.names(2, "hot").await.contains("new"));
     cluster.finish().await;
 }

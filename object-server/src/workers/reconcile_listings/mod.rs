@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
-use virga_node::clock::Version;
+use virga_node::clock::{Micros, Version};
 use virga_object_store::listing;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{ListingKind, ListingSums};
@@ -134,6 +134,10 @@ impl Duty for ReconcileListings {
             own: number_of(known, ring, &device.name),
             known,
             last_round: last.map_or(Version(0), |last| Version::at(last.started)),
+            settled: match self.all.settings.in_flight_ms {
+                0 => Version(u64::MAX),
+                ms => Version::at(Micros(started.0.saturating_sub(ms.saturating_mul(1000)))),
+            },
             standing: Mutex::default(),
         };
         let outcome = looking.run().await?;
@@ -182,6 +186,8 @@ struct Looking<'a> {
     known: &'a Known,
     /// When the last complete round began; zero if there was none.
     last_round: Version,
+    /// What is newer may still be on its way to all replicas.
+    settled: Version,
     standing: Mutex<BTreeMap<DeviceId, Standing>>,
 }
 

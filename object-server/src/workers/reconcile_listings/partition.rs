@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use virga_node::clock::Version;
 use virga_object_store::listing::SetAside;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{ListingSum, ShardsRequest};
@@ -255,6 +256,11 @@ impl Work<'_> {
         let pushing = Pushing {
             listings: &looking.device.listings,
             kind: looking.duty.kind,
+            settled: if self.own {
+                looking.settled
+            } else {
+                Version(u64::MAX)
+            },
             at,
         };
         let mut all = Vec::with_capacity(self.targets.len());

@@ -50,6 +50,8 @@ pub(super) struct Told {
     pub(super) bytes: u64,
     /// What was not pushed, because it may have been deleted.
     pub(super) withheld: SetAside,
+    /// Whether something was left to arrive by itself.
+    in_flight: bool,
     /// Rows up to this name were looked at; `None` is all of them.
     pub(super) upto: Option<String>,
 }
@@ -58,6 +60,8 @@ pub(super) struct Told {
 pub(super) struct Pushing<'a> {
     pub(super) listings: &'a Listings,
     pub(super) kind: ListingKind,
+    /// What is newer may still be on its way to the primaries by itself.
+    pub(super) settled: Version,
     /// Where it lies here.
     pub(super) at: &'a At,
 }
@@ -222,7 +226,12 @@ impl Pushing<'_> {
         if names.is_empty() {
             return Ok(());
         }
+        let settled = self.settled;
         let mut verdict = |name: &str, newest: Version, death: Option<Version>| {
+            if newest > settled {
+                told.in_flight = true;
+                return false;
+            }
             if !absent {
                 return true;
             }
@@ -272,6 +281,9 @@ impl Pushing<'_> {
         told: &mut Told,
     ) -> Result<(), NodeError> {
         let newest = ours.life.put.max(ours.life.deleted);
+        if newest > self.settled {
+            return Ok(());
+        }
         let death = (ours.life.put <= ours.life.deleted).then_some(ours.life.deleted);
         if theirs.life.is_unknown() && !ours.life.is_unknown() {
             match primary.judge(newest, death) {
@@ -290,6 +302,9 @@ impl Pushing<'_> {
                 Verdict::Spare => {}
                 Verdict::Withhold => told.withheld.items.push(item),
             }
+        }
+        if told.in_flight {
+            ours.life.newest = theirs.life.newest;
         }
         let mut merged = theirs.life;
         merged.merge(&ours.life);
