@@ -122,21 +122,6 @@ pub fn binary() -> PathBuf {
     path.join("virga")
 }
 
-/// Runs the binary to its end; panics with what it said unless it ended well.
-pub fn virga(args: &[&str]) -> String {
-    let out = Command::new(binary()).args(args).output().expect("virga runs");
-    let (said, trouble) = (
-        String::from_utf8_lossy(&out.stdout).into_owned(),
-        String::from_utf8_lossy(&out.stderr),
-    );
-    assert!(
-        out.status.success(),
-        "virga {args:?}: {}\n{said}{trouble}",
-        out.status
-    );
-    said
-}
-
 /// One variable of an openrc-like file.
 pub fn credential(file: &Path, name: &str) -> String {
     let text = std::fs::read_to_string(file).expect("the credential file");

@@ -98,12 +98,18 @@ impl Disk {
     /// Somebody else's file takes the room, all but `left` bytes.
     pub fn fill(&self, left: u64) {
         let room = rustix::fs::statvfs(&self.mount).expect("a file system");
-        let free = (room.f_bavail * room.f_frsize).saturating_sub(left);
+        let mut want = (room.f_bavail * room.f_frsize).saturating_sub(left);
         let file = OpenOptions::new().create(true).append(true).open(self.foreign());
-        let file = file.expect("a file");
-        if free > 0 {
-            let flags = rustix::fs::FallocateFlags::empty();
-            rustix::fs::fallocate(&file, flags, 0, free).expect("room");
+        let (file, mut at) = (file.expect("a file"), 0);
+        let flags = rustix::fs::FallocateFlags::empty();
+        // The file system needs some for itself, and others take some meanwhile.
+        while want >= PAGE as u64 {
+            match rustix::fs::fallocate(&file, flags, at, want) {
+                Ok(()) if left > 0 => return,
+                Ok(()) => at += want,
+                Err(rustix::io::Errno::NOSPC) => want /= 2,
+                Err(error) => panic!("{}: {error}", self.foreign().display()),
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::disk::Disk;
 use super::fault::{At, DEVICES, End, Fault, PROXIES};
 use super::net::{Net, SUBNET};
-use super::sh;
+use super::{output, sh};
 use crate::chance::Chance;
 use crate::cluster::{Cluster, Shape, Site};
 
@@ -147,11 +147,13 @@ fn clear(hosts: &[usize]) {
     let _ = std::fs::remove_dir_all(FOLDER);
     for host in hosts {
         let name = format!("{SUBNET}.{host}");
-        if std::path::Path::new("/run/netns").join(&name).exists() {
+        if Path::new("/run/netns").join(&name).exists() {
             sh(&["ip", "netns", "del", &name]);
+            // The kernel takes its cable away too, but when it likes.
+            output(&["ip", "link", "del", &format!("port{host}")]);
         }
     }
-    super::output(&["ip", "link", "del", "switch"]);
+    output(&["ip", "link", "del", "switch"]);
 }
 
 fn address(end: End) -> String {
