@@ -254,8 +254,8 @@ fn step(
                 "devices": builder.devices().count(), "replicas": builder.replicas(),
                 "overload": builder.overload(), "seconds": wall, "cpu_seconds": cpu,
                 "peak_bytes": peak, "slots": slots, "moved": done.moved, "bound": done.bound,
-                "pending": done.pending, "balance": done.balance, "dispersion": done.dispersion,
-                "dispersion_exact": exact, "most_slots_off_target": off,
+                "pending": done.pending, "looks": done.looks, "balance": done.balance,
+                "dispersion": done.dispersion, "dispersion_exact": exact, "most_slots_off_target": off,
             })
         );
     } else {

@@ -43,6 +43,8 @@ pub(super) struct Arranged<'a> {
     pub(super) pending: u64,
     /// Replicas above a maximum or below a minimum that could not move.
     outside: u64,
+    /// Partitions that the flow looked at, in all tries.
+    pub(super) looks: u64,
 }
 
 impl Arranged<'_> {
@@ -69,22 +71,26 @@ pub(super) fn arrange<'a>(tree: &'a Tree, plan: &'a Plan, draft: Draft, random: 
     if draft.rows.slots() > MAX_SLOTS_TO_RETRY {
         return attempt(tree, plan, draft, random);
     }
+    let most_looks = flow::most_looks(draft.rows.slots());
     let mut best = attempt(tree, plan, draft.clone(), random);
     let mut cost = best.price();
     if best.pending == 0 && best.moved() <= best.bound {
         return best;
     }
-    let least = attempt(tree, plan, draft.without_rule(), random).price();
+    let free = attempt(tree, plan, draft.without_rule(), random);
+    let (least, mut looks) = (free.price(), best.looks + free.looks);
     for _ in 1..MAX_TRIES {
-        if cost <= least {
+        if cost <= least || looks >= most_looks {
             break;
         }
         let other = attempt(tree, plan, draft.clone(), random);
         let price = other.price();
+        looks += other.looks;
         if price < cost {
             (best, cost) = (other, price);
         }
     }
+    best.looks = looks;
     best
 }
 
@@ -114,7 +120,7 @@ fn attempt<'a>(tree: &'a Tree, plan: &'a Plan, draft: Draft, random: &mut Random
     repair::place_holes(&mut field, order().filter(|&part| survey.has_holes(part)));
     let repairs = || order().filter(|&part| survey.needs_repair(part));
     let left = repair::repair(&mut field, repairs(), draft.least_moves);
-    flow::settle(&mut field, &survey, |field| greedy::shed(field, order()));
+    let looks = flow::settle(&mut field, &survey, |field| greedy::shed(field, order()));
     let outside = match left {
         0 => 0,
         _ => repair::left_outside(&field, repairs(), draft.least_moves),
@@ -123,6 +129,7 @@ fn attempt<'a>(tree: &'a Tree, plan: &'a Plan, draft: Draft, random: &mut Random
         bound: bound::bound(&field, &survey),
         pending: field.total_surplus().max(left),
         outside,
+        looks,
         field,
     }
 }

@@ -49,6 +49,9 @@ pub struct Rebalanced {
     /// Slots that are still to move, held back by min_part_hours or by
     /// [`RebalanceOptions::locked`]: a partition moves one replica at a time.
     pub pending: u64,
+    /// Partitions that the search for chains looked at, counted each time: how
+    /// much work it was, whatever the machine.
+    pub looks: u64,
     /// Devices dropped from the ring.
     pub removed: Vec<DeviceId>,
     /// Largest deviation from the share by weight, in percent.

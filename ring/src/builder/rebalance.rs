@@ -90,6 +90,7 @@ impl Builder {
             parts,
             bound: slots,
             pending: 0,
+            looks: 0,
             movements,
         }
     }
@@ -141,6 +142,7 @@ impl Builder {
             parts: PartitionSet::new(),
             bound: arranged.bound,
             pending: arranged.pending,
+            looks: arranged.looks,
             movements: Vec::new(),
         };
         let mut pairs: Vec<(u32, u32)> = Vec::new();
@@ -181,6 +183,7 @@ impl Builder {
             moved_parts: outcome.parts,
             bound: outcome.bound,
             pending: outcome.pending,
+            looks: outcome.looks,
             removed,
             balance: self.balance(),
             dispersion: self.settings.dispersion,
@@ -195,6 +198,7 @@ struct Outcome {
     parts: PartitionSet,
     bound: u64,
     pending: u64,
+    looks: u64,
     movements: Vec<Movement>,
 }
 

@@ -360,6 +360,49 @@ fn absurd_weights_are_refused_with_the_device_named() {
 }
 
 #[test]
+fn weights_as_far_apart_as_may_be_are_settled_in_bounded_work() {
+    // Devices whose share is next to nothing must fill minimums: nearly every
+    // slot goes through a chain, and a search for each one would take the square.
+    let (tiny, small, large) = (1e-9, 100.0, 1e15);
+    let places = [
+        (2, 1, small),
+        (1, 1, tiny),
+        (1, 1, tiny),
+        (2, 1, tiny),
+        (1, 2, large),
+        (1, 2, large),
+        (1, 3, small),
+        (1, 3, tiny),
+        (2, 3, tiny),
+        (1, 3, tiny),
+        (1, 4, tiny),
+        (1, 4, large),
+        (2, 5, small),
+        (1, 5, large),
+    ];
+    let mut builder = Builder::create(12, 3.5, 0).unwrap();
+    builder.set_overload(1.0).unwrap();
+    for (server, (region, zone, weight)) in places.into_iter().enumerate() {
+        add(&mut builder, region, zone, server as u32, weight);
+    }
+    for changed in [0, 8, 12] {
+        let usual = places[changed].2;
+        for weight in [large, usual] {
+            builder.set_weight(DeviceId(changed as u32), weight).unwrap();
+            let mut looks = 0;
+            for _ in 0..3 {
+                builder.pretend_min_part_hours_passed();
+                let done = builder.rebalance(1, NOW).unwrap();
+                looks = looks.max(done.looks);
+            }
+            let slots = builder.table().unwrap().slots() as u64;
+            assert!(looks <= 16 * slots, "d{changed} to {weight}: {looks} looks");
+            check(&builder).unwrap();
+        }
+    }
+}
+
+#[test]
 fn more_replicas_than_devices_with_weight_is_an_error_that_says_what_to_do() {
     let mut builder = Builder::create(4, 3.0, 1).unwrap();
     add_many(&mut builder, 3, 3);

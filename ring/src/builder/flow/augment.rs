@@ -70,7 +70,8 @@ struct Seeker<'a> {
 impl Visitor for Seeker<'_> {
     fn worth(&self, node: usize, cost: i32) -> bool {
         let goal = self.labels.goal_cost;
-        (cost == goal && self.field.lack[node] > 0) || (cost <= goal && self.open.labels[node] & bit(cost) != 0)
+        (cost == goal && self.field.lack[node] > 0)
+            || (cost <= goal && self.open.labels[node] & bit(cost) != 0)
     }
 
     fn visit(&mut self, leaf: u32, _: i32, step: Step) -> bool {

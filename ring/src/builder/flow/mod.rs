@@ -20,15 +20,24 @@ use self::residual::{QUOTA, Step};
 use super::field::Field;
 use super::survey::Survey;
 
-/// Partitions looked at before the search gives up and leaves the rest to a
-/// later rebalance: some tens of seconds of work.
-const MAX_LOOKS: u64 = 500_000_000;
+/// Partitions that a rebalance may look at, per slot of the table. Measured
+/// are 0.1, and 5 with weights that are as far apart as can be.
+const LOOKS_A_SLOT: u64 = 64;
+/// But at least and at most so many: some tens of seconds of work.
+const LOOKS: (u64, u64) = (1 << 22, 500_000_000);
+
+/// The search gives up after so many looks and leaves the rest to a later
+/// rebalance.
+pub(super) fn most_looks(slots: usize) -> u64 {
+    (slots as u64 * LOOKS_A_SLOT).clamp(LOOKS.0, LOOKS.1)
+}
 
 /// Everything after repair: what can be settled without moving any further
-/// slot, then direct moves (`shed`), then chains, then what is needless.
-pub(super) fn settle(field: &mut Field<'_>, survey: &Survey, shed: impl FnOnce(&mut Field<'_>)) {
+/// slot, then direct moves (`shed`), then chains, then what is needless. Gives
+/// the number of partitions looked at.
+pub(super) fn settle(field: &mut Field<'_>, survey: &Survey, shed: impl FnOnce(&mut Field<'_>)) -> u64 {
     if field.touched.is_empty() && field.total_surplus() == 0 {
-        return;
+        return 0;
     }
     let mut paths = Paths::new(field, survey, 0);
     paths.settle(field);
@@ -40,6 +49,7 @@ pub(super) fn settle(field: &mut Field<'_>, survey: &Survey, shed: impl FnOnce(&
         paths.settle(field);
     }
     paths.save(field);
+    paths.looks
 }
 
 /// Finds paths and carries them out.
@@ -50,6 +60,7 @@ struct Paths<'a> {
     banned: Vec<u32>,
     most: i32,
     looks: u64,
+    most_looks: u64,
 }
 
 impl<'a> Paths<'a> {
@@ -60,6 +71,7 @@ impl<'a> Paths<'a> {
             banned: Vec::new(),
             most,
             looks: 0,
+            most_looks: most_looks(field.rows.slots()),
         }
     }
 
@@ -76,7 +88,7 @@ impl<'a> Paths<'a> {
     /// Takes cheapest paths until none is left.
     fn settle(&mut self, field: &mut Field<'_>) {
         let mut labels = Labels::new(field);
-        while self.looks < MAX_LOOKS && field.total_surplus() > 0 {
+        while self.looks < self.most_looks && field.total_surplus() > 0 {
             let mut looks = 0;
             let found = labels.run(&self.ground(field), Start::Surplus, &mut looks);
             self.looks += looks;
@@ -96,7 +108,7 @@ impl<'a> Paths<'a> {
     fn save(&mut self, field: &mut Field<'_>) {
         let mut labels = Labels::new(field);
         self.banned.clear();
-        while self.looks < MAX_LOOKS {
+        while self.looks < self.most_looks {
             let mut looks = 0;
             let found = labels.run(&self.ground(field), Start::Everywhere, &mut looks);
             self.looks += looks;
