@@ -32,6 +32,8 @@ use crate::rings::{Rings, quorum};
 
 /// Longest rest after failures in a row.
 const LONGEST_REST: Duration = Duration::from_secs(60);
+/// The same, in rests as they are when all is well.
+const TIMES_USUAL: u32 = 12;
 /// Longest wait for one node that a worker calls.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -142,6 +144,7 @@ impl Workers {
             let (node, nodes, stopping) = (Arc::clone(&node), Arc::clone(&nodes), stopping.clone());
             async move {
                 tokio::select! {
+                    biased;
                     () = exchange::keep(node, nodes) => {}
                     () = stopping.cancelled() => {}
                 }
@@ -171,6 +174,7 @@ impl Workers {
                     let stopping = stopping.clone();
                     async move {
                         tokio::select! {
+                            biased;
                             () = all.keep(&*duty, &device) => {}
                             () = stopping.cancelled() => {}
                         }
@@ -216,6 +220,7 @@ impl Workers {
                 continue;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(rest(duty.rest(), failures)) => {}
                 () = duty.wake(device) => {}
             }
@@ -247,9 +252,10 @@ impl Workers {
     }
 }
 
-/// How long to rest: doubled with every failure in a row.
+/// How long to rest: doubled with every failure in a row. What is usually done
+/// often is also tried often: the end of a trouble is noticed that late.
 fn rest(usual: Duration, failures: u32) -> Duration {
-    let longest = LONGEST_REST.max(usual);
+    let longest = LONGEST_REST.min(usual.saturating_mul(TIMES_USUAL)).max(usual);
     usual.saturating_mul(1 << failures.min(10)).min(longest)
 }
 
@@ -262,7 +268,8 @@ mod tests {
         let usual = Duration::from_millis(500);
         assert_eq!(rest(usual, 0), usual);
         assert_eq!(rest(usual, 2), 4 * usual);
-        assert_eq!(rest(usual, 1000), LONGEST_REST);
+        assert_eq!(rest(usual, 1000), TIMES_USUAL * usual);
+        assert_eq!(rest(LONGEST_REST / 2, 1000), LONGEST_REST);
         assert_eq!(rest(2 * LONGEST_REST, 3), 2 * LONGEST_REST);
     }
 }

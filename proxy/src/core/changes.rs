@@ -269,10 +269,12 @@ impl Core {
                 let mut watch = Watch::default();
                 while !stop.is_cancelled() {
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => break,
                         () = watch.look(&shared) => {}
                     }
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => {}
                         () = tokio::time::sleep(shared.settings.movement_poll) => {}
                     }

@@ -1,7 +1,7 @@
 //! MD5 and BLAKE3 of a body as it passes.
 //!
 //! MD5 runs at half a gigabyte a second, slower than anything else on the way:
-//! above [`INLINE`] bytes both digests run on the blocking pool, MD5 of one
+//! above [`Settings::hash_inline`](super::Settings) bytes both digests run on the blocking pool, MD5 of one
 //! piece while that piece is sent and the next one arrives. Every byte is
 //! BLAKE3-hashed once in a process: what comes out is sealed together with its
 //! hash, which nodes of the same process take as it is.
@@ -10,9 +10,6 @@ use md5::{Digest as _, Md5};
 use tokio::task::{JoinHandle, spawn_blocking};
 use virga_object_wire::checked::{Checked, Hashed};
 use virga_object_wire::tree;
-
-/// Bodies up to this many bytes are hashed where they stand.
-const INLINE: usize = 64 * 1024;
 
 /// What a body hashes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +24,10 @@ pub(super) struct Digests {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-/// Hashes and seals a body that is here as a whole.
-pub(super) async fn whole(body: Bytes) -> Result<(Digests, Checked), Gone> {
-    let (etag, blake3) = if body.len() <= INLINE {
+/// Hashes and seals a body that is here as a whole; up to `inline` bytes where
+/// it stands.
+pub(super) async fn whole(body: Bytes, inline: usize) -> Result<(Digests, Checked), Gone> {
+    let (etag, blake3) = if body.len() <= inline {
         (Md5::digest(&body), *blake3::hash(&body).as_bytes())
     } else {
         let same = body.clone();
@@ -54,14 +52,17 @@ pub(super) struct Extents {
     md5: Option<Md5>,
     md5_job: Option<JoinHandle<Md5>>,
     values: Vec<[u8; 32]>,
+    inline: usize,
 }
 
 impl Extents {
-    pub(super) fn new() -> Self {
+    /// Extents up to `inline` bytes are hashed where they stand.
+    pub(super) fn new(inline: usize) -> Self {
         Self {
             md5: Some(Md5::new()),
             md5_job: None,
             values: Vec::new(),
+            inline,
         }
     }
 
@@ -77,7 +78,7 @@ impl Extents {
     pub(super) async fn seal(&mut self, extent: Bytes) -> Result<Checked, Gone> {
         let mut md5 = self.md5().await?;
         let index = self.values.len() as u64;
-        let value = if extent.len() <= INLINE {
+        let value = if extent.len() <= self.inline {
             md5.update(&extent);
             self.md5 = Some(md5);
             tree::extent(index, std::slice::from_ref(&extent))
@@ -110,6 +111,8 @@ mod tests {
 
     use super::*;
 
+    const INLINE: usize = 64 * 1024;
+
     fn body(len: usize) -> Bytes {
         (0..len).map(|i| (i * 31 % 251) as u8).collect()
     }
@@ -117,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_hashed_and_sealed_with_what_it_hashes_to() {
         for len in [0, 1, INLINE, INLINE + 1, EXTENT] {
-            let (digests, sealed) = whole(body(len)).await.unwrap();
+            let (digests, sealed) = whole(body(len), INLINE).await.unwrap();
             assert_eq!(digests.etag, hex::encode(Md5::digest(body(len))));
             assert_eq!(digests.blake3, *blake3::hash(&body(len)).as_bytes());
             assert_eq!(sealed.hashed(), Some(Hashed::Object(digests.blake3)));
@@ -128,7 +131,7 @@ mod tests {
     #[tokio::test]
     async fn extents_hash_to_the_same_as_the_whole() {
         for len in [EXTENT + 1, 2 * EXTENT, 3 * EXTENT + INLINE + 7] {
-            let (body, mut extents) = (body(len), Extents::new());
+            let (body, mut extents) = (body(len), Extents::new(INLINE));
             for (index, at) in (0..len).step_by(EXTENT).enumerate() {
                 let piece = body.slice(at..len.min(at + EXTENT));
                 let value = tree::extent(index as u64, std::slice::from_ref(&piece));

@@ -128,6 +128,7 @@ impl<T> Stragglers<T> {
         let mut told = false;
         loop {
             tokio::select! {
+                biased;
                 answer = self.pending.next() => {
                     let Some(answer) = answer else { return };
                     let now = Instant::now();
@@ -339,6 +340,9 @@ impl<T: Send + 'static> Fanout<'_, T> {
                 self.tally.done |= one;
                 self.tally.oks.push((peer, said));
             }
+            // One that stands in and does not know the name says nothing of the
+            // member: that may well have it.
+            Err(NodeError::NotFound) if stands_in => self.stand_in(member),
             Err(error @ (NodeError::Newer(_) | NodeError::NotFound | NodeError::NotEmpty)) => {
                 self.tally.refusals.push((member, error));
                 self.reach_back();

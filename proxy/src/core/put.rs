@@ -283,7 +283,9 @@ impl Core {
         body: Bytes,
     ) -> Result<Placed, PutObjectError> {
         let size = body.len() as u64;
-        let (digests, body) = digest::whole(body).await.map_err(|_| shutting_down())?;
+        let (digests, body) = digest::whole(body, self.shared.settings.hash_inline)
+            .await
+            .map_err(|_| shutting_down())?;
         check_etag(new.expected_etag.as_deref(), &digests)?;
         let asked = new.version;
         let meta = ObjectMeta {

@@ -46,6 +46,9 @@ pub struct Settings {
     pub info_ttl: Duration,
     /// Most infos kept, containers and accounts each.
     pub info_entries: usize,
+    /// Bodies and extents up to this many bytes are hashed where they stand,
+    /// longer ones on the blocking pool.
+    pub hash_inline: usize,
     /// Replicas that may still be written in the background after the client
     /// has its answer; beyond that, uploads wait for all their replicas.
     pub background: usize,
@@ -76,6 +79,7 @@ impl Default for Settings {
             hedge: Duration::from_millis(10),
             info_ttl: Duration::from_secs(1),
             info_entries: 100_000,
+            hash_inline: 64 * 1024,
             background: 4096,
             affinity: Affinity::default(),
             policy_affinity: BTreeMap::new(),

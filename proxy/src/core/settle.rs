@@ -54,6 +54,7 @@ pub(super) fn settle(shared: &Arc<Shared>, peer: &Arc<Peer>, row: Settled) {
     shared.tasks.clone().spawn(async move {
         let stopping = shared.tasks.stopping();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(GATHER) => {}
             () = stopping.cancelled() => {}
         }

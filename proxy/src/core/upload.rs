@@ -383,7 +383,7 @@ where
 {
     let mut upload = Upload::start(shared, place);
     let mut held = Held::default();
-    let mut digester = Extents::new();
+    let mut digester = Extents::new(shared.settings.hash_inline);
     let mut extent = first;
     loop {
         let piece = digester.seal(extent).await.map_err(|_| shutting_down())?;

@@ -55,6 +55,8 @@ impl Tasks {
                     Err(panic) => tracing::error!(task = name, %panic, "panicked, starting it again"),
                 }
                 tokio::select! {
+                    // The same order every time, so that a simulated run repeats.
+                    biased;
                     () = tokio::time::sleep(wait) => wait = (wait * 2).min(BACKOFF.1),
                     () = tasks.stop.cancelled() => break,
                 }
