@@ -17,5 +17,6 @@ pub mod lab;
 pub mod linear;
 pub mod process;
 pub mod rings;
+pub mod simulation;
 pub mod swift;
 pub mod workload;

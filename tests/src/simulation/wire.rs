@@ -73,17 +73,12 @@ impl Wire {
             if let Err(error) = wire.network.travel(wire.to, wire.from).await {
                 return Some((Err(error), None));
             }
-            if !wire.is_alive(&life) {
-                return Some((Err(NodeError::Unreachable("the node went away".into())), None));
+            if let Err(gone) = wire.still(&life) {
+                return Some((Err(gone), None));
             }
             let piece = piece.map(|piece| received(&piece));
             Some((piece, Some((wire, body, life))))
         }))
-    }
-
-    fn is_alive(&self, life: &Arc<Life>) -> bool {
-        let now = self.network.target(self.to);
-        now.is_ok_and(|(_, now)| Arc::ptr_eq(&now, life))
     }
 }
 
@@ -94,39 +89,49 @@ struct Upload {
     life: Arc<Life>,
 }
 
-impl Upload {
-    async fn there(&self) -> Result<(), NodeError> {
-        self.wire.network.travel(self.wire.from, self.wire.to).await?;
-        if self.wire.is_alive(&self.life) {
+impl Wire {
+    /// One message to the machine in this life of it.
+    async fn there(&self, life: &Arc<Life>) -> Result<(), NodeError> {
+        self.network.travel(self.from, self.to).await?;
+        self.still(life)
+    }
+
+    /// One message back from it.
+    async fn back<T>(
+        &self,
+        life: &Arc<Life>,
+        what: &str,
+        result: Result<T, NodeError>,
+    ) -> Result<T, NodeError> {
+        let end = result.as_ref().err().map_or("ok", kind);
+        let (from, to) = (self.from, self.to);
+        self.world.note(format_args!("{from}<{to} {what} {end}"));
+        self.network.travel(to, from).await?;
+        self.still(life)?;
+        result
+    }
+
+    fn still(&self, life: &Arc<Life>) -> Result<(), NodeError> {
+        let now = self.network.target(self.to);
+        if now.is_ok_and(|(_, now)| Arc::ptr_eq(&now, life)) {
             return Ok(());
         }
         Err(NodeError::Unreachable("the node went away".into()))
-    }
-
-    async fn back<T>(&self, what: &str, result: Result<T, NodeError>) -> Result<T, NodeError> {
-        let end = result.as_ref().err().map_or("ok", kind);
-        let (from, to) = (self.wire.from, self.wire.to);
-        self.wire.world.note(format_args!("{from}<{to} {what} {end}"));
-        self.wire.network.travel(to, from).await?;
-        if !self.wire.is_alive(&self.life) {
-            return Err(NodeError::Unreachable("the node went away".into()));
-        }
-        result
     }
 }
 
 #[async_trait]
 impl PutStream for Upload {
     async fn send(&mut self, piece: Checked) -> Result<(), NodeError> {
-        self.there().await?;
+        self.wire.there(&self.life).await?;
         let sent = self.stream.send(received(&piece)).await;
-        self.back("piece", sent).await
+        self.wire.back(&self.life, "piece", sent).await
     }
 
     async fn commit(&mut self, put: PutObject) -> Result<(), NodeError> {
-        self.there().await?;
+        self.wire.there(&self.life).await?;
         let done = self.stream.commit(put).await;
-        self.back("commit", done).await
+        self.wire.back(&self.life, "commit", done).await
     }
 }
 
