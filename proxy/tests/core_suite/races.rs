@@ -358,3 +358,28 @@ async fn a_post_replaces_metadata_and_is_seen_with_one_replica_stale() {
         Err(ReadObjectError::NotFound { .. })
     ));
 }
+
+#[tokio::test(start_paused = true)]
+async fn stand_ins_that_do_not_have_an_object_do_not_say_that_there_is_none() {
+    let cluster = Cluster::with(6, 3, Settings::default()).await;
+    let name = object("o");
+    cluster.put(&name, "x").await.unwrap();
+    settle().await;
+    for away in 2..=3 {
+        let primaries = cluster.of_object(&name).into_iter().take(away);
+        let primaries: Vec<_> = primaries.map(|(twin, _)| twin).collect();
+        primaries.iter().for_each(|twin| twin.set_down(true));
+        let posted = cluster.core.post_object(&name, PostMeta::default(), None).await;
+        assert!(
+            matches!(posted, Err(PostObjectError::Unavailable(_))),
+            "{away} away: {posted:?}"
+        );
+        primaries.iter().for_each(|twin| twin.set_down(false));
+        tokio::time::advance(Duration::from_secs(5)).await;
+    }
+    cluster
+        .core
+        .post_object(&name, PostMeta::default(), None)
+        .await
+        .unwrap();
+}

@@ -3,7 +3,8 @@
 //! A run is narrow or wide. In a narrow one everything happens to one storage
 //! host: nothing may be refused, as three replicas lie on three hosts. In a
 //! wide one several hosts break at once; what then cannot reach a quorum may be
-//! refused, and nothing else may go wrong. Faults that destroy what is on a
+//! refused, and what stand-ins took may be seen late. In both nothing that was
+//! acknowledged may be lost and nothing deleted come back for good. Faults that destroy what is on a
 //! disk hit one host of a run, alone, and replicas are made equal before the
 //! next step: two lost copies of three are lost for good in any store that
 //! acknowledges at two.

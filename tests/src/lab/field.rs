@@ -13,6 +13,8 @@ use crate::cluster::{Cluster, Shape, Site};
 const FOLDER: &str = "/run/lab";
 /// Workers that look often, and segments that small disks have room for.
 const WORKERS: &str = "update_listings_ms = 200\nreconcile_ms = 300\nin_flight_ms = 1000\n";
+/// Causes for which a device takes no writes until its process is restarted.
+const SICK: [&str; 4] = ["io-errors", "index-failed", "bad-records", "read-only-filesystem"];
 const STORE: &str = "segment_bytes = 8388608\n";
 
 /// The cluster, its network, its disks.
@@ -130,8 +132,10 @@ impl Field {
     pub fn restart_where_asked(&mut self) -> Vec<usize> {
         let asks = |store: &usize| {
             let status = self.cluster.store_status(*store);
-            let devices = status["devices"].to_string().to_lowercase();
-            devices.contains("read-only") || devices.contains("readonly") || devices.contains("read_only")
+            let devices = status["devices"].as_array().cloned().unwrap_or_default();
+            let reasons = devices.iter().flat_map(|d| d["reasons"].as_array().cloned().unwrap_or_default());
+            let mut causes = reasons.filter_map(|reason| Some(reason["cause"].as_str()?.to_owned()));
+            causes.any(|cause| SICK.contains(&cause.as_str()))
         };
         let stores: Vec<usize> = (0..DEVICES.len()).filter(asks).collect();
         for store in &stores {

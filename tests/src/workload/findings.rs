@@ -32,6 +32,9 @@ pub enum Kind {
     Listing,
     /// A listing is behind while a fault lasts: its row is owed.
     Late,
+    /// An answer is behind what was acknowledged while stand-ins made up a
+    /// quorum, and until they have brought it to whom it belongs.
+    Behind,
     /// No order of the calls of several writers explains their answers.
     NotLinearizable,
     /// Checking took too long; nothing was found out.
@@ -74,10 +77,20 @@ struct Notes {
     /// From when to when requests may be refused; the last may be open.
     excuses: Vec<(Duration, Option<Duration>)>,
     refused: usize,
+    /// Whether stand-ins may have made up a quorum, and not brought it yet.
+    behind: bool,
 }
 
 impl Notes {
-    fn add(&mut self, finding: Finding) {
+    fn add(&mut self, mut finding: Finding) {
+        finding.kind = match finding.kind {
+            Kind::Lost | Kind::Stale | Kind::WentBack | Kind::CameBack if self.behind => Kind::Behind,
+            // "It is not there", of what is.
+            Kind::Wrong if self.behind && finding.text.contains(": 404") => Kind::Behind,
+            // Of all calls, also those before.
+            Kind::NotLinearizable if !self.excuses.is_empty() => Kind::Behind,
+            kind => kind,
+        };
         let count = self.counts.entry(finding.kind).or_default();
         *count += 1;
         if *count <= KEPT {
@@ -133,16 +146,24 @@ impl Findings {
         }
     }
 
-    /// From now on requests may be refused; or no longer.
+    /// From now on requests may be refused, as more than one replica may be
+    /// away; or no longer. What stand-ins took in the meantime may be missed by
+    /// readers until [`Findings::caught_up`].
     pub fn excuse(&self, may: bool) {
         let at = self.begun.elapsed();
         let mut notes = self.notes();
+        notes.behind |= may;
         match (notes.excuses.last_mut(), may) {
             (Some((_, None)), true) => {}
             (_, true) => notes.excuses.push((at, None)),
             (Some((_, to @ None)), false) => *to = Some(at),
             (_, false) => {}
         }
+    }
+
+    /// All replicas are equal: nothing may be behind any more.
+    pub fn caught_up(&self) {
+        self.notes().behind = false;
     }
 
     /// How many requests were refused with a good excuse.
