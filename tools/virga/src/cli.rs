@@ -111,8 +111,24 @@ pub struct Run {
     pub logging: Logging,
 }
 
+/// What `virga status` shows, and what its exit code means.
+const STATUS_HELP: &str = "\
+The first line says how the cloud is: ok, moving (all copies are there, data is on its way to where a new
+ring wants it), degraded (something has fewer copies than wanted, or will), critical (some partitions have
+fewer copies than a quorum). Below stands what is the matter, for how long, what lacks copies, what is being
+done, when it ends, and what to type where nothing will happen by itself.
+
+  virga status                           at a glance
+  virga status --watch                   with progress, every second
+  virga status --json | jq .health       for machines: docs/operations/health.md describes it
+  virga status --wait --timeout 600      until all is well
+
+Ask a process that knows the rings (a proxy or an object server) for the health of the whole cloud.
+Exit codes: 0 well (ok, moving), 1 degraded or critical, 2 cannot tell (nobody answers).";
+
 /// Flags of `virga status`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = STATUS_HELP)]
 pub struct Status {
     /// The data folder of the cloud to ask
     #[arg(long, default_value = "./virga-data")]

@@ -2,9 +2,9 @@
 //! of a process with some roles, through which `virga status` asks. Whoever may open the file may ask; the folder's mode says
 //! who that is.
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
+use virga_node::clock::{Clock, Micros};
 use virga_node::health::{Health, State};
 use virga_node::task::Tasks;
 use virga_object_server::workers::{Progress, WorkerStatus};
@@ -21,13 +22,9 @@ use virga_object_wire::node::{DeviceStatus, Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
 use virga_proxy::core::{Core, RingChange};
 
+use crate::health::{self, Facts, HealthReport, Weight};
+use crate::lookout::{self, Lookout};
 use crate::placement::{Placement, RingStatus};
-
-/// Longest wait for one node that is asked how it is.
-const NODE_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Nodes that are asked at the same time.
-const NODES_AT_ONCE: usize = 64;
 
 /// Largest status that is read, bytes: thousands of devices, each with several
 /// rings and many devices it has pushed to.
@@ -65,15 +62,30 @@ pub struct CloudStatus {
     pub nodes: Vec<NodeStatus>,
     /// What the workers do, each on each device of this process.
     pub workers: Vec<WorkerStatus>,
+    /// Whether all is well, and if not, why.
+    #[serde(default)]
+    pub health: HealthReport,
 }
 
 /// An object server as this process sees it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// Its address in the rings.
     pub node: String,
     /// Why it does not answer, if so.
     pub trouble: Option<String>,
+    /// Since when it does not answer, as far as this process knows.
+    #[serde(default)]
+    pub away_since: Option<Micros>,
+    /// When it answered again after it had been away, until it has caught up.
+    #[serde(default)]
+    pub back_since: Option<Micros>,
+    /// Its devices.
+    #[serde(default)]
+    pub devices: Vec<DeviceStatus>,
+    /// Its devices as they were when it last answered, while it does not.
+    #[serde(default)]
+    pub last: Vec<DeviceStatus>,
     /// How far its devices have come with every ring.
     #[serde(default)]
     pub movement: Vec<Movement>,
@@ -99,6 +111,12 @@ pub struct Sources {
     pub progress: Progress,
     /// Other hosts' nodes, when there are any.
     pub nodes: Option<Arc<NodeTable>>,
+    /// Address of this host's node in the rings.
+    pub address: SocketAddr,
+    /// What is remembered of other hosts.
+    pub lookout: Lookout,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Sources {
@@ -116,20 +134,62 @@ impl Sources {
             Ok(devices) => (devices, None),
             Err(error) => (Vec::new(), Some(error.to_string())),
         };
+        let parts = self.health.snapshot();
+        let ring_changes = self.core.as_ref().map(Core::ring_changes).unwrap_or_default();
+        let nodes = self.nodes().await;
+        let alone = self.node.is_some().then(|| NodeStatus {
+            node: self.address.to_string(),
+            trouble: devices_error.clone(),
+            devices: devices.clone(),
+            movement: movement.clone(),
+            ..NodeStatus::default()
+        });
+        let mut hosts: Vec<&NodeStatus> = nodes.iter().collect();
+        if hosts.is_empty() {
+            hosts.extend(&alone);
+        }
+        let hosts: Vec<NodeStatus> = hosts.into_iter().cloned().collect();
+        let health = health::judge(&Facts {
+            hosts: &hosts,
+            rings: self
+                .placement
+                .as_ref()
+                .map(Placement::current)
+                .unwrap_or_default(),
+            changes: &ring_changes,
+            parts: &parts,
+        });
+        self.note_caught_up(&hosts, &health);
         CloudStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             front_door: self.front_door.clone(),
             object_store: self.object_store.clone(),
-            parts: self.health.snapshot(),
+            parts,
             devices,
             devices_error,
             roles: self.roles.iter().map(ToString::to_string).collect(),
             rings: self.placement.as_ref().map(Placement::status).unwrap_or_default(),
-            ring_changes: self.core.as_ref().map(Core::ring_changes).unwrap_or_default(),
+            ring_changes,
             movement,
-            nodes: self.nodes().await,
+            nodes,
             workers: self.progress.snapshot(),
+            health,
+        }
+    }
+
+    /// Hosts that were away and of which nothing is the matter any more.
+    fn note_caught_up(&self, hosts: &[NodeStatus], health: &HealthReport) {
+        let behind = |node: &str| {
+            let found = health.findings.iter();
+            found
+                .filter(|f| f.weight == Weight::Degraded)
+                .any(|f| f.subject == node || f.subject.starts_with(&format!("{node}/")))
+        };
+        for host in hosts.iter().filter(|host| host.back_since.is_some()) {
+            if !behind(&host.node) {
+                self.lookout.caught_up(&host.node);
+            }
         }
     }
 
@@ -139,20 +199,35 @@ impl Sources {
             return Vec::new();
         };
         let ask = |device: virga_ring::Device| async move {
-            let answer = tokio::time::timeout(NODE_PATIENCE, nodes.node(&device).movement()).await;
-            let (movement, trouble) = match answer {
-                Ok(Ok(movement)) => (movement, None),
-                Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
-                Err(_) => (Vec::new(), Some(format!("no answer in {NODE_PATIENCE:?}"))),
+            let node = nodes.node(&device);
+            let both = async { tokio::try_join!(node.status(), node.movement()) };
+            let answer = tokio::time::timeout(lookout::PATIENCE, both).await;
+            let (devices, movement, trouble) = match answer {
+                Ok(Ok((devices, movement))) => (devices, movement, None),
+                Ok(Err(error)) => (Vec::new(), Vec::new(), Some(error.to_string())),
+                Err(_) => {
+                    let why = format!("no answer in {:?}", lookout::PATIENCE);
+                    (Vec::new(), Vec::new(), Some(why))
+                }
             };
+            let address = lookout::address_of(&device);
+            let answered = trouble.is_none().then_some(devices.as_slice());
+            let sighting = self.lookout.note(&address, answered, self.clock.now());
             NodeStatus {
-                node: format!("{}:{}", device.ip, device.port),
+                node: address,
+                last: match trouble {
+                    Some(_) => sighting.last,
+                    None => Vec::new(),
+                },
                 trouble,
+                away_since: sighting.away_since,
+                back_since: sighting.back_since,
+                devices,
                 movement,
             }
         };
         let asked = futures_util::stream::iter(placement.nodes()).map(ask);
-        asked.buffered(NODES_AT_ONCE).collect().await
+        asked.buffered(lookout::AT_ONCE).collect().await
     }
 }
 

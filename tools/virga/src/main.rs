@@ -8,9 +8,11 @@ mod config;
 mod control;
 mod credentials;
 mod front_door;
+mod health;
 mod housekeeping;
 mod keystone;
 mod lock;
+mod lookout;
 mod parts;
 mod placement;
 mod rings;
@@ -47,7 +49,10 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Up(flags) => up::run(&flags),
         Verb::Run(flags) => run::run(&flags),
-        Verb::Status(flags) => status::run(&flags),
+        Verb::Status(flags) => match status::run(&flags) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Verb::Ring { args } => {
             let code = virga_ring_builder::run(args, &mut std::io::stdout(), &mut std::io::stderr());
             return ExitCode::from(u8::try_from(code).unwrap_or(2));

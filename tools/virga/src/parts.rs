@@ -27,6 +27,7 @@ use crate::control::{self, Sources};
 use crate::front_door;
 use crate::housekeeping::Housekeeping;
 use crate::keystone::Keystone;
+use crate::lookout::Lookout;
 use crate::placement::Placement;
 use crate::secrets::{self, Secrets};
 
@@ -243,8 +244,15 @@ impl Process<'_> {
             placement: self.placement.clone(),
             core,
             progress: self.progress.clone(),
-            nodes: (self.company == Company::Others).then_some(nodes),
+            nodes: (self.company == Company::Others).then_some(nodes.clone()),
+            address: self.config.node,
+            lookout: Lookout::default(),
+            clock: self.clock.clone(),
         };
+        if let (Company::Others, Some(placement)) = (self.company, &self.placement) {
+            let lookout = &sources.lookout;
+            lookout.keep(placement.clone(), nodes, self.clock.clone(), &self.tasks);
+        }
         let socket = self.config.data.join(match self.company {
             Company::Alone => "control.sock".to_owned(),
             Company::Others => format!("control-{}.sock", self.roles.names().join("-")),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use virga_ring::{Device, HashPath, RingHandle};
+use virga_ring::{Device, HashPath, Ring, RingHandle};
 
 use crate::Failure;
 use crate::config::{CloudConfig, DeviceEntry};
@@ -128,6 +128,13 @@ impl Placement {
     pub fn all(&self) -> impl Iterator<Item = &NamedRing> {
         let object = self.object.iter().map(|(_, ring)| ring);
         [&self.account, &self.container].into_iter().chain(object)
+    }
+
+    /// Every ring as it is now, by name.
+    pub fn current(&self) -> Vec<(String, Arc<Ring>)> {
+        self.all()
+            .map(|named| (named.name.clone(), named.handle.current()))
+            .collect()
     }
 
     /// How every ring is.

@@ -1,43 +1,55 @@
-//! `virga status`: the state of a running cloud as a table or as JSON; again
-//! and again, or until all is well ([`wait`]).
+//! `virga status`: whether a running cloud is well, why not, and what is being
+//! done about it ([`report`]), as text or as JSON; again and again, or until all
+//! is well ([`wait`]). The exit code says it too.
 mod movement;
+mod report;
 mod text;
 mod wait;
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use comfy_table::Table;
 use virga_node::clock::{Clock, SystemClock};
 use virga_node::health::State;
+use virga_object_wire::status::ScrubStatus;
 
 use crate::Failure;
 use crate::cli;
 use crate::control::{self, CloudStatus};
-use text::{bytes, table};
+use crate::health::Health;
+use text::{bytes, span, table};
+
+/// All is well, also while data moves.
+const WELL: u8 = 0;
+/// Something is the matter.
+const ILL: u8 = 1;
 
 /// Prints the status of every process that runs on the data folder; as JSON,
-/// one object for each.
+/// one object for each. The exit code is 0 when all is well and 1 when not.
 ///
 /// # Errors
-/// Nobody answers, or no process with the role does; all is not well in time.
-pub fn run(flags: &cli::Status) -> Result<(), Failure> {
+/// Nobody answers, or no process with the role does (`Usage`: exit code 2, it
+/// cannot be told); all is not well in time.
+pub fn run(flags: &cli::Status) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
     let mut ask = || ask(&runtime, flags);
     if flags.watch {
-        return wait::watch(|| Ok(texts(&ask()?).join("\n")));
+        wait::watch(|| Ok(texts(&ask()?).join("\n")))?;
+        return Ok(ExitCode::from(WELL));
     }
     if flags.wait {
         let said = if flags.json { None } else { Some("all is well") };
         wait::wait(flags.timeout.map(Duration::from_secs), said, &mut ask)?;
         if !flags.json {
-            return Ok(());
+            return Ok(ExitCode::from(WELL));
         }
     }
-    let answers = ask()?;
+    let answers = ask().map_err(cannot_tell)?;
     let texts = match flags.json {
         true => answers
             .iter()
@@ -52,7 +64,23 @@ pub fn run(flags: &cli::Status) -> Result<(), Failure> {
             written => written.map_err(|e| e.to_string())?,
         }
     }
-    Ok(())
+    Ok(ExitCode::from(code(&answers)))
+}
+
+/// Nobody to ask is another exit code than something being the matter.
+fn cannot_tell(failure: Failure) -> Failure {
+    match failure {
+        Failure::Failed(why) | Failure::Usage(why) => Failure::Usage(why),
+    }
+}
+
+/// Whether any of them says that something is the matter.
+fn code(answers: &[CloudStatus]) -> u8 {
+    let ill = |health: Health| health >= Health::Degraded;
+    match answers.iter().any(|status| ill(status.health.health)) {
+        true => ILL,
+        false => WELL,
+    }
 }
 
 /// Every process on the folder, with the role if one is asked for.
@@ -81,12 +109,14 @@ fn texts(answers: &[CloudStatus]) -> Vec<String> {
 }
 
 fn render(status: &CloudStatus) -> String {
-    let mut sections = vec![parts(status).to_string()];
+    let bars = std::io::stdout().is_terminal();
+    let health = report::render(&status.health, SystemClock.now(), bars);
+    let mut sections = vec![health, parts(status).to_string()];
     let tables = [
         (!status.rings.is_empty()).then(|| rings(status)),
         movement::changes(status),
         (!status.nodes.is_empty()).then(|| nodes(status)),
-        (!status.devices.is_empty()).then(|| devices(status)),
+        devices(status),
     ];
     sections.extend(tables.iter().flatten().map(Table::to_string));
     sections.extend(movement::render(status, SystemClock.now()));
@@ -131,19 +161,63 @@ fn parts(status: &CloudStatus) -> Table {
     parts
 }
 
-fn devices(status: &CloudStatus) -> Table {
-    let mut devices = table(&["device", "state", "free", "of", "objects", "set aside"]);
-    for d in &status.devices {
+fn devices(status: &CloudStatus) -> Option<Table> {
+    let here = status.devices.iter().map(|device| (String::new(), device));
+    let everywhere = status.nodes.iter().flat_map(|node| {
+        node.devices
+            .iter()
+            .map(|device| (format!("{}/", node.node), device))
+    });
+    let all: Vec<_> = match status.nodes.is_empty() {
+        true => here.collect(),
+        false => everywhere.collect(),
+    };
+    if all.is_empty() {
+        return None;
+    }
+    let mut devices = table(&[
+        "device",
+        "state",
+        "free",
+        "of",
+        "objects",
+        "bytes",
+        "set aside",
+        "scrub",
+    ]);
+    for (node, d) in all {
         devices.add_row([
-            d.device.clone(),
+            format!("{node}{}", d.device),
             d.state.to_string(),
             bytes(d.free),
             bytes(d.total),
             d.objects.to_string(),
-            d.quarantined.to_string(),
+            bytes(d.bytes),
+            format!("{} bad, {} stale", d.bad_files, d.stale_files),
+            scrub(&d.scrub),
         ]);
     }
-    devices
+    Some(devices)
+}
+
+/// "12 of 40 segments; last pass ended 3 h ago, 0 damaged".
+fn scrub(scrub: &ScrubStatus) -> String {
+    let done = scrub.segments - scrub.left.min(scrub.segments);
+    let now = match scrub.began {
+        Some(_) => format!(
+            "{done} of {} segments, {} damaged; ",
+            scrub.segments, scrub.damaged
+        ),
+        None => String::new(),
+    };
+    let last = match scrub.pass_ended {
+        Some(ended) => {
+            let ago = span(SystemClock.now().since(ended));
+            format!("last pass ended {ago} ago, {} damaged", scrub.last_damaged)
+        }
+        None => "no whole pass yet".to_owned(),
+    };
+    now + &last
 }
 
 fn rings(status: &CloudStatus) -> Table {
