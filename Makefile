@@ -5,7 +5,7 @@ SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 UP ?=
 
-.PHONY: help up demo-rings build test lab soak fuzz check bench bench-ring deps-build deps-test
+.PHONY: help up demo-rings demo-faults build test lab soak fuzz check bench bench-ring deps-build deps-test
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -15,6 +15,9 @@ up: build ## build, then run a cloud here (data in ./virga-data; UP="..." adds f
 
 demo-rings: build ## a small cluster grows while it is read: plan, status, what moved (a minute)
 	tools/demo-rings target/release/virga
+
+demo-faults: build ## a node dies, bits flip, a disk fills, a node is added: what status says, how it heals (2 min)
+	tools/demo-faults target/release/virga
 
 build: deps-build ## build target/release/virga
 	cargo build --release --locked --bin virga
