@@ -43,7 +43,7 @@ fn runs() {
             drop(field.take());
         }
         let seed = first + n;
-        let on = field.get_or_insert_with(Field::new);
+        let on = field.get_or_insert_with(Field::make);
         let verdict = run(on, seed);
         let good = verdict.is_good();
         if !good {

@@ -28,7 +28,7 @@ pub struct Field {
 
 impl Field {
     /// Makes all of it anew, in an enclosure.
-    pub fn new() -> Self {
+    pub fn make() -> Self {
         let hosts: Vec<usize> = (1..=1 + PROXIES).chain((10..).take(DEVICES.len())).collect();
         clear(&hosts);
         let net = Net::new(&hosts);
@@ -51,7 +51,7 @@ impl Field {
             store: STORE.to_owned(),
             stores: (1..).zip(DEVICES).collect(),
             proxies: PROXIES,
-            part_power: 6,
+            part_power: 4,
             workers: WORKERS.to_owned(),
             ..Shape::default()
         });
@@ -133,7 +133,9 @@ impl Field {
         let asks = |store: &usize| {
             let status = self.cluster.store_status(*store);
             let devices = status["devices"].as_array().cloned().unwrap_or_default();
-            let reasons = devices.iter().flat_map(|d| d["reasons"].as_array().cloned().unwrap_or_default());
+            let reasons = devices
+                .iter()
+                .flat_map(|d| d["reasons"].as_array().cloned().unwrap_or_default());
             let mut causes = reasons.filter_map(|reason| Some(reason["cause"].as_str()?.to_owned()));
             causes.any(|cause| SICK.contains(&cause.as_str()))
         };

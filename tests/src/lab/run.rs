@@ -19,6 +19,8 @@ use crate::workload::{Mix, Workload};
 const GRACE: Duration = Duration::from_secs(5);
 /// Longest way back to health, seconds.
 const HEALTH: u64 = 120;
+/// Answers after it, as good as if nothing had been.
+const AFTERWARDS: usize = 100;
 /// What is no fault of the cloud: a replica that was away has not heard of some
 /// deletions, so a second DELETE may say 204 for 404; rows are owed while
 /// faults last; with two of three replicas away, stand-ins make up a quorum
@@ -129,7 +131,7 @@ fn scene(field: &mut Field, plan: &Plan, load: &Workload, chance: &mut Chance, v
     load.fill();
     let inventory = Inventory::of(field.cluster.controller_data());
     load.allow_late_listings(true);
-    let healed = load.during(|load| {
+    let over = load.during(|load| {
         let mut trouble = Trouble::new(load.findings());
         for step in &plan.steps {
             happen(field, step, &mut trouble, chance, &mut verdict.notes);
@@ -137,18 +139,19 @@ fn scene(field: &mut Field, plan: &Plan, load: &Workload, chance: &mut Chance, v
                 equal(field, &inventory);
             }
         }
-        let healed = Instant::now();
+        let over = Instant::now();
         verdict.by_hand = field.restart_where_asked();
-        trouble.wait_over();
-        load.wait_answers(100);
-        healed
+        over
     });
-    load.findings().excuse(false);
     healthy(field);
+    println!("well after {:.1?}", over.elapsed());
     equal(field, &inventory);
-    verdict.health = Some(healed.elapsed());
-    load.allow_late_listings(false);
+    verdict.health = Some(over.elapsed());
+    // From now on nothing is excused any more.
+    load.findings().excuse(false);
     load.findings().caught_up();
+    load.allow_late_listings(false);
+    load.during(|load| load.wait_answers(AFTERWARDS));
     load.check("healthy again");
 }
 
@@ -245,14 +248,5 @@ impl<'a> Trouble<'a> {
         self.doors.retain(lasts);
         self.findings
             .excuse(self.hosts.len() > 1 || !self.doors.is_empty());
-    }
-
-    /// Waits until nothing is an excuse any more.
-    fn wait_over(&mut self) {
-        self.judge();
-        while self.hosts.len() > 1 || !self.doors.is_empty() {
-            std::thread::sleep(Duration::from_millis(50));
-            self.judge();
-        }
     }
 }
