@@ -143,7 +143,11 @@ impl Identity {
     }
 }
 
-/// Turns the tokens of a request into who is asking.
+/// The type of this service in access rules of application credentials.
+const SERVICE_TYPE: &str = "object-store";
+
+/// Turns the tokens of a request (`method` and `path` are its own) into who is
+/// asking. A token whose access rules do not name the request counts for nothing.
 ///
 /// # Errors
 /// Only when tokens cannot be verified now; an invalid one makes the request
@@ -152,10 +156,14 @@ pub async fn identify(
     verifier: &dyn TokenVerifier,
     token: Option<&str>,
     service_token: Option<&str>,
+    (method, path): (&Method, &str),
 ) -> Result<Who, TokenError> {
     let Some(caller) = verified(verifier, token).await? else {
         return Ok(Who::Anonymous);
     };
+    if !caller.may_call(SERVICE_TYPE, method.as_str(), path) {
+        return Ok(Who::Anonymous);
+    }
     let service = verified(verifier, service_token).await?;
     Ok(Who::Known(Arc::new(Identity::new(caller, service))))
 }
@@ -278,6 +286,8 @@ mod tests {
             issued_at: Micros(0),
             expires_at: Micros(0),
             audit_ids: vec![],
+            delegation: None,
+            access_rules: None,
         })
     }
 

@@ -138,7 +138,7 @@ impl Swift {
         if ctx.method != Method::OPTIONS && tempurl::claimed(&ctx.query) {
             return self.temporary(ctx, target, upload, peer).await;
         }
-        ctx.who = self.identify(&ctx.headers).await?;
+        ctx.who = self.identify(&ctx.headers, (&ctx.method, &ctx.path)).await?;
         ctx.refuse_unsupported(&target)?;
         dispatch(ctx, target, upload).await
     }
@@ -166,14 +166,14 @@ impl Swift {
         }
     }
 
-    async fn identify(&self, headers: &HeaderMap) -> Result<Who, Fault> {
+    async fn identify(&self, headers: &HeaderMap, call: (&Method, &str)) -> Result<Who, Fault> {
         let text = |name| {
             headers::text(headers, name)
                 .map(str::trim)
                 .filter(|text| !text.is_empty())
         };
         let token = text("x-auth-token").or_else(|| text("x-storage-token"));
-        access::identify(&*self.0.verifier, token, text("x-service-token"))
+        access::identify(&*self.0.verifier, token, text("x-service-token"), call)
             .await
             .map_err(|error| {
                 tracing::warn!(%error, "cannot verify tokens");

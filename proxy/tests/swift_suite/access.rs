@@ -64,6 +64,23 @@ async fn every_route_turns_strangers_away_and_lets_readers_read() {
 }
 
 #[tokio::test]
+async fn a_token_with_access_rules_is_nobodys_beyond_them() {
+    let door = filled().await;
+    // Good for GET and PUT of what is right in the container c.
+    let narrow = format!("{ALICE}/|v1|AUTH_p|c|*");
+    for (line, status) in [
+        ("GET /v1/AUTH_p/c/o", 200),
+        ("PUT /v1/AUTH_p/c/new", 201),
+        ("DELETE /v1/AUTH_p/c/o", 401),
+        ("GET /v1/AUTH_p/c", 401),
+        ("GET /v1/AUTH_p", 401),
+        ("GET /v1/AUTH_p/c/deep%2Fo", 401),
+    ] {
+        assert_eq!(door.call(&narrow, line, &[], b"").await.status, status, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_stranger_does_not_learn_what_exists() {
     let door = filled().await;
     for path in [

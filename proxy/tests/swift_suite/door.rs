@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use virga_identity_api::access_rule::AccessRule;
 use virga_identity_api::caller::{Caller, Scope};
 use virga_identity_api::verify::{Directory, Named, TokenError, TokenVerifier};
 use virga_node::clock::{Clock, Hlc, Micros, SystemClock};
@@ -47,6 +48,16 @@ impl TokenVerifier for Tokens {
             issued_at: Micros(0),
             expires_at: Micros(u64::MAX),
             audit_ids: Vec::new(),
+            delegation: None,
+            // A fourth part is the path that the token is good for.
+            access_rules: parts.next().map(|path| {
+                let rule = |method: &str| AccessRule {
+                    service: "object-store".into(),
+                    method: method.into(),
+                    path: path.replace('|', "/"),
+                };
+                vec![rule("GET"), rule("PUT")]
+            }),
         }))
     }
 }
@@ -85,7 +96,7 @@ fn device(id: u32) -> Device {
     }
 }
 
-fn core(tasks: &Tasks) -> Core {
+fn core(tasks: &Tasks) -> (Core, Arc<TwinNodes>) {
     let parts = 8u32;
     let slots: Vec<u32> = (0..3)
         .flat_map(|row| (0..parts).map(move |part| (part + row) % 4))
@@ -97,24 +108,28 @@ fn core(tasks: &Tasks) -> Core {
     };
     let ring = Ring::new(info, (0..4).map(|id| Some(device(id))).collect(), table).unwrap();
     let ring = Arc::new(RingHandle::new(ring));
-    Core::new(CoreParts {
+    let nodes = Arc::new(TwinNodes::for_devices(ring.current().devices()));
+    let core = Core::new(CoreParts {
         rings: Rings {
             hash: HashPath::new("", "test").unwrap(),
             account: ring.clone(),
             container: ring.clone(),
             object: vec![(0, ring.clone()), (1, ring.clone())],
         },
-        nodes: Arc::new(TwinNodes::for_devices(ring.current().devices())),
+        nodes: nodes.clone(),
         hlc: Arc::new(Hlc::new(Arc::new(SystemClock))),
         tasks: tasks.clone(),
         settings: Settings::default(),
-    })
+    });
+    (core, nodes)
 }
 
 /// A door that is open.
 pub struct Door {
     pub address: SocketAddr,
     pub tasks: Tasks,
+    /// The nodes behind it, for their switches.
+    pub nodes: Arc<TwinNodes>,
     pub running: tokio::task::JoinHandle<Result<(), RunError>>,
 }
 
@@ -144,9 +159,10 @@ impl Door {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new();
+        let (core, nodes) = core(&tasks);
         let parts = Parts {
             listener,
-            core: core(&tasks),
+            core,
             verifier: Arc::new(Tokens),
             directory: Arc::new(Tokens),
             clock: Arc::new(SystemClock),
@@ -157,6 +173,7 @@ impl Door {
         Self {
             address,
             tasks,
+            nodes,
             running,
         }
     }

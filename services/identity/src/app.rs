@@ -8,24 +8,52 @@ use virga_identity_api::local::LocalVerifier;
 use virga_identity_api::policy::Rules;
 use virga_identity_api::revocation::{Revocation, Revocations};
 use virga_node::clock::Clock;
-use virga_state::{State, StateError, Transaction};
+use virga_state::{Queries, State, StateError, Transaction};
 
 use crate::auth::password::Passwords;
 use crate::auth::roles::RoleBook;
+use crate::auth::rules::PasswordRules;
+use crate::auth::totp::UsedPasscodes;
 use crate::cached::Cached;
 use crate::config::Config;
 use crate::model::catalog::{Endpoint, Service};
-use crate::model::{catalog, project, revocation};
+use crate::model::endpoint_filter::{self, EndpointGroup, Member};
+use crate::model::{catalog, project, revocation, trust};
 
 /// Projects whose domain is remembered at most. A project never changes its
 /// domain, so the memory needs no refreshing.
 const REMEMBERED_PROJECTS: usize = 10_000;
 
-/// Services and endpoints at one moment.
+/// Services, endpoints and what projects see of them at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct CatalogRecords {
     pub(crate) services: Vec<Service>,
     pub(crate) endpoints: Vec<Endpoint>,
+    groups: Vec<EndpointGroup>,
+    /// Pairs of project and endpoint, and of project and endpoint group.
+    filtered: Vec<(String, String)>,
+    filtered_groups: Vec<(String, String)>,
+}
+
+impl CatalogRecords {
+    /// The endpoints that the catalog of a project shows: those associated with
+    /// it, directly or by group; all, if none is.
+    pub(crate) fn endpoints_for(&self, project: Option<&str>) -> Vec<&Endpoint> {
+        let of_project = |pairs: &[(String, String)]| -> Vec<String> {
+            let mine = pairs.iter().filter(|(p, _)| Some(p.as_str()) == project);
+            mine.map(|(_, member)| member.clone()).collect()
+        };
+        let single = of_project(&self.filtered);
+        let in_groups = of_project(&self.filtered_groups);
+        if single.is_empty() && in_groups.is_empty() {
+            return self.endpoints.iter().collect();
+        }
+        let groups: Vec<_> = self.groups.iter().filter(|g| in_groups.contains(&g.id)).collect();
+        self.endpoints
+            .iter()
+            .filter(|e| single.contains(&e.id) || groups.iter().any(|g| g.holds(e)))
+            .collect()
+    }
 }
 
 /// The parts of a running identity service.
@@ -41,6 +69,8 @@ pub(crate) struct App {
     pub(crate) roles: Arc<RoleBook>,
     pub(crate) rules: Rules,
     pub(crate) passwords: Passwords,
+    pub(crate) password_rules: PasswordRules,
+    pub(crate) used_passcodes: UsedPasscodes,
     pub(crate) catalog: Cached<CatalogRecords>,
     pub(crate) project_domains: Mutex<HashMap<String, String>>,
 }
@@ -54,6 +84,9 @@ impl App {
                 Ok(CatalogRecords {
                     services: catalog::services(&mut q).await?,
                     endpoints: catalog::endpoints(&mut q).await?,
+                    groups: endpoint_filter::groups(&mut q).await?,
+                    filtered: endpoint_filter::associations(&mut q, Member::Endpoint).await?,
+                    filtered_groups: endpoint_filter::associations(&mut q, Member::Group).await?,
                 })
             })
             .await
@@ -95,6 +128,31 @@ impl App {
             issued_before: now,
             keep_until,
             ..Revocation::default()
+        }
+    }
+
+    /// Revocations of every token that stands on this user: the user's own, and
+    /// those of trusts that the user gave or received.
+    pub(crate) async fn tokens_of_user(
+        &self,
+        q: &mut impl Queries,
+        user: &str,
+    ) -> Result<Vec<Revocation>, StateError> {
+        let mut events = vec![Revocation {
+            user_id: Some(user.to_owned()),
+            ..self.revocation()
+        }];
+        for id in trust::touching(q, user).await? {
+            events.push(self.tokens_of_delegation(&id));
+        }
+        Ok(events)
+    }
+
+    /// Revocation of the tokens of an application credential or trust.
+    pub(crate) fn tokens_of_delegation(&self, id: &str) -> Revocation {
+        Revocation {
+            delegation_id: Some(id.to_owned()),
+            ..self.revocation()
         }
     }
 

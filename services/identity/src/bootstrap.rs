@@ -215,6 +215,11 @@ fn fresh_user(id: &str, name: &str, hash: &str, home: &str) -> User {
         enabled: true,
         default_project_id: Some(home.to_owned()),
         password_hash: Some(hash.to_owned()),
+        password_set_at: None,
+        password_expires_at: None,
+        failed_count: 0,
+        failed_at: None,
+        active_at: None,
         options: Object::new(),
         extra: Object::new(),
     }

@@ -1,7 +1,7 @@
 //! What an operator can set.
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Configuration of the identity service.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +25,15 @@ pub struct Config {
     pub policy_file: Option<PathBuf>,
     /// How passwords are hashed.
     pub password: PasswordConfig,
+    /// What is asked of passwords and accounts.
+    pub security: SecurityConfig,
+    /// How many times a trust may be handed on at most.
+    pub max_redelegation_count: u32,
+    /// How old a signed EC2 or S3 request may be, in seconds.
+    pub signature_lifetime: u64,
+    /// Whether limits are a tree of two levels (domains above projects,
+    /// `strict_two_level`) or not (`flat`).
+    pub limit_model: LimitModel,
     /// Largest request body, in bytes.
     pub max_body: usize,
     /// Longest time for one request, in seconds.
@@ -33,6 +42,104 @@ pub struct Config {
     pub max_concurrent: usize,
     /// Deepest project tree, the domain included.
     pub max_project_depth: usize,
+}
+
+/// What an operator sets in `virga.toml` under `[identity]`; the rest of
+/// [`Config`] follows from where the process keeps its things.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// See [`Config::token_lifetime`].
+    pub token_lifetime: u64,
+    /// See [`Config::policy_file`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_file: Option<PathBuf>,
+    /// See [`Config::limit_model`].
+    pub limit_model: LimitModel,
+    /// See [`Config::security`].
+    pub security: SecurityConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let config = Config::default();
+        Self {
+            token_lifetime: config.token_lifetime,
+            policy_file: config.policy_file,
+            limit_model: config.limit_model,
+            security: config.security,
+        }
+    }
+}
+
+impl Settings {
+    /// The configuration with these settings, the rest as usual.
+    pub fn config(&self) -> Config {
+        Config {
+            token_lifetime: self.token_lifetime,
+            policy_file: self.policy_file.clone(),
+            limit_model: self.limit_model,
+            security: self.security.clone(),
+            ..Config::default()
+        }
+    }
+}
+
+/// How limits of domains and projects hang together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitModel {
+    /// Every limit stands alone.
+    #[default]
+    Flat,
+    /// No project's limit is above its domain's.
+    StrictTwoLevel,
+}
+
+/// Rules for passwords and accounts, with Keystone's names and meanings. Left
+/// out, a rule is off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecurityConfig {
+    /// Wrong passwords in a row that lock a user out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lockout_failure_attempts: Option<u32>,
+    /// How long the user is locked out, in seconds.
+    pub lockout_duration: u64,
+    /// Days until a password ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_expires_days: Option<u32>,
+    /// A new password must not be one of so many last ones, itself included.
+    pub unique_last_password_count: u32,
+    /// Days that a password must be kept before the user may change it.
+    pub minimum_password_age: u32,
+    /// A pattern that passwords must match from their beginning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_regex: Option<String>,
+    /// The pattern in words, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_regex_description: Option<String>,
+    /// Whether a password that an administrator set must be changed at once.
+    pub change_password_upon_first_use: bool,
+    /// Days without a sign-in after which an account counts as disabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disable_user_account_days_inactive: Option<u32>,
+}
+
+impl Default for SecurityConfig {
+    fn default() -> Self {
+        Self {
+            lockout_failure_attempts: None,
+            lockout_duration: 1800,
+            password_expires_days: None,
+            unique_last_password_count: 0,
+            minimum_password_age: 0,
+            password_regex: None,
+            password_regex_description: None,
+            change_password_upon_first_use: false,
+            disable_user_account_days_inactive: None,
+        }
+    }
 }
 
 /// Parameters of password hashing (Argon2id).
@@ -75,6 +182,10 @@ impl Default for Config {
             public_url: None,
             policy_file: None,
             password: PasswordConfig::default(),
+            security: SecurityConfig::default(),
+            max_redelegation_count: 3,
+            signature_lifetime: 15 * 60,
+            limit_model: LimitModel::default(),
             max_body: 112 * 1024,
             request_timeout: 60,
             max_concurrent: 256,

@@ -1,15 +1,13 @@
 //! Answers for the rest of the house: names of ids, owners of EC2 keys.
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
-use virga_identity_api::caller::Scope;
 use virga_identity_api::verify::{Directory, Named};
 use virga_state::{State, StateError};
 use zeroize::Zeroizing;
 
 use crate::Identity;
-use crate::fault::Fault;
-use crate::model::{credential, project, user};
-use crate::secrets;
+use crate::auth::AuthError;
+use crate::model::{project, user};
 
 /// Looks names up in the records.
 pub(crate) struct Names {
@@ -78,56 +76,27 @@ pub(crate) fn ec2_id(access: &str) -> String {
 }
 
 impl Identity {
-    /// The EC2 key with this access key, if its user and project may be used
-    /// now and the user has a role there.
+    /// The EC2 key with this access key, if what it stands on (user, project,
+    /// trust, application credential) may be used now and leaves a role.
     pub async fn ec2_secret(&self, access: &str) -> Result<Option<Ec2Secret>, StateError> {
-        let app = &self.app;
-        let mut q = app.state.reader();
-        let Some(found) = credential::get(&mut q, &ec2_id(access)).await? else {
-            return Ok(None);
-        };
-        let Some(project_id) = found.project_id.filter(|_| found.kind == "ec2") else {
-            return Ok(None);
-        };
-        let (Some(user), Some(place)) = (
-            user::get(&mut q, &found.user_id).await?,
-            project::get(&mut q, &project_id).await?,
-        ) else {
-            return Ok(None);
-        };
-        let domains = [Some(&user.domain_id), place.domain_id.as_ref()];
-        for id in domains.into_iter().flatten() {
-            if project::get(&mut q, id).await?.is_none_or(|d| !d.enabled) {
+        let key = match self.app.ec2_key(access).await {
+            Ok(Some(key)) => key,
+            Ok(None) => return Ok(None),
+            Err(AuthError::State(error)) => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "an EC2 credential cannot be opened");
                 return Ok(None);
             }
-        }
-        let roles = app
-            .roles
-            .effective(&user.id, &Scope::Project(project_id.clone()))
-            .await?;
-        if !user.enabled || !place.enabled || roles.is_empty() {
-            return Ok(None);
-        }
-        let Ok(secret) = secrets::open(&app.credential_keys, &found.sealed_blob).and_then(|b| secret_of(&b))
-        else {
-            tracing::error!(id = found.id, "an EC2 credential cannot be opened");
-            return Ok(None);
         };
-        let roles = roles.into_iter().map(|r| r.name).collect();
-        Ok(Some(Ec2Secret {
-            user_id: user.id,
-            project_id,
-            secret,
-            roles,
-        }))
-    }
-}
-
-fn secret_of(blob: &str) -> Result<Zeroizing<String>, Fault> {
-    let blob: serde_json::Value =
-        serde_json::from_str(blob).map_err(|_| Fault::Unexpected("an EC2 blob is not JSON".into()))?;
-    match blob.get("secret").and_then(serde_json::Value::as_str) {
-        Some(secret) => Ok(Zeroizing::new(secret.to_owned())),
-        None => Err(Fault::Unexpected("an EC2 blob has no secret".into())),
+        match self.app.grant_by_key(&key, false).await {
+            Ok(grant) => Ok(Some(Ec2Secret {
+                user_id: grant.user.id,
+                project_id: key.project_id,
+                secret: key.secret,
+                roles: grant.roles.into_iter().map(|r| r.name).collect(),
+            })),
+            Err(AuthError::State(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 }

@@ -8,6 +8,7 @@ use virga_identity_api::verify::TokenError;
 use virga_state::{Conflicted, StateError};
 
 use crate::auth::AuthError;
+use crate::auth::factors::Receipt;
 
 /// What a handler answers instead of success.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,12 @@ pub enum Fault {
     /// 401. Says nothing of why.
     #[error("The request you have made requires authentication.")]
     Unauthorized,
+    /// 401 with the reason, where that gives nothing away.
+    #[error("{0}")]
+    Refused(String),
+    /// 401 with a receipt: good so far, more proof is asked for.
+    #[error("The request you have made requires authentication.")]
+    MoreFactors(Box<Receipt>),
     /// 403: the policy rule of this name does not allow it.
     #[error("You are not authorized to perform the requested action: {0}.")]
     Denied(String),
@@ -106,7 +113,7 @@ impl Fault {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized | Self::Refused(_) | Self::MoreFactors(_) => StatusCode::UNAUTHORIZED,
             Self::Denied(_) | Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -124,6 +131,15 @@ impl Fault {
     }
 }
 
+/// Not an error's body: it says what was proven and what may follow.
+fn with_receipt(receipt: Receipt) -> Response {
+    let mut response = (StatusCode::UNAUTHORIZED, axum::Json(receipt.body)).into_response();
+    if let Ok(text) = HeaderValue::from_str(&receipt.text) {
+        response.headers_mut().insert("openstack-auth-receipt", text);
+    }
+    response
+}
+
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let status = self.status();
@@ -138,6 +154,9 @@ impl IntoResponse for Fault {
             StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
             other => other.canonical_reason().unwrap_or("Error"),
         };
+        if let Self::MoreFactors(receipt) = self {
+            return with_receipt(*receipt);
+        }
         let body = json!({"error": {"code": status.as_u16(), "message": self.to_string(), "title": title}});
         let mut response = (status, axum::Json(body)).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -187,10 +206,14 @@ impl From<AuthError> for Fault {
                 tracing::info!(why, "authentication refused");
                 Self::Unauthorized
             }
+            AuthError::Forbidden(why) => Self::Forbidden(why),
+            AuthError::NotFound(why) => Self::NotFound(why),
+            AuthError::PasswordExpired(_) => Self::Refused(error.to_string()),
+            AuthError::MoreFactors(receipt) => Self::MoreFactors(receipt),
             AuthError::Malformed(why) => Self::BadRequest(why),
             AuthError::Overloaded => Self::Busy,
             AuthError::State(error) => Self::State(error),
-            AuthError::Hash(what) => Self::Unexpected(what),
+            AuthError::Hash(what) | AuthError::Sealed(what) => Self::Unexpected(what),
             AuthError::Random(error) => Self::Unexpected(error.to_string()),
         }
     }

@@ -7,8 +7,8 @@
 //! [`Identity::directory`] and [`Identity::ec2_secret`]; other machines verify
 //! tokens with `virga-identity-api` and a copy of the token keys.
 //!
-//! Not here yet: application credentials, trusts, federation, limits, and
-//! domain specific drivers. Their routes answer 404 or 501 in Keystone's body.
+//! Not here: federation, the token exchanges of OAuth, and drivers of single
+//! domains (LDAP). Their routes answer 501 in Keystone's body.
 mod api;
 mod app;
 mod auth;
@@ -32,12 +32,13 @@ use virga_node::clock::Clock;
 use virga_state::{State, StateError};
 
 pub use bootstrap::{BootstrapError, BootstrapPlan, BootstrapReport};
-pub use config::{Config, PasswordConfig};
+pub use config::{Config, LimitModel, PasswordConfig, SecurityConfig, Settings};
 pub use directory::Ec2Secret;
 
 use app::App;
 use auth::password::Passwords;
 use auth::roles::RoleBook;
+use auth::rules::PasswordRules;
 use cached::Cached;
 
 /// Why the service could not come up.
@@ -63,8 +64,8 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The password parameters are not valid.
-    #[error("password hashing: {0}")]
+    /// The parameters of hashing or the rules for passwords are not valid.
+    #[error("passwords: {0}")]
     Passwords(String),
 }
 
@@ -87,13 +88,13 @@ impl Identity {
         let token_keys = ring(&config.token_keys)?;
         let credential_keys = ring(&config.credential_keys)?;
         let rules = match &config.policy_file {
-            None => Rules::new(policies::DEFAULTS, None)?,
+            None => Rules::new(&policies::all(), None)?,
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|source| OpenError::PolicyFile {
                     path: path.clone(),
                     source,
                 })?;
-                Rules::new(policies::DEFAULTS, Some(&text))?
+                Rules::new(&policies::all(), Some(&text))?
             }
         };
         let revocations = Arc::new(Revocations::new());
@@ -109,6 +110,7 @@ impl Identity {
         ));
         let passwords = Passwords::new(&config.password, clock.clone())
             .map_err(|e| OpenError::Passwords(e.to_string()))?;
+        let password_rules = PasswordRules::new(&config.security).map_err(OpenError::Passwords)?;
         let app = App {
             config,
             state,
@@ -119,6 +121,8 @@ impl Identity {
             roles,
             rules,
             passwords,
+            password_rules,
+            used_passcodes: auth::totp::UsedPasscodes::default(),
             catalog: Cached::new(clock.clone()),
             project_domains: Mutex::default(),
             clock,
@@ -151,6 +155,12 @@ impl Identity {
     pub fn reload_keys(&self) -> Result<(), KeyError> {
         self.app.token_keys.reload()?;
         self.app.credential_keys.reload()
+    }
+
+    /// Method and path of every route of the API, so that a test can walk them
+    /// and a document can list them.
+    pub fn routes() -> Vec<(&'static str, String)> {
+        api::listed()
     }
 
     /// The API, for the front door: answers `/` (version list), `/v3/...` and

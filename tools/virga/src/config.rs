@@ -48,6 +48,9 @@ pub struct CloudConfig {
     /// The object store's door: limits, policies, roles.
     #[serde(default)]
     pub proxy: virga_proxy::server::Config,
+    /// Identity: life of tokens, policy file, limits, rules for passwords.
+    #[serde(default)]
+    pub identity: virga_identity::Settings,
     /// How often the object server's workers look for something to do.
     #[serde(default)]
     pub workers: WorkerSettings,
@@ -198,6 +201,7 @@ mod tests {
                 path: "devices/d1".into(),
             }],
             proxy: virga_proxy::server::Config::default(),
+            identity: virga_identity::Settings::default(),
             workers: WorkerSettings::default(),
             ring_watch: RingWatch::default(),
         };
@@ -207,6 +211,7 @@ mod tests {
         assert_eq!((read.front_door, &read.data), (config.front_door, &config.data));
         assert_eq!(read.devices[0].path, folder.path().join("devices/d1"));
         assert_eq!(read.proxy, config.proxy);
+        assert_eq!(read.identity, config.identity);
         assert_eq!(read.segment_bytes, config.segment_bytes);
     }
 

@@ -46,7 +46,7 @@ impl Keystone {
             token_keys: config.secrets().join("token-keys"),
             credential_keys: config.secrets().join("credential-keys"),
             public_url: config.public_url.clone(),
-            ..virga_identity::Config::default()
+            ..config.identity.config()
         };
         let service = Identity::open(settings, state, clock)
             .await

@@ -81,6 +81,7 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         segment_bytes: before.as_ref().and_then(|b| b.segment_bytes),
         devices,
         proxy,
+        identity: before.as_ref().map(|b| b.identity.clone()).unwrap_or_default(),
         workers,
         ring_watch,
     };

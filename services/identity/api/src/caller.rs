@@ -2,6 +2,8 @@
 use serde::{Deserialize, Serialize};
 use virga_node::clock::Micros;
 
+use crate::access_rule::AccessRule;
+
 /// What a token is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scope {
@@ -13,6 +15,41 @@ pub enum Scope {
     Domain(String),
     /// The whole cloud.
     System,
+}
+
+/// What a token was made by, when that is not the user in person. Such tokens
+/// reach less than the user does and end with what they stand on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Delegation {
+    /// An application credential of the user.
+    ApplicationCredential {
+        /// Its id.
+        id: String,
+        /// Whether it has access rules.
+        ruled: bool,
+    },
+    /// A trust.
+    Trust {
+        /// Its id.
+        id: String,
+    },
+}
+
+impl Delegation {
+    /// Id of the application credential or trust.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::ApplicationCredential { id, .. } | Self::Trust { id } => id,
+        }
+    }
+
+    /// Id of the application credential, if it is one with access rules.
+    pub fn ruled_by(&self) -> Option<&str> {
+        match self {
+            Self::ApplicationCredential { id, ruled: true } => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// The user behind a request and what the token allows.
@@ -32,6 +69,10 @@ pub struct Caller {
     pub expires_at: Micros,
     /// Audit ids: the token's own, then the first of its chain.
     pub audit_ids: Vec<String>,
+    /// What the token was made by, if not by the user in person.
+    pub delegation: Option<Delegation>,
+    /// The only calls the token is good for; `None` for all.
+    pub access_rules: Option<Vec<AccessRule>>,
 }
 
 impl Caller {
@@ -40,6 +81,15 @@ impl Caller {
         match &self.scope {
             Scope::Project(id) => Some(id),
             _ => None,
+        }
+    }
+
+    /// Whether the token is good for this call at all: `service` is the type of
+    /// the service, `path` as the client sent it, without the query.
+    pub fn may_call(&self, service: &str, method: &str, path: &str) -> bool {
+        match &self.access_rules {
+            None => true,
+            Some(rules) => rules.iter().any(|rule| rule.allows(service, method, path)),
         }
     }
 

@@ -7,8 +7,10 @@
 //!
 //! [`verify`] holds the traits, [`local`] their implementation by shared keys:
 //! [`keys`] keeps the keys, [`fernet`] seals and opens, [`payload`] says what
-//! is inside, [`revocation`] what no longer counts. [`policy`] is the rule
+//! is inside, [`revocation`] what no longer counts, [`access_rule`] what a
+//! narrowed token may call. [`policy`] is the rule
 //! language of oslo.policy.
+pub mod access_rule;
 pub mod caller;
 pub mod fernet;
 pub mod keys;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use virga_node::clock::{Clock, Micros};
 
-use crate::caller::{Caller, Scope};
+use crate::access_rule::AccessRule;
+use crate::caller::{Caller, Delegation, Scope};
 use crate::keys::KeyRing;
 use crate::payload::{MAX_TOKEN, Payload};
 use crate::revocation::Revocations;
@@ -17,11 +18,15 @@ const CACHED: usize = 4096;
 /// How long roles that had to be asked for are believed.
 const ASKED_LIFETIME: Duration = Duration::from_secs(30);
 
-/// Tells the roles of tokens that do not carry them.
+/// Tells what tokens do not carry.
 #[async_trait]
 pub trait RoleSource: Send + Sync + 'static {
-    /// Names of the roles of `user_id` on `scope`, implied ones included.
-    async fn roles(&self, user_id: &str, scope: &Scope) -> Result<Vec<String>, TokenError>;
+    /// Names of the roles that the token stands for, implied ones included.
+    async fn roles(&self, token: &Payload) -> Result<Vec<String>, TokenError>;
+
+    /// The access rules of an application credential;
+    /// [`TokenError::Revoked`] if there is no such credential.
+    async fn access_rules(&self, credential_id: &str) -> Result<Vec<AccessRule>, TokenError>;
 }
 
 #[derive(Clone, Debug)]
@@ -76,8 +81,8 @@ impl std::fmt::Debug for LocalVerifier {
 }
 
 impl LocalVerifier {
-    /// A verifier; `roles` is asked for tokens that carry none (without it
-    /// those are refused as unverifiable).
+    /// A verifier; `roles` is asked for what a token does not carry (without
+    /// it such tokens are refused as unverifiable).
     pub fn new(
         keys: Arc<KeyRing>,
         revocations: Arc<Revocations>,
@@ -126,6 +131,21 @@ impl LocalVerifier {
         }
         Ok(payload)
     }
+
+    /// The access rules that bind a token. They never change, so they are
+    /// believed as long as the token is.
+    async fn access_rules(&self, token: &Payload) -> Result<Option<Vec<AccessRule>>, TokenError> {
+        let Some(id) = token.delegation.as_ref().and_then(Delegation::ruled_by) else {
+            return Ok(None);
+        };
+        match &self.roles {
+            Some(source) => source.access_rules(id).await.map(Some),
+            // Without the rules it might be used for anything.
+            None => Err(TokenError::Unavailable(
+                "the token has access rules and nobody can be asked for them".into(),
+            )),
+        }
+    }
 }
 
 #[async_trait]
@@ -141,16 +161,14 @@ impl TokenVerifier for LocalVerifier {
         let (roles, good_until) = match (&payload.roles, &self.roles) {
             (Some(roles), _) => (roles.clone(), payload.expires_at),
             (None, _) if payload.scope == Scope::Unscoped => (Vec::new(), payload.expires_at),
-            (None, Some(source)) => (
-                source.roles(&payload.user_id, &payload.scope).await?,
-                now.plus(ASKED_LIFETIME),
-            ),
+            (None, Some(source)) => (source.roles(&payload).await?, now.plus(ASKED_LIFETIME)),
             (None, None) => {
                 return Err(TokenError::Unavailable(
                     "the token carries no roles and nobody can be asked".into(),
                 ));
             }
         };
+        let access_rules = self.access_rules(&payload).await?;
         let caller = Arc::new(Caller {
             user_id: payload.user_id.clone(),
             scope: payload.scope.clone(),
@@ -159,6 +177,8 @@ impl TokenVerifier for LocalVerifier {
             issued_at: payload.issued_at,
             expires_at: payload.expires_at,
             audit_ids: payload.audit_ids.clone(),
+            delegation: payload.delegation.clone(),
+            access_rules,
         });
         let verdict = Verdict {
             payload: Arc::new(payload),

@@ -15,9 +15,20 @@ struct Asked(AtomicUsize);
 
 #[async_trait]
 impl RoleSource for Asked {
-    async fn roles(&self, user_id: &str, _scope: &Scope) -> Result<Vec<String>, TokenError> {
+    async fn roles(&self, token: &Payload) -> Result<Vec<String>, TokenError> {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Ok(vec![format!("role-of-{user_id}")])
+        Ok(vec![format!("role-of-{}", token.user_id)])
+    }
+
+    async fn access_rules(&self, credential_id: &str) -> Result<Vec<AccessRule>, TokenError> {
+        match credential_id {
+            "gone" => Err(TokenError::Revoked),
+            _ => Ok(vec![AccessRule {
+                service: "identity".into(),
+                method: "GET".into(),
+                path: "/v3/users/*".into(),
+            }]),
+        }
     }
 }
 
@@ -58,7 +69,34 @@ fn payload(roles: Option<Vec<String>>) -> Payload {
         expires_at: START.plus(Duration::from_secs(60)),
         audit_ids: vec![new_audit_id().unwrap()],
         roles,
+        delegation: None,
     }
+}
+
+#[tokio::test]
+async fn a_token_with_access_rules_is_good_for_those_calls_only() {
+    let b = bench();
+    let mut narrow = payload(Some(vec!["member".into()]));
+    let of = |id: &str| {
+        Some(Delegation::ApplicationCredential {
+            id: id.into(),
+            ruled: true,
+        })
+    };
+    narrow.delegation = of("c");
+    let token = narrow.seal(&b.keys).unwrap();
+    let caller = b.verifier.verify(&token).await.unwrap();
+    assert!(caller.may_call("identity", "GET", "/v3/users/u"));
+    assert!(!caller.may_call("identity", "DELETE", "/v3/users/u"));
+    assert!(!caller.may_call("object-store", "GET", "/v3/users/u"));
+    narrow.delegation = of("gone");
+    let gone = narrow.seal(&b.keys).unwrap();
+    assert_eq!(b.verifier.verify(&gone).await, Err(TokenError::Revoked));
+    let alone = LocalVerifier::new(b.keys, b.revocations, b.clock, None);
+    assert!(matches!(
+        alone.verify(&token).await,
+        Err(TokenError::Unavailable(_))
+    ));
 }
 
 #[tokio::test]

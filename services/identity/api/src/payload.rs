@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use virga_node::clock::Micros;
 
-use crate::caller::Scope;
+use crate::caller::{Delegation, Scope};
 use crate::fernet::Opened;
 use crate::keys::KeyRing;
 use crate::msgpack::Value;
@@ -23,13 +23,15 @@ pub const MAX_TOKEN: usize = 255;
 /// Our payload version; Keystone's own count up from 0.
 const OWN: u64 = 0x56;
 /// Methods in the order of Keystone's bits.
-const METHODS: [&str; 6] = [
+const METHODS: [&str; 8] = [
     "external",
     "password",
     "token",
     "oauth1",
     "mapped",
     "application_credential",
+    "ec2credential",
+    "totp",
 ];
 /// Roles that every cloud has: one bit each instead of their names.
 const USUAL_ROLES: [&str; 5] = ["admin", "manager", "member", "reader", "service"];
@@ -52,6 +54,8 @@ pub struct Payload {
     /// Names of the roles, implied ones included; `None` if they are to be
     /// asked for.
     pub roles: Option<Vec<String>>,
+    /// What it was made by, if not by the user in person.
+    pub delegation: Option<Delegation>,
 }
 
 /// An audit id: 16 random bytes in base64url.
@@ -113,6 +117,32 @@ fn unpack_audit_ids(value: &Value) -> Option<Vec<String>> {
         _ => None,
     };
     (!items.is_empty()).then(|| items.iter().map(one).collect())?
+}
+
+/// Kind and id: 0 for an application credential, 1 for one with access rules,
+/// 2 for a trust.
+fn pack_delegation(delegation: &Delegation) -> Value {
+    let kind = match delegation {
+        Delegation::ApplicationCredential { ruled, .. } => u64::from(*ruled),
+        Delegation::Trust { .. } => 2,
+    };
+    Value::Array(vec![Value::Int(kind), pack_id(delegation.id())])
+}
+
+fn unpack_delegation(value: &Value) -> Option<Delegation> {
+    let Value::Array(pair) = value else { return None };
+    let [Value::Int(kind), id] = pair.as_slice() else {
+        return None;
+    };
+    let id = unpack_id(id)?;
+    match kind {
+        0 | 1 => Some(Delegation::ApplicationCredential {
+            id,
+            ruled: *kind == 1,
+        }),
+        2 => Some(Delegation::Trust { id }),
+        _ => None,
+    }
 }
 
 fn pack_roles(roles: &[String]) -> Value {
@@ -178,7 +208,7 @@ impl Payload {
             .map_or(Value::Nil, pack_roles);
         let lifetime = self.expires_at.as_secs().saturating_sub(self.issued_at.as_secs());
         let mut out = Vec::with_capacity(128);
-        Value::Array(vec![
+        let mut items = vec![
             Value::Int(OWN),
             pack_id(&self.user_id),
             pack_methods(&self.methods),
@@ -188,8 +218,9 @@ impl Payload {
             Value::Int(lifetime),
             Value::Array(audit.collect()),
             roles,
-        ])
-        .encode(&mut out);
+        ];
+        items.extend(self.delegation.as_ref().map(pack_delegation));
+        Value::Array(items).encode(&mut out);
         out
     }
 
@@ -222,6 +253,12 @@ impl Payload {
     }
 
     fn decode_own(sealed_at: u64, items: &[Value]) -> Option<Self> {
+        // Tokens of a delegation have one part more.
+        let (items, delegation) = match items.split_at_checked(8)? {
+            (items, []) => (items, None),
+            (items, [delegation]) => (items, Some(unpack_delegation(delegation)?)),
+            _ => return None,
+        };
         let [
             user,
             methods,
@@ -251,6 +288,7 @@ impl Payload {
             expires_at: Micros(sealed_at.checked_add(*lifetime)?.checked_mul(1_000_000)?),
             audit_ids: unpack_audit_ids(audit)?,
             roles: unpack_roles(roles)?,
+            delegation,
         })
     }
 
@@ -280,6 +318,7 @@ impl Payload {
             expires_at: Micros(u64::try_from(expires.as_micros()).ok()?),
             audit_ids: unpack_audit_ids(audit)?,
             roles: None,
+            delegation: None,
         })
     }
 }

@@ -37,6 +37,8 @@ pub struct Revocation {
     pub system: bool,
     /// Tokens that carry the role of this name, or whose roles are not known.
     pub role: Option<String>,
+    /// Tokens made by the application credential or trust of this id.
+    pub delegation_id: Option<String>,
 }
 
 impl Revocation {
@@ -61,6 +63,10 @@ impl Revocation {
             && self.project_id.as_ref().is_none_or(|id| Some(id) == project)
             && self.domain_id.as_ref().is_none_or(|id| Some(id) == domain)
             && (!self.system || system)
+            && self
+                .delegation_id
+                .as_deref()
+                .is_none_or(|id| token.delegation.as_ref().is_some_and(|d| d.id() == id))
             && role
     }
 
@@ -70,6 +76,8 @@ impl Revocation {
             Slot::Audit(id.clone())
         } else if let Some(id) = &self.audit_chain_id {
             Slot::Chain(id.clone())
+        } else if let Some(id) = &self.delegation_id {
+            Slot::Delegation(id.clone())
         } else if let Some(id) = &self.user_id {
             Slot::User(id.clone())
         } else if let Some(id) = self.project_id.as_ref().or(self.domain_id.as_ref()) {
@@ -84,6 +92,7 @@ impl Revocation {
 enum Slot {
     Audit(String),
     Chain(String),
+    Delegation(String),
     User(String),
     Scope(String),
     Any,
@@ -169,6 +178,9 @@ impl Revocations {
         if let Scope::Project(id) | Scope::Domain(id) = &token.scope {
             slots.push(Slot::Scope(id.clone()));
         }
+        if let Some(delegation) = &token.delegation {
+            slots.push(Slot::Delegation(delegation.id().to_owned()));
+        }
         slots
             .iter()
             .filter_map(|slot| events.by_slot.get(slot))
@@ -190,6 +202,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::Delegation;
 
     fn token() -> Payload {
         Payload {
@@ -200,6 +213,7 @@ mod tests {
             expires_at: Micros(1_000),
             audit_ids: vec!["own".into(), "chain".into()],
             roles: Some(vec!["member".into()]),
+            delegation: Some(Delegation::Trust { id: "t".into() }),
         }
     }
 
@@ -266,6 +280,14 @@ mod tests {
         }));
         assert!(covered(Revocation {
             role: id("member"),
+            ..none()
+        }));
+        assert!(covered(Revocation {
+            delegation_id: id("t"),
+            ..none()
+        }));
+        assert!(!covered(Revocation {
+            delegation_id: id("other"),
             ..none()
         }));
         assert!(!covered(Revocation {

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use virga_http::base_url::BaseUrl;
 use virga_http::body;
-use virga_identity_api::caller::{Caller, Scope};
+use virga_identity_api::caller::{Caller, Delegation, Scope};
 use virga_identity_api::policy::{Decision, ScopeKind};
 use virga_identity_api::verify::TokenVerifier;
 use virga_state::{Change, StateError, Transaction};
@@ -16,9 +16,13 @@ use virga_state::{Change, StateError, Transaction};
 use super::fields::Fields;
 use crate::app::App;
 use crate::fault::Fault;
+use crate::model::application_credential;
 
 /// Longest query string, in bytes.
 const MAX_QUERY: usize = 8 * 1024;
+
+/// The type of this service in access rules.
+const SERVICE_TYPE: &str = "identity";
 
 /// A request: who asks, for what, with what.
 pub(crate) struct Ask {
@@ -77,7 +81,13 @@ impl FromRequest<Arc<App>> for Ask {
             None => None,
             Some(token) => {
                 let token = token.to_str().map_err(|_| Fault::Unauthorized)?;
-                Some(app.verifier.verify(token).await?)
+                let caller = app.verifier.verify(token).await?;
+                // Access rules of application credentials: what they do not
+                // name is as if there were no token.
+                if !caller.may_call(SERVICE_TYPE, parts.method.as_str(), parts.uri.path()) {
+                    return Err(Fault::Unauthorized);
+                }
+                Some(caller)
             }
         };
         let credentials = match &caller {
@@ -126,6 +136,37 @@ impl Ask {
     /// The caller; 401 if nobody showed a token.
     pub(crate) fn caller(&self) -> Result<&Arc<Caller>, Fault> {
         self.caller.as_ref().ok_or(Fault::Unauthorized)
+    }
+
+    /// 403 for tokens of a delegation, except those of an application
+    /// credential if `or_credential`: such a token must not make what outlives
+    /// it or reaches further.
+    pub(crate) fn not_delegated(&self, or_credential: bool) -> Result<(), Fault> {
+        const REFUSED: &str = "You are not authorized to perform the requested action: managing delegations with a delegated token.";
+        let caller = self.caller()?;
+        let by_keys = caller.methods.iter().any(|m| m == "ec2credential");
+        match &caller.delegation {
+            None if !by_keys => Ok(()),
+            Some(Delegation::ApplicationCredential { .. }) if or_credential && !by_keys => Ok(()),
+            _ => Err(Fault::Forbidden(REFUSED.into())),
+        }
+    }
+
+    /// 403 for tokens of an application credential that is restricted (unless
+    /// it says otherwise, it is).
+    pub(crate) async fn unrestricted(&self) -> Result<(), Fault> {
+        let Some(Delegation::ApplicationCredential { id, .. }) = &self.caller()?.delegation else {
+            return Ok(());
+        };
+        let found = application_credential::get(&mut self.app.state.reader(), id).await?;
+        if found.is_some_and(|c| c.unrestricted) {
+            return Ok(());
+        }
+        Err(Fault::Forbidden(
+            "You are not authorized to perform the requested action: Using method 'application_credential' is not \
+             allowed for managing additional application credentials."
+                .into(),
+        ))
     }
 
     /// A part of the path.

@@ -1,11 +1,12 @@
 //! `/v3/credentials`, and EC2 keys under `/v3/users/{id}/credentials/OS-EC2`.
 //! Both are the same records; their content is sealed at rest.
 use serde_json::{Value, json};
-use virga_identity_api::caller::Scope;
+use virga_identity_api::caller::{Delegation, Scope};
 use virga_state::{StateError, transact};
 use zeroize::Zeroizing;
 
 use super::ask::Ask;
+use super::fields::Fields;
 use super::reply::{self, Reply};
 use crate::directory::ec2_id;
 use crate::fault::Fault;
@@ -76,6 +77,43 @@ fn access_of(blob: &str) -> Result<String, Fault> {
     }
 }
 
+/// The content of a body: a text; objects are taken as their JSON.
+fn blob_of(fields: &mut Fields) -> Result<Zeroizing<String>, Fault> {
+    match fields.take("blob") {
+        Some(Value::String(text)) => Ok(Zeroizing::new(text)),
+        Some(object @ Value::Object(_)) => Ok(Zeroizing::new(object.to_string())),
+        Some(_) => Err(Fault::BadRequest(
+            "Invalid input for field 'blob': it is not of type 'string'.".into(),
+        )),
+        None => Err(Fault::BadRequest(
+            "Invalid input for field 'blob': 'blob' is a required property.".into(),
+        )),
+    }
+}
+
+/// What an EC2 key was made with: trust and application credential.
+fn bound(blob: &str) -> [Value; 2] {
+    let blob: Value = serde_json::from_str(blob).unwrap_or_default();
+    ["trust_id", "app_cred_id"].map(|key| blob.get(key).cloned().unwrap_or_default())
+}
+
+/// The content of an EC2 key that is made now: with a token of a delegation it
+/// is good for no more than that.
+fn bind(ask: &Ask, blob: &str) -> Result<Zeroizing<String>, Fault> {
+    let mut blob: Value = serde_json::from_str(blob).map_err(|e| Fault::Unexpected(e.to_string()))?;
+    for key in ["trust_id", "app_cred_id"] {
+        if let Some(map) = blob.as_object_mut() {
+            map.remove(key);
+        }
+    }
+    match &ask.caller()?.delegation {
+        None => {}
+        Some(Delegation::Trust { id }) => blob["trust_id"] = json!(id),
+        Some(Delegation::ApplicationCredential { id, .. }) => blob["app_cred_id"] = json!(id),
+    }
+    Ok(Zeroizing::new(blob.to_string()))
+}
+
 async fn insert(ask: &Ask, new: &Credential) -> Result<(), Fault> {
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
         credential::insert(tx, new).await?;
@@ -97,13 +135,15 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     let user_id = fields.text("user_id")?.flatten().unwrap_or(me);
     ask.enforce("identity:create_credential", target(&user_id))?;
     let kind = fields.required("type")?;
-    let blob = Zeroizing::new(fields.required("blob")?);
+    let mut blob = blob_of(&mut fields)?;
     let project_id = fields.text("project_id")?.flatten();
     let id = if kind == "ec2" {
         if project_id.is_none() {
             return Err(Fault::expecting("project_id", "credential"));
         }
-        ec2_id(&access_of(&blob)?)
+        let access = access_of(&blob)?;
+        blob = bind(&ask, &blob)?;
+        ec2_id(&access)
     } else {
         new_id()
     };
@@ -137,15 +177,23 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     if let Some(Some(kind)) = fields.text("type")? {
         c.kind = kind;
     }
-    let blob = fields.text("blob")?.flatten().map(Zeroizing::new);
-    if let Some(blob) = &blob {
-        c.sealed_blob = secrets::seal(&ask.app.credential_keys, &*ask.app.clock, blob)?;
+    if fields.has("blob") {
+        let blob = blob_of(&mut fields)?;
+        c.sealed_blob = secrets::seal(&ask.app.credential_keys, &*ask.app.clock, &blob)?;
     }
     if c.kind == "ec2" {
         let opened = secrets::open(&ask.app.credential_keys, &c.sealed_blob)?;
-        if ec2_id(&access_of(&opened)?) != c.id || c.project_id.is_none() {
+        access_of(&opened)?;
+        if c.project_id.is_none() {
             return Err(Fault::BadRequest(
-                "The access key and project of an EC2 credential cannot go.".into(),
+                "The project of an EC2 credential cannot go.".into(),
+            ));
+        }
+        // What a key was made with binds it for good.
+        let was = secrets::open(&ask.app.credential_keys, &before.sealed_blob)?;
+        if before.kind == "ec2" && bound(&was) != bound(&opened) {
+            return Err(Fault::BadRequest(
+                "The trust or application credential of an EC2 credential cannot be changed.".into(),
             ));
         }
     }
@@ -182,7 +230,7 @@ fn show_ec2(ask: &Ask, c: &Credential) -> Result<Value, Fault> {
         "secret": blob["secret"],
         "user_id": c.user_id,
         "tenant_id": c.project_id,
-        "trust_id": null,
+        "trust_id": blob["trust_id"],
         "links": {"self": ask.url(&format!("/v3/users/{}/credentials/OS-EC2/{access}", c.user_id))},
     }))
 }
@@ -230,7 +278,7 @@ pub(crate) async fn create_ec2(ask: Ask) -> Reply {
         )));
     }
     let (access, secret) = (new_id(), Zeroizing::new(new_id()));
-    let blob = Zeroizing::new(json!({"access": access, "secret": *secret}).to_string());
+    let blob = bind(&ask, &json!({"access": access, "secret": *secret}).to_string())?;
     let new = Credential {
         id: ec2_id(&access),
         user_id,
@@ -248,11 +296,10 @@ async fn found_ec2(ask: &Ask, action: &str) -> Result<Credential, Fault> {
     let access = ask.param("access");
     let found = credential::get(&mut ask.app.state.reader(), &ec2_id(access)).await?;
     let found = found.filter(|c| c.kind == "ec2" && c.user_id == ask.param("user_id"));
-    ask.enforce(
-        action,
-        found.as_ref().map_or_else(|| json!({}), |c| target(&c.user_id)),
-    )?;
-    found.ok_or_else(|| Fault::not_found("credential", access))
+    // Access keys are random: whether one exists is no secret.
+    let found = found.ok_or_else(|| Fault::not_found("credential", access))?;
+    ask.enforce(action, target(&found.user_id))?;
+    Ok(found)
 }
 
 /// `GET …/OS-EC2/{access}`.

@@ -105,10 +105,7 @@ async fn tokens_of_domain(app: &App, tx: &mut Transaction, id: &str) -> Result<V
         ..app.revocation()
     }];
     for user in user::list(tx, Some(id), None, None).await? {
-        events.push(Revocation {
-            user_id: Some(user.id),
-            ..app.revocation()
-        });
+        events.extend(app.tokens_of_user(tx, &user.id).await?);
     }
     for project in project::list(tx, false, Some(id), None).await? {
         events.push(projects::tokens_of_project(app, &project.id));
@@ -157,6 +154,11 @@ pub(crate) async fn update(ask: Ask) -> Reply {
 /// `DELETE /v3/domains/{id}`: with everything in it.
 pub(crate) async fn delete(ask: Ask) -> Reply {
     let domain = found(&ask, "identity:delete_domain").await?;
+    delete_found(&ask, domain).await
+}
+
+/// Deletes a domain with everything in it, after policy was asked.
+pub(crate) async fn delete_found(ask: &Ask, domain: Project) -> Reply {
     if domain.id == DEFAULT_DOMAIN {
         return Err(Fault::Forbidden("Cannot delete the default domain.".into()));
     }

@@ -6,13 +6,14 @@ use super::ask::Ask;
 use super::fields::Fields;
 use super::reply::{self, Reply};
 use crate::fault::Fault;
-use crate::model::catalog::{self, Endpoint};
+use crate::model::catalog::{self, Endpoint, Region};
 use crate::model::{Object, new_id};
 
 /// Longest URL, in bytes.
 const MAX_URL: usize = 2048;
 
-fn show_endpoint(ask: &Ask, e: &Endpoint) -> Value {
+/// An endpoint as the API shows it.
+pub(crate) fn show_endpoint(ask: &Ask, e: &Endpoint) -> Value {
     let mut shown = Value::Object(e.extra.clone());
     shown["id"] = json!(e.id);
     shown["service_id"] = json!(e.service_id);
@@ -33,7 +34,9 @@ async fn found(ask: &Ask, action: &str) -> Result<Endpoint, Fault> {
 }
 
 /// Applies what the body says; the same for new and changed ones.
-fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<(), Fault> {
+/// Returns whether the region was named by the older `region`: then it is made
+/// if it is not there.
+fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<bool, Fault> {
     fields.same_id(&endpoint.id)?;
     if let Some(Some(service)) = fields.text("service_id")? {
         endpoint.service_id = service;
@@ -62,7 +65,9 @@ fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<(), Fault> {
         endpoint.url = url;
     }
     let alias = fields.text("region")?;
-    if let Some(region) = fields.text("region_id")?.or(alias) {
+    let region_id = fields.text("region_id")?;
+    let by_alias = alias.is_some() && region_id.is_none();
+    if let Some(region) = region_id.or(alias) {
         endpoint.region_id = region;
     }
     endpoint.enabled = fields.bool("enabled")?.unwrap_or(endpoint.enabled);
@@ -83,11 +88,16 @@ fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<(), Fault> {
             )));
         }
     }
-    Ok(())
+    Ok(by_alias)
 }
 
 /// Stores one, new or changed from `before`.
-async fn store(ask: &Ask, endpoint: &Endpoint, before: Option<&Endpoint>) -> Result<(), Fault> {
+async fn store(
+    ask: &Ask,
+    endpoint: &Endpoint,
+    before: Option<&Endpoint>,
+    by_alias: bool,
+) -> Result<(), Fault> {
     let action = if before.is_some() { "updated" } else { "created" };
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
         if catalog::get_service(tx, &endpoint.service_id).await?.is_none() {
@@ -99,7 +109,16 @@ async fn store(ask: &Ask, endpoint: &Endpoint, before: Option<&Endpoint>) -> Res
         if let Some(region) = &endpoint.region_id
             && catalog::get_region(tx, region).await?.is_none()
         {
-            return Err(Fault::BadRequest(format!("Could not find region: {region}.")));
+            if !by_alias {
+                return Err(Fault::BadRequest(format!("Could not find region: {region}.")));
+            }
+            let new = Region {
+                id: region.clone(),
+                parent_region_id: None,
+                description: String::new(),
+                extra: Object::new(),
+            };
+            catalog::put_region(tx, &new).await?;
         }
         if let Some(before) = before {
             Fault::unless_same(catalog::get_endpoint(tx, &endpoint.id).await?.as_ref(), before)?;
@@ -145,8 +164,8 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     };
     let mut fields = ask.fields("endpoint")?;
     fields.drop("id");
-    apply(&mut new, fields)?;
-    store(&ask, &new, None).await?;
+    let by_alias = apply(&mut new, fields)?;
+    store(&ask, &new, None, by_alias).await?;
     reply::created("endpoint", show_endpoint(&ask, &new))
 }
 
@@ -154,8 +173,8 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_endpoint").await?;
     let mut endpoint = before.clone();
-    apply(&mut endpoint, ask.fields("endpoint")?)?;
-    store(&ask, &endpoint, Some(&before)).await?;
+    let by_alias = apply(&mut endpoint, ask.fields("endpoint")?)?;
+    store(&ask, &endpoint, Some(&before), by_alias).await?;
     reply::one("endpoint", show_endpoint(&ask, &endpoint))
 }
 

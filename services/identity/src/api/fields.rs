@@ -1,5 +1,6 @@
 //! A JSON object of a request body, taken apart field by field.
 use serde_json::{Map, Value};
+use virga_node::clock::Micros;
 
 use crate::fault::Fault;
 use crate::model::Object;
@@ -34,6 +35,11 @@ fn shown(value: &Value) -> String {
 }
 
 impl Fields {
+    /// An object that is not under a key of its own.
+    pub(crate) fn of_object(map: Object, kind: &'static str) -> Self {
+        Self { map, kind }
+    }
+
     /// The object under `kind` of a body.
     pub(crate) fn of_body(body: Value, kind: &'static str) -> Result<Self, Fault> {
         let Value::Object(mut body) = body else {
@@ -167,6 +173,58 @@ impl Fields {
         Ok(options)
     }
 
+    /// A whole number that may be left out or null; the outer option says
+    /// whether it was given.
+    pub(crate) fn int(&mut self, field: &str, least: i64) -> Result<Option<Option<i64>>, Fault> {
+        match self.map.remove(field) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(value) => match value.as_i64().filter(|n| i32::try_from(*n).is_ok()) {
+                Some(n) if n >= least => Ok(Some(Some(n))),
+                Some(n) => Err(wrong(field, &format!("{n} is less than the minimum of {least}"))),
+                None => Err(wrong(
+                    field,
+                    &format!("{} is not of type 'integer', 'null'", shown(&value)),
+                )),
+            },
+        }
+    }
+
+    /// A time to come that may be left out or null.
+    pub(crate) fn time_to_come(&mut self, field: &str, now: Micros) -> Result<Option<Micros>, Fault> {
+        let Some(text) = self.text(field)?.flatten() else {
+            return Ok(None);
+        };
+        match parse_time(&text) {
+            Some(at) if at > now => Ok(Some(at)),
+            Some(_) => Err(Fault::BadRequest(format!(
+                "The '{field}' must not be before now. The server could not comply with the request since it is \
+                 either malformed or otherwise incorrect. The client is assumed to be in error."
+            ))),
+            None => Err(wrong(field, &format!("{text:?} is not a 'date-time'"))),
+        }
+    }
+
+    /// Whether the field was given and not taken yet.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.map.contains_key(field)
+    }
+
+    /// A field as it came.
+    pub(crate) fn take(&mut self, field: &str) -> Option<Value> {
+        self.map.remove(field)
+    }
+
+    /// 400 if any field is left that nobody knows.
+    pub(crate) fn nothing_else(&self) -> Result<(), Fault> {
+        match self.map.keys().find(|name| name.as_str() != "links") {
+            None => Ok(()),
+            Some(name) => Err(Fault::BadRequest(format!(
+                "Additional properties are not allowed ('{name}' was unexpected)"
+            ))),
+        }
+    }
+
     /// Takes a field away unseen.
     pub(crate) fn drop(&mut self, field: &str) {
         self.map.remove(field);
@@ -189,6 +247,18 @@ impl Fields {
         }
         self.map
     }
+}
+
+/// Reads ISO 8601; a time without a zone is UTC.
+pub(crate) fn parse_time(text: &str) -> Option<Micros> {
+    let stamp = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+        civil
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .ok()
+            .map(|zoned| zoned.timestamp())
+    })?;
+    u64::try_from(stamp.as_microsecond()).ok().map(Micros)
 }
 
 /// Merges changed options: null takes one away.

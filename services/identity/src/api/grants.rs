@@ -2,15 +2,16 @@
 //! handlers for all of the paths, told apart by the parts that the path has.
 use serde_json::{Value, json};
 use virga_identity_api::revocation::Revocation;
-use virga_state::transact;
+use virga_state::{Transaction, transact};
 
 use super::ask::Ask;
 use super::reply::{self, Reply};
 use super::roles::show_role;
+use crate::app::App;
 use crate::fault::Fault;
 use crate::model::assignment::{self, ActorKind, Assignment, SYSTEM, TargetKind};
 use crate::model::role::Role;
-use crate::model::{group, project, role, user};
+use crate::model::{application_credential, group, project, role, trust, user};
 
 /// What the path names.
 struct Grant {
@@ -195,6 +196,40 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     reply::nothing()
 }
 
+/// Revocations for one user who loses an assignment: the tokens for what it
+/// reached, and those of trusts and application credentials that stood on it.
+/// Credentials of a user who loses a role in person are deleted.
+async fn ended(
+    app: &App,
+    tx: &mut Transaction,
+    a: &Assignment,
+    user: &str,
+) -> Result<Vec<Revocation>, Fault> {
+    let mut event = Revocation {
+        user_id: Some(user.to_owned()),
+        ..app.revocation()
+    };
+    // An inherited role may have been on any scope below.
+    if !a.inherited {
+        match a.target_kind {
+            TargetKind::Project => event.project_id = Some(a.target_id.clone()),
+            TargetKind::Domain => event.domain_id = Some(a.target_id.clone()),
+            TargetKind::System => event.system = true,
+        }
+    }
+    let mut events = vec![event];
+    if a.target_kind == TargetKind::Project && !a.inherited && a.actor_kind == ActorKind::User {
+        for credential in application_credential::list(tx, user, Some(&a.target_id)).await? {
+            events.push(app.tokens_of_delegation(&credential.id));
+            application_credential::delete(tx, &credential.id).await?;
+        }
+    }
+    for id in trust::touching(tx, user).await? {
+        events.push(app.tokens_of_delegation(&id));
+    }
+    Ok(events)
+}
+
 /// `DELETE …/roles/{role}`: the actor's tokens for the target end.
 pub(crate) async fn revoke(ask: Ask) -> Reply {
     let grant = parse(&ask, REVOKE).await?;
@@ -212,22 +247,10 @@ pub(crate) async fn revoke(ask: Ask) -> Reply {
                 .map(|u| u.id)
                 .collect(),
         };
-        let event = |user: String| {
-            let mut event = Revocation {
-                user_id: Some(user),
-                ..app.revocation()
-            };
-            // An inherited role may have been on any scope below.
-            if !a.inherited {
-                match a.target_kind {
-                    TargetKind::Project => event.project_id = Some(a.target_id.clone()),
-                    TargetKind::Domain => event.domain_id = Some(a.target_id.clone()),
-                    TargetKind::System => event.system = true,
-                }
-            }
-            event
-        };
-        let events: Vec<Revocation> = users.into_iter().map(event).collect();
+        let mut events = Vec::new();
+        for user in users {
+            events.extend(ended(app, tx, a, &user).await?);
+        }
         app.store_revocations(tx, &events).await?;
         ask.note(tx, "role assignment", &a.actor_id, "deleted").await?;
         Ok(events)

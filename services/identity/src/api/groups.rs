@@ -124,11 +124,10 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
     let group = found(&ask, "identity:delete_group").await?;
     let app = &ask.app;
     let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
-        let members = user::list(tx, None, None, Some(&group.id)).await?;
-        let events: Vec<_> = members
-            .iter()
-            .map(|u| users::tokens_of_user(app, &u.id))
-            .collect();
+        let mut events = Vec::new();
+        for member in user::list(tx, None, None, Some(&group.id)).await? {
+            events.extend(app.tokens_of_user(tx, &member.id).await?);
+        }
         group::delete(tx, &group.id).await?;
         app.store_revocations(tx, &events).await?;
         ask.note(tx, "group", &group.id, "deleted").await?;
@@ -177,13 +176,14 @@ pub(crate) async fn add_member(ask: Ask) -> Reply {
 pub(crate) async fn remove_member(ask: Ask) -> Reply {
     let group = found(&ask, "identity:remove_user_from_group").await?;
     let app = &ask.app;
-    let events = vec![users::tokens_of_user(app, ask.param("user_id"))];
-    transact!(app.state, |tx| -> Result<(), Fault> {
+    let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
         if !group::remove_member(tx, &group.id, ask.param("user_id")).await? {
             return Err(no_member(&ask));
         }
+        let events = app.tokens_of_user(tx, ask.param("user_id")).await?;
         app.store_revocations(tx, &events).await?;
-        Ok(ask.note(tx, "group", &group.id, "member removed").await?)
+        ask.note(tx, "group", &group.id, "member removed").await?;
+        Ok(events)
     })?;
     app.announce(events);
     reply::nothing()

@@ -427,9 +427,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
 pub(crate) async fn delete(ask: Ask) -> Reply {
     let project = found(&ask, "identity:delete_project").await?;
     if project.is_domain {
-        return Err(Fault::Forbidden(
-            "A project that acts as a domain is deleted as a domain.".into(),
-        ));
+        return super::domains::delete_found(&ask, project).await;
     }
     check_immutable(&project.options, false, "project", &project.id)?;
     let app = &ask.app;

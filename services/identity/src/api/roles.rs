@@ -266,9 +266,9 @@ pub(crate) async fn imply(ask: Ask) -> Reply {
     if implied.name == "admin" && implied.domain_id.is_none() {
         return Err(Fault::Forbidden("No role may imply the role admin.".into()));
     }
-    if implied.domain_id.is_some() && implied.domain_id != prior.domain_id {
+    if implied.domain_id.is_some() && prior.domain_id.is_none() {
         return Err(Fault::Forbidden(
-            "A role of a domain is implied only by roles of that domain.".into(),
+            "A role of a domain is not implied by a role of the cloud.".into(),
         ));
     }
     transact!(ask.app.state, |tx| -> Result<(), Fault> {

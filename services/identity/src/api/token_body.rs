@@ -3,7 +3,8 @@ use serde_json::{Value, json};
 use virga_node::clock::Micros;
 
 use crate::app::CatalogRecords;
-use crate::auth::tokens::{Place, Standing};
+use crate::auth::tokens::{Backing, Place, Standing};
+use crate::model::access_rule::StoredRule;
 use crate::model::catalog::Endpoint;
 use crate::model::project::Project;
 
@@ -12,6 +13,12 @@ pub(crate) fn time(at: Micros) -> String {
     let micros = i64::try_from(at.0).unwrap_or(i64::MAX);
     let stamp = jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX);
     stamp.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+/// An access rule inside of another object.
+pub(crate) fn access_rule(stored: &StoredRule) -> Value {
+    let rule = &stored.rule;
+    json!({"id": stored.id, "service": rule.service, "method": rule.method, "path": rule.path})
 }
 
 fn named(project: &Project) -> Value {
@@ -27,12 +34,30 @@ pub(crate) fn token(standing: &Standing, catalog: Option<&CatalogRecords>) -> Va
             "id": standing.user.id,
             "name": standing.user.name,
             "domain": named(&standing.user_domain),
-            "password_expires_at": null,
+            "password_expires_at": standing.user.password_expires_at.map(time),
         },
         "audit_ids": payload.audit_ids,
         "expires_at": time(payload.expires_at),
         "issued_at": time(payload.issued_at),
     });
+    match &standing.backing {
+        Backing::User => {}
+        Backing::ApplicationCredential(c, rules) => {
+            let mut shown = json!({"id": c.id, "name": c.name, "restricted": !c.unrestricted});
+            if !rules.is_empty() {
+                shown["access_rules"] = rules.iter().map(access_rule).collect();
+            }
+            token["application_credential"] = shown;
+        }
+        Backing::Trust(t) => {
+            token["OS-TRUST:trust"] = json!({
+                "id": t.id,
+                "impersonation": t.impersonation,
+                "trustor_user": {"id": t.trustor_user_id},
+                "trustee_user": {"id": t.trustee_user_id},
+            });
+        }
+    }
     match &standing.place {
         Place::Unscoped => return token,
         Place::Project(project, domain) => {
@@ -96,12 +121,10 @@ pub(crate) fn catalog(records: &CatalogRecords, project: Option<&str>, user: &st
             "url": url,
         }))
     };
+    let visible = records.endpoints_for(project);
     let services = records.services.iter().filter(|s| s.enabled).map(|service| {
-        let of_service = records
-            .endpoints
-            .iter()
-            .filter(|e| e.enabled && e.service_id == service.id);
-        let endpoints: Vec<Value> = of_service.filter_map(shown).collect();
+        let of_service = visible.iter().filter(|e| e.enabled && e.service_id == service.id);
+        let endpoints: Vec<Value> = of_service.filter_map(|e| shown(e)).collect();
         json!({
             "id": service.id,
             "type": service.kind,

@@ -19,7 +19,8 @@ use crate::fault::Fault;
 
 const SUBJECT: &str = "x-subject-token";
 
-async fn answer(ask: &Ask, status: StatusCode, token: &str, standing: &Standing) -> Reply {
+/// A token with its body.
+pub(crate) async fn answer(ask: &Ask, status: StatusCode, token: &str, standing: &Standing) -> Reply {
     let records = match &standing.place {
         Place::Unscoped => None,
         _ if ask.query("nocatalog").is_some() => None,
@@ -35,7 +36,8 @@ async fn answer(ask: &Ask, status: StatusCode, token: &str, standing: &Standing)
 /// `POST`: authenticates.
 pub(crate) async fn issue(ask: Ask) -> Reply {
     let request = AuthRequest::parse(&ask.json()?)?;
-    let (token, standing) = ask.app.authenticate(&request).await?;
+    let receipt = ask.header("openstack-auth-receipt")?;
+    let (token, standing) = ask.app.authenticate(&request, receipt).await?;
     answer(&ask, StatusCode::CREATED, &token, &standing).await
 }
 
@@ -59,7 +61,9 @@ async fn subject(ask: &Ask, action: &str) -> Result<(String, Payload), Fault> {
 
 async fn standing(ask: &Ask, payload: Payload) -> Result<Standing, Fault> {
     match ask.app.standing(payload).await {
-        Err(AuthError::Refused(_)) => Err(Fault::NotFound("Failed to validate token".into())),
+        Err(AuthError::Refused(_) | AuthError::NotFound(_)) => {
+            Err(Fault::NotFound("Failed to validate token".into()))
+        }
         other => Ok(other?),
     }
 }

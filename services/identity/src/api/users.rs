@@ -7,11 +7,10 @@ use super::ask::Ask;
 use super::fields::{Fields, NAME, merge_options};
 use super::reply::{self, Reply};
 use super::{groups, projects};
-use crate::app::App;
 use crate::auth::password::MAX_PASSWORD;
 use crate::fault::Fault;
 use crate::model::user::{self, User};
-use crate::model::{group, new_id, project};
+use crate::model::{Object, application_credential, group, new_id, project};
 
 const FLAGS: [&str; 6] = [
     "ignore_change_password_upon_first_use",
@@ -30,13 +29,39 @@ pub(crate) fn show_user(ask: &Ask, u: &User) -> Value {
     shown["name"] = json!(u.name);
     shown["domain_id"] = json!(u.domain_id);
     shown["enabled"] = json!(u.enabled);
-    shown["password_expires_at"] = Value::Null;
+    shown["password_expires_at"] = json!(u.password_expires_at.map(super::time));
     shown["options"] = Value::Object(u.options.clone());
     if let Some(id) = &u.default_project_id {
         shown["default_project_id"] = json!(id);
     }
     shown["links"] = json!({"self": ask.url(&format!("/v3/users/{}", u.id))});
     shown
+}
+
+/// The options of a body; rules for several factors are lists of lists of
+/// methods.
+fn user_options(fields: &mut Fields) -> Result<Object, Fault> {
+    let options = fields.options(&FLAGS, &LISTS)?;
+    let lists = |rules: &Value| {
+        let rules = rules.as_array().into_iter().flatten();
+        rules
+            .map(|rule| rule.as_array())
+            .all(|rule| rule.is_some_and(|r| !r.is_empty() && r.iter().all(Value::is_string)))
+    };
+    match options.get("multi_factor_auth_rules") {
+        Some(rules) if !lists(rules) => Err(Fault::BadRequest(
+            "Invalid input for field 'options/multi_factor_auth_rules': it is not a list of lists of methods.".into(),
+        )),
+        _ => Ok(options),
+    }
+}
+
+/// What is left of a body to be stored as it came: nothing that only looks as
+/// if it had been set by the service.
+fn rest(fields: Fields) -> Object {
+    let mut rest = fields.rest();
+    rest.remove("password_expires_at");
+    rest
 }
 
 fn target(u: Option<&User>) -> Value {
@@ -53,14 +78,6 @@ async fn found(ask: &Ask, action: &str) -> Result<User, Fault> {
     let found = user::get(&mut ask.app.state.reader(), id).await?;
     ask.enforce(action, target(found.as_ref()))?;
     found.ok_or_else(|| Fault::not_found("user", id))
-}
-
-/// Revocations for a user who is disabled, deleted, or has a new password.
-pub(crate) fn tokens_of_user(app: &App, id: &str) -> Revocation {
-    Revocation {
-        user_id: Some(id.to_owned()),
-        ..app.revocation()
-    }
 }
 
 /// `GET /v3/users`.
@@ -99,22 +116,35 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     let domain = fields.text("domain_id")?;
     let domain_id = projects::domain_for_new(&ask, domain).await?;
     ask.enforce("identity:create_user", json!({"user": {"domain_id": domain_id}}))?;
+    let rules = &ask.app.password_rules;
     let password_hash = match password(&mut fields, "password")?.flatten() {
-        Some(password) => Some(ask.app.passwords.hash(&password).await?),
+        Some(password) => {
+            rules.check_shape(&password)?;
+            Some(ask.app.passwords.hash(&password).await?)
+        }
         None => None,
     };
-    let mut options = fields.options(&FLAGS, &LISTS)?;
+    let mut options = user_options(&mut fields)?;
     options.retain(|_, value| !value.is_null());
-    let new = User {
+    let now = ask.app.clock.now();
+    let mut new = User {
         id: new_id(),
         domain_id,
         name: fields.name(NAME)?,
         enabled: fields.bool("enabled")?.unwrap_or(true),
         default_project_id: fields.text("default_project_id")?.flatten(),
         password_hash,
+        password_set_at: None,
+        password_expires_at: None,
+        failed_count: 0,
+        failed_at: None,
+        active_at: rules.config.disable_user_account_days_inactive.map(|_| now),
         options,
-        extra: fields.rest(),
+        extra: rest(fields),
     };
+    if new.password_hash.is_some() {
+        rules.note_set(&mut new, now, false);
+    }
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
         projects::require_domain(tx, &new.domain_id).await?;
         user::insert(tx, &new).await?;
@@ -136,13 +166,15 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         return Err(Fault::BadRequest("Cannot change Domain ID.".into()));
     }
     let new_hash = match password(&mut checked, "password")? {
-        Some(Some(password)) => Some(Some(ask.app.passwords.hash(&password).await?)),
+        Some(Some(password)) => {
+            ask.app.password_rules.check_shape(&password)?;
+            Some(Some(ask.app.passwords.hash(&password).await?))
+        }
         Some(None) => Some(None),
         None => None,
     };
     let app = &ask.app;
-    let events = vec![tokens_of_user(app, &before.id)];
-    let stored = transact!(app.state, |tx| -> Result<(User, bool), Fault> {
+    let stored = transact!(app.state, |tx| -> Result<(User, Vec<Revocation>), Fault> {
         let mut fields = ask.fields("user")?;
         for taken in ["id", "domain_id", "password"] {
             fields.drop(taken);
@@ -159,24 +191,31 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         if let Some(default) = fields.text("default_project_id")? {
             u.default_project_id = default;
         }
-        merge_options(&mut u.options, fields.options(&FLAGS, &LISTS)?);
-        u.extra.extend(fields.rest());
+        merge_options(&mut u.options, user_options(&mut fields)?);
+        u.extra.extend(rest(fields));
+        if !was && u.enabled && u.active_at.is_some() {
+            // Whoever enables an account says that it is in use.
+            u.active_at = Some(app.clock.now());
+        }
         if let Some(hash) = &new_hash {
+            app.remember_password(tx, &u).await?;
             u.password_hash.clone_from(hash);
+            app.password_rules.note_set(&mut u, app.clock.now(), false);
         }
         user::update(tx, &u).await?;
         let ends = (was && !u.enabled) || new_hash.is_some();
-        if ends {
-            app.store_revocations(tx, &events).await?;
-        }
+        let events = if ends {
+            app.tokens_of_user(tx, id).await?
+        } else {
+            Vec::new()
+        };
+        app.store_revocations(tx, &events).await?;
         ask.note(tx, "user", id, "updated").await?;
-        Ok((u, ends))
+        Ok((u, events))
     });
-    let (user, ends) =
+    let (user, events) =
         stored.map_err(|e| projects::duplicate(e, "user", &before.name, Some(&before.domain_id)))?;
-    if ends {
-        app.announce(events);
-    }
+    app.announce(events);
     reply::one("user", show_user(&ask, &user))
 }
 
@@ -184,11 +223,15 @@ pub(crate) async fn update(ask: Ask) -> Reply {
 pub(crate) async fn delete(ask: Ask) -> Reply {
     let user = found(&ask, "identity:delete_user").await?;
     let app = &ask.app;
-    let events = vec![tokens_of_user(app, &user.id)];
-    transact!(app.state, |tx| -> Result<(), Fault> {
+    let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
+        let mut events = app.tokens_of_user(tx, &user.id).await?;
+        for credential in application_credential::list(tx, &user.id, None).await? {
+            events.push(app.tokens_of_delegation(&credential.id));
+        }
         user::delete(tx, &user.id).await?;
         app.store_revocations(tx, &events).await?;
-        Ok(ask.note(tx, "user", &user.id, "deleted").await?)
+        ask.note(tx, "user", &user.id, "deleted").await?;
+        Ok(events)
     })?;
     app.announce(events);
     reply::nothing()
@@ -207,11 +250,19 @@ pub(crate) async fn change_password(ask: Ask) -> Reply {
     let (id, hash) = found
         .as_ref()
         .map_or(("", None), |u| (u.id.as_str(), u.password_hash.as_deref()));
+    let now = app.clock.now();
+    let locked = found
+        .as_ref()
+        .is_some_and(|u| app.password_rules.is_locked(u, now));
+    let hash = hash.filter(|_| !locked);
     let good = app.passwords.verify(id, &original, hash).await?;
+    if let Some(user) = found.as_ref().filter(|_| !good && !locked) {
+        app.note_failure(user).await?;
+    }
     let user = found.filter(|u| good && u.enabled).ok_or(Fault::Unauthorized)?;
     if user.options.get("lock_password") == Some(&json!(true)) {
-        return Err(Fault::Forbidden(
-            "The password of this user cannot be changed by the user.".into(),
+        return Err(Fault::BadRequest(
+            "Password validation error: the password of this user cannot be changed by the user.".into(),
         ));
     }
     if original == new {
@@ -219,18 +270,24 @@ pub(crate) async fn change_password(ask: Ask) -> Reply {
             "The new password must not be the old one.".into(),
         ));
     }
+    app.password_rules.check_age(&user, now)?;
+    app.password_rules.check_shape(&new)?;
+    app.check_history(&user, &new).await?;
     let new_hash = app.passwords.hash(&new).await?;
-    let events = vec![tokens_of_user(app, &user.id)];
-    transact!(app.state, |tx| -> Result<(), Fault> {
+    let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
         let mut u = user::get(tx, &user.id).await?.ok_or(Fault::Unauthorized)?;
         if u.password_hash != user.password_hash {
             // Changed by somebody else in between: the old one is not good.
             return Err(Fault::Unauthorized);
         }
+        app.remember_password(tx, &u).await?;
         u.password_hash = Some(new_hash.clone());
+        app.password_rules.note_set(&mut u, app.clock.now(), true);
         user::update(tx, &u).await?;
+        let events = app.tokens_of_user(tx, &u.id).await?;
         app.store_revocations(tx, &events).await?;
-        Ok(ask.note(tx, "user", &u.id, "updated").await?)
+        ask.note(tx, "user", &u.id, "updated").await?;
+        Ok(events)
     })?;
     app.announce(events);
     reply::nothing()

@@ -1,5 +1,6 @@
 //! The body of `POST /v3/auth/tokens`, parsed once.
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::AuthError;
 
@@ -26,12 +27,25 @@ pub(crate) enum ScopeWish {
     Project(EntityRef),
     Domain(DomainRef),
     System,
+    /// The trust of this id.
+    Trust(String),
 }
 
-/// How a client proves who they are. At least one of the two is there.
+/// An application credential as a client names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CredentialRef {
+    Id(String),
+    /// Its name, and whose it is.
+    Name(String, EntityRef),
+}
+
+/// How a client proves who they are. At least one of the ways is there.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct AuthRequest {
-    pub(crate) password: Option<(EntityRef, zeroize::Zeroizing<String>)>,
+    pub(crate) password: Option<(EntityRef, Zeroizing<String>)>,
+    /// A user and the passcode of the moment.
+    pub(crate) totp: Option<(EntityRef, Zeroizing<String>)>,
+    pub(crate) application_credential: Option<(CredentialRef, Zeroizing<String>)>,
     pub(crate) token: Option<String>,
     pub(crate) scope: ScopeWish,
 }
@@ -112,12 +126,45 @@ fn scope(auth: &Map<String, Value>) -> Result<ScopeWish, AuthError> {
             Some(Value::Bool(true)) => Ok(ScopeWish::System),
             _ => expecting("all", "system"),
         },
-        ["OS-TRUST:trust"] => malformed("Trust scoped tokens are not supported.".into()),
+        ["OS-TRUST:trust"] => match text(object(wish, "OS-TRUST:trust", "scope")?, "id")? {
+            Some(id) => Ok(ScopeWish::Trust(id.to_owned())),
+            None => expecting("trust_id", "trust"),
+        },
         _ => malformed(format!(
-            "Scope must be exactly one of project, domain, system; got {}.",
+            "Scope must be exactly one of project, domain, system, OS-TRUST:trust; got {}.",
             named.join(", ")
         )),
     }
+}
+
+/// A user with what proves it, of the method's part of the body.
+fn user_and(
+    identity: &Map<String, Value>,
+    method: &str,
+    proof: &str,
+) -> Result<(EntityRef, Zeroizing<String>), AuthError> {
+    let user = object(object(identity, method, "identity")?, "user", method)?;
+    match text(user, proof)? {
+        Some(proof) => Ok((entity(user, "user")?, Zeroizing::new(proof.to_owned()))),
+        None => expecting(proof, "user"),
+    }
+}
+
+fn credential(identity: &Map<String, Value>) -> Result<(CredentialRef, Zeroizing<String>), AuthError> {
+    const TARGET: &str = "application_credential";
+    let credential = object(identity, TARGET, "identity")?;
+    let Some(secret) = text(credential, "secret")? else {
+        return expecting("secret", TARGET);
+    };
+    let which = match (text(credential, "id")?, text(credential, "name")?) {
+        (Some(id), _) => CredentialRef::Id(id.to_owned()),
+        (None, Some(name)) => CredentialRef::Name(
+            name.to_owned(),
+            entity(object(credential, "user", TARGET)?, "user")?,
+        ),
+        (None, None) => return expecting("id or name", TARGET),
+    };
+    Ok((which, Zeroizing::new(secret.to_owned())))
 }
 
 impl AuthRequest {
@@ -137,17 +184,17 @@ impl AuthRequest {
         };
         let mut request = Self {
             password: None,
+            totp: None,
+            application_credential: None,
             token: None,
             scope: scope(auth)?,
         };
         for method in methods {
             match method.as_str() {
-                Some("password") => {
-                    let user = object(object(identity, "password", "identity")?, "user", "password")?;
-                    let Some(password) = text(user, "password")? else {
-                        return expecting("password", "user");
-                    };
-                    request.password = Some((entity(user, "user")?, password.to_owned().into()));
+                Some("password") => request.password = Some(user_and(identity, "password", "password")?),
+                Some("totp") => request.totp = Some(user_and(identity, "totp", "passcode")?),
+                Some("application_credential") => {
+                    request.application_credential = Some(credential(identity)?);
                 }
                 Some("token") => match text(object(identity, "token", "identity")?, "id")? {
                     Some(id) => request.token = Some(id.to_owned()),
@@ -157,7 +204,11 @@ impl AuthRequest {
                 None => return malformed("Invalid input for field 'methods': it holds no text.".into()),
             }
         }
-        if request.password.is_none() && request.token.is_none() {
+        if request.application_credential.is_some() && request.scope != ScopeWish::Default {
+            return Err(AuthError::Refused("an application credential has its scope"));
+        }
+        let by_secret = request.password.is_some() || request.totp.is_some();
+        if !by_secret && request.token.is_none() && request.application_credential.is_none() {
             return Err(AuthError::Refused("no method given"));
         }
         Ok(request)

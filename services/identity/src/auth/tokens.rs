@@ -1,19 +1,19 @@
 //! Decides who gets which token, and what a token stands for now.
-use std::time::Duration;
-
-use virga_identity_api::caller::Scope;
+use virga_identity_api::caller::{Delegation, Scope};
 use virga_identity_api::payload::{Payload, new_audit_id};
-use virga_identity_api::verify::TokenError;
 use virga_node::clock::Micros;
-use virga_state::StateError;
+use virga_state::{StateError, transact};
 
 use super::AuthError;
+use super::recognise::Proof;
 use super::request::{AuthRequest, DomainRef, EntityRef, ScopeWish};
 use crate::app::App;
-use crate::model::project::Project;
+use crate::model::access_rule::{self, StoredRule};
+use crate::model::application_credential::{self, ApplicationCredential};
+use crate::model::project::{self, Project};
 use crate::model::role::Role;
+use crate::model::trust::{self, Trust};
 use crate::model::user::User;
-use crate::model::{project, user};
 
 /// What a token is scoped to, with its records.
 #[derive(Debug, Clone)]
@@ -25,6 +25,26 @@ pub(crate) enum Place {
     System,
 }
 
+impl Place {
+    fn scope(&self) -> Scope {
+        match self {
+            Self::Unscoped => Scope::Unscoped,
+            Self::Project(project, _) => Scope::Project(project.id.clone()),
+            Self::Domain(domain) => Scope::Domain(domain.id.clone()),
+            Self::System => Scope::System,
+        }
+    }
+}
+
+/// What a token was made by, with its records.
+#[derive(Debug, Clone)]
+pub(crate) enum Backing {
+    /// By the user in person.
+    User,
+    ApplicationCredential(ApplicationCredential, Vec<StoredRule>),
+    Trust(Trust),
+}
+
 /// A token with the records behind it.
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
@@ -34,142 +54,210 @@ pub(crate) struct Standing {
     pub(crate) place: Place,
     /// Effective roles on the scope, ordered by name.
     pub(crate) roles: Vec<Role>,
+    pub(crate) backing: Backing,
 }
 
-/// Who was recognised, and by what.
-struct Proof {
-    user: User,
+/// What a token is to be: who, for what, with which roles, until when.
+pub(crate) struct Grant {
+    pub(crate) user: User,
     user_domain: Project,
-    methods: Vec<String>,
+    place: Place,
+    pub(crate) roles: Vec<Role>,
+    backing: Backing,
     expires_at: Micros,
-    chain: Option<String>,
 }
 
 impl App {
-    /// A new token for what `request` shows. Returns its text too.
-    pub(crate) async fn authenticate(&self, request: &AuthRequest) -> Result<(String, Standing), AuthError> {
-        let proof = self.recognise(request).await?;
-        let (place, roles) = self.place(&proof.user, &request.scope).await?;
-        let mut audit_ids = vec![new_audit_id()?];
-        audit_ids.extend(proof.chain);
-        let scope = match &place {
-            Place::Unscoped => Scope::Unscoped,
-            Place::Project(project, _) => Scope::Project(project.id.clone()),
-            Place::Domain(domain) => Scope::Domain(domain.id.clone()),
-            Place::System => Scope::System,
-        };
-        let payload = Payload {
-            user_id: proof.user.id.clone(),
-            methods: proof.methods,
-            scope,
-            issued_at: self.clock.now(),
-            expires_at: proof.expires_at,
-            audit_ids,
-            roles: Some(roles.iter().map(|r| r.name.clone()).collect()),
-        };
-        let token = payload.seal(&self.token_keys)?;
-        Ok((
-            token,
-            Standing {
-                payload,
-                user: proof.user,
-                user_domain: proof.user_domain,
-                place,
-                roles,
-            },
-        ))
+    /// A new token for what `request` shows, with the receipt of an earlier
+    /// attempt if there is one. Returns its text too.
+    pub(crate) async fn authenticate(
+        &self,
+        request: &AuthRequest,
+        receipt: Option<&str>,
+    ) -> Result<(String, Standing), AuthError> {
+        // Taken before anything is read: what is revoked from now on ends this
+        // token too, though it was not sealed yet.
+        let began = self.clock.now();
+        let mut proof = self.recognise(request).await?;
+        if let Some(receipt) = receipt {
+            for method in self.receipt_methods(receipt, &proof.user)? {
+                if !proof.methods.contains(&method) {
+                    proof.methods.push(method);
+                }
+            }
+        }
+        self.check_factors(request, &proof.user, &proof.user_domain, &proof.methods)?;
+        if request.password.is_some() {
+            self.note_success(&proof.user).await?;
+        }
+        let (methods, chain) = (proof.methods.clone(), proof.chain.clone());
+        let grant = self.grant(proof, &request.scope).await?;
+        self.make_token(grant, methods, chain, began)
     }
 
-    async fn recognise(&self, request: &AuthRequest) -> Result<Proof, AuthError> {
-        let by_password = match &request.password {
-            Some((who, password)) => Some(self.by_password(who, password).await?),
-            None => None,
+    /// Seals a token. `began` is when the first of its records was read.
+    pub(crate) fn make_token(
+        &self,
+        grant: Grant,
+        methods: Vec<String>,
+        chain: Option<String>,
+        began: Micros,
+    ) -> Result<(String, Standing), AuthError> {
+        let mut audit_ids = vec![new_audit_id()?];
+        audit_ids.extend(chain);
+        let delegation = match &grant.backing {
+            Backing::User => None,
+            Backing::ApplicationCredential(c, rules) => Some(Delegation::ApplicationCredential {
+                id: c.id.clone(),
+                ruled: !rules.is_empty(),
+            }),
+            Backing::Trust(t) => Some(Delegation::Trust { id: t.id.clone() }),
         };
-        let Some(token) = &request.token else {
-            let Some((user, user_domain)) = by_password else {
-                return Err(AuthError::Refused("no method"));
-            };
-            let life = Duration::from_secs(self.config.token_lifetime);
-            let end = self.clock.now().plus(life).as_secs();
-            let expires_at = Micros(end.saturating_mul(1_000_000));
-            return Ok(Proof {
-                user,
-                user_domain,
-                methods: vec!["password".into()],
-                expires_at,
-                chain: None,
-            });
-        };
-        let payload = match self.verifier.inspect(token, Duration::ZERO) {
-            Ok(payload) => payload,
-            Err(TokenError::Unavailable(_)) => return Err(AuthError::Overloaded),
-            Err(_) => return Err(AuthError::Refused("the token is not good")),
-        };
-        let (user, user_domain) = self.live_user(&payload.user_id).await?;
-        let mut methods = payload.methods.clone();
-        if !methods.iter().any(|m| m == "token") {
-            methods.push("token".into());
-        }
-        if let Some((other, _)) = by_password {
-            if other.id != user.id {
-                return Err(AuthError::Refused("password and token name different users"));
-            }
-            if !methods.iter().any(|m| m == "password") {
-                methods.push("password".into());
-            }
-        }
-        let chain = Some(payload.chain_id().to_owned());
-        Ok(Proof {
-            user,
-            user_domain,
+        let payload = Payload {
+            user_id: grant.user.id.clone(),
             methods,
-            expires_at: payload.expires_at,
-            chain,
+            scope: grant.place.scope(),
+            issued_at: began,
+            expires_at: grant.expires_at,
+            audit_ids,
+            roles: Some(grant.roles.iter().map(|r| r.name.clone()).collect()),
+            delegation,
+        };
+        let token = payload.seal(&self.token_keys)?;
+        let standing = Standing {
+            payload,
+            user: grant.user,
+            user_domain: grant.user_domain,
+            place: grant.place,
+            roles: grant.roles,
+            backing: grant.backing,
+        };
+        Ok((token, standing))
+    }
+
+    async fn grant(&self, proof: Proof, wish: &ScopeWish) -> Result<Grant, AuthError> {
+        if let Some((credential, _)) = proof.credential {
+            return self
+                .grant_by_credential(proof.user, proof.user_domain, credential, proof.expires_at)
+                .await;
+        }
+        if let ScopeWish::Trust(id) = wish {
+            return self.grant_by_trust(&proof.user, id, proof.expires_at).await;
+        }
+        let (place, roles) = self.place(&proof.user, wish).await?;
+        Ok(Grant {
+            user: proof.user,
+            user_domain: proof.user_domain,
+            place,
+            roles,
+            backing: Backing::User,
+            expires_at: proof.expires_at,
         })
     }
 
-    /// The user behind a password. Every failure is the same, and costs the
-    /// same: the password is checked even if the user is not there.
-    async fn by_password(&self, who: &EntityRef, password: &str) -> Result<(User, Project), AuthError> {
-        let found = self.find_user(who).await?;
-        let hash = found.as_ref().and_then(|(u, _)| u.password_hash.as_deref());
-        let id = found.as_ref().map_or("", |(u, _)| u.id.as_str());
-        let good = self.passwords.verify(id, password, hash).await?;
-        match found {
-            Some((user, domain)) if good && user.enabled && domain.enabled => Ok((user, domain)),
-            _ => Err(AuthError::Refused("wrong user or password")),
-        }
+    /// What a user has on a project by an own assignment.
+    pub(crate) async fn grant_on_project(
+        &self,
+        user: User,
+        user_domain: Project,
+        project: &str,
+        expires_at: Micros,
+    ) -> Result<Grant, AuthError> {
+        let wish = ScopeWish::Project(EntityRef::Id(project.to_owned()));
+        let (place, roles) = self.place(&user, &wish).await?;
+        Ok(Grant {
+            user,
+            user_domain,
+            place,
+            roles,
+            backing: Backing::User,
+            expires_at,
+        })
     }
 
-    async fn find_user(&self, who: &EntityRef) -> Result<Option<(User, Project)>, StateError> {
-        let mut q = self.state.reader();
-        let found = match who {
-            EntityRef::Id(id) => user::get(&mut q, id).await?,
-            EntityRef::Name(name, domain) => match self.find_domain(domain).await? {
-                Some(domain) => user::by_name(&mut q, &domain.id, name).await?,
-                None => None,
-            },
-        };
-        let Some(found) = found else { return Ok(None) };
-        Ok(project::get(&mut q, &found.domain_id)
+    /// What an application credential is good for now.
+    pub(crate) async fn grant_by_credential(
+        &self,
+        user: User,
+        user_domain: Project,
+        credential: ApplicationCredential,
+        expires_at: Micros,
+    ) -> Result<Grant, AuthError> {
+        let place = self
+            .live_project(&EntityRef::Id(credential.project_id.clone()))
             .await?
-            .map(|domain| (found, domain)))
-    }
-
-    async fn find_domain(&self, which: &DomainRef) -> Result<Option<Project>, StateError> {
-        let mut q = self.state.reader();
-        let found = match which {
-            DomainRef::Id(id) => project::get(&mut q, id).await?,
-            DomainRef::Name(name) => project::domain_by_name(&mut q, name).await?,
-        };
-        Ok(found.filter(|d| d.is_domain))
-    }
-
-    async fn live_user(&self, id: &str) -> Result<(User, Project), AuthError> {
-        match self.find_user(&EntityRef::Id(id.to_owned())).await? {
-            Some((user, domain)) if user.enabled && domain.enabled => Ok((user, domain)),
-            _ => Err(AuthError::Refused("the user is gone or disabled")),
+            .ok_or(AuthError::Refused("the credential's project is gone or disabled"))?;
+        let roles = self
+            .roles
+            .of_credential(&credential.id, &user.id, &place.scope())
+            .await?;
+        if roles.is_empty() {
+            return Err(AuthError::Refused("no role of the credential is left"));
         }
+        let rules = access_rule::of_credential(&mut self.state.reader(), &credential.id).await?;
+        Ok(Grant {
+            user,
+            user_domain,
+            place,
+            roles,
+            backing: Backing::ApplicationCredential(credential, rules),
+            expires_at,
+        })
+    }
+
+    /// What the trust `id` is good for now, if `trustee` received it; takes one
+    /// of its uses.
+    pub(crate) async fn grant_by_trust(
+        &self,
+        trustee: &User,
+        id: &str,
+        expires_at: Micros,
+    ) -> Result<Grant, AuthError> {
+        let gone = || AuthError::NotFound(format!("Could not find trust: {id}."));
+        let mut q = self.state.reader();
+        let found = trust::get(&mut q, id).await?.ok_or_else(gone)?;
+        let over = found.expires_at.is_some_and(|at| at <= self.clock.now());
+        if over || found.remaining_uses == Some(0) {
+            return Err(gone());
+        }
+        if found.trustee_user_id != trustee.id {
+            return Err(AuthError::Forbidden("User is not a trustee.".into()));
+        }
+        let grant = self.judge_trust(found, expires_at).await?;
+        let used = transact!(self.state, |tx| -> Result<bool, AuthError> {
+            Ok(trust::use_once(tx, id).await?)
+        })?;
+        if used { Ok(grant) } else { Err(gone()) }
+    }
+
+    /// What a trust stands for: users, project and roles must all be good.
+    pub(crate) async fn judge_trust(&self, found: Trust, expires_at: Micros) -> Result<Grant, AuthError> {
+        let trustee = self.live_user(&found.trustee_user_id).await?;
+        let trustor = match self.live_user(&found.trustor_user_id).await {
+            Err(AuthError::Refused(_)) => return Err(AuthError::Forbidden("Trustor is disabled.".into())),
+            other => other?,
+        };
+        let place = match &found.project_id {
+            None => Place::Unscoped,
+            Some(id) => self
+                .live_project(&EntityRef::Id(id.clone()))
+                .await?
+                .ok_or(AuthError::Refused("the trust's project is gone or disabled"))?,
+        };
+        let roles = self.roles.of_trust(&found).await?;
+        if roles.is_empty() && found.project_id.is_some() {
+            return Err(AuthError::Forbidden("Trustee has no delegated roles.".into()));
+        }
+        let (user, user_domain) = if found.impersonation { trustor } else { trustee };
+        let end = found.expires_at.map(|at| Micros(at.as_secs() * 1_000_000));
+        Ok(Grant {
+            user,
+            user_domain,
+            place,
+            roles,
+            expires_at: end.map_or(expires_at, |end| end.min(expires_at)),
+            backing: Backing::Trust(found),
+        })
     }
 
     /// The project with its domain, if both may be used.
@@ -196,6 +284,7 @@ impl App {
         let place = match wish {
             ScopeWish::Unscoped => return Ok((Place::Unscoped, Vec::new())),
             ScopeWish::Default => return Ok(self.default_place(user).await?),
+            ScopeWish::Trust(_) => return Err(AuthError::Refused("a trust is no scope of the user's own")),
             ScopeWish::System => Some(Place::System),
             ScopeWish::Domain(which) => self
                 .find_domain(which)
@@ -205,7 +294,7 @@ impl App {
             ScopeWish::Project(which) => self.live_project(which).await?,
         };
         let place = place.ok_or(AuthError::Refused("the scope is gone or disabled"))?;
-        let roles = self.roles_at(&user.id, &place).await?;
+        let roles = self.roles.effective(&user.id, &place.scope()).await?;
         if roles.is_empty() {
             return Err(AuthError::Refused("no role on the scope"));
         }
@@ -217,7 +306,7 @@ impl App {
         if let Some(id) = &user.default_project_id
             && let Some(place) = self.live_project(&EntityRef::Id(id.clone())).await?
         {
-            let roles = self.roles_at(&user.id, &place).await?;
+            let roles = self.roles.effective(&user.id, &place.scope()).await?;
             if !roles.is_empty() {
                 return Ok((place, roles));
             }
@@ -225,33 +314,51 @@ impl App {
         Ok((Place::Unscoped, Vec::new()))
     }
 
-    async fn roles_at(&self, user: &str, place: &Place) -> Result<Vec<Role>, StateError> {
-        let scope = match place {
-            Place::Unscoped => Scope::Unscoped,
-            Place::Project(project, _) => Scope::Project(project.id.clone()),
-            Place::Domain(domain) => Scope::Domain(domain.id.clone()),
-            Place::System => Scope::System,
-        };
-        self.roles.effective(user, &scope).await
-    }
-
     /// What a token stands for now: its records may have changed since it was
     /// made. Fails as [`AuthError::Refused`] when it stands for nothing.
     pub(crate) async fn standing(&self, payload: Payload) -> Result<Standing, AuthError> {
-        let (user, user_domain) = self.live_user(&payload.user_id).await?;
-        let wish = match &payload.scope {
-            Scope::Unscoped => ScopeWish::Unscoped,
-            Scope::Project(id) => ScopeWish::Project(EntityRef::Id(id.clone())),
-            Scope::Domain(id) => ScopeWish::Domain(DomainRef::Id(id.clone())),
-            Scope::System => ScopeWish::System,
+        let grant = match &payload.delegation {
+            None => {
+                let (user, user_domain) = self.live_user(&payload.user_id).await?;
+                let wish = match &payload.scope {
+                    Scope::Unscoped => ScopeWish::Unscoped,
+                    Scope::Project(id) => ScopeWish::Project(EntityRef::Id(id.clone())),
+                    Scope::Domain(id) => ScopeWish::Domain(DomainRef::Id(id.clone())),
+                    Scope::System => ScopeWish::System,
+                };
+                let (place, roles) = self.place(&user, &wish).await?;
+                Grant {
+                    user,
+                    user_domain,
+                    place,
+                    roles,
+                    backing: Backing::User,
+                    expires_at: payload.expires_at,
+                }
+            }
+            Some(Delegation::ApplicationCredential { id, .. }) => {
+                let found = application_credential::get(&mut self.state.reader(), id).await?;
+                let found = found.ok_or(AuthError::Refused("the application credential is gone"))?;
+                let (user, user_domain) = self.live_user(&payload.user_id).await?;
+                self.grant_by_credential(user, user_domain, found, payload.expires_at)
+                    .await?
+            }
+            Some(Delegation::Trust { id }) => {
+                let found = trust::get(&mut self.state.reader(), id).await?;
+                let found = found.ok_or(AuthError::Refused("the trust is gone"))?;
+                match self.judge_trust(found, payload.expires_at).await {
+                    Err(AuthError::Forbidden(_)) => return Err(AuthError::Refused("the trust is void")),
+                    other => other?,
+                }
+            }
         };
-        let (place, roles) = self.place(&user, &wish).await?;
         Ok(Standing {
             payload,
-            user,
-            user_domain,
-            place,
-            roles,
+            user: grant.user,
+            user_domain: grant.user_domain,
+            place: grant.place,
+            roles: grant.roles,
+            backing: grant.backing,
         })
     }
 }

@@ -128,6 +128,7 @@ pub async fn put_region(tx: &mut Transaction, r: &Region) -> Result<(), StateErr
 /// Deletes a region. Fails with [`StateError::Reference`] while others or
 /// endpoints refer to it.
 pub async fn delete_region(tx: &mut Transaction, id: &str) -> Result<(), StateError> {
+    super::policy::forget_subject(tx, id).await?;
     tx.execute("DELETE FROM identity_region WHERE id = $1", args![id])
         .await
         .map(drop)
@@ -172,8 +173,10 @@ pub async fn put_service(tx: &mut Transaction, s: &Service) -> Result<(), StateE
     tx.execute(sql, bound).await.map(drop)
 }
 
-/// Deletes a service with its endpoints.
+/// Deletes a service with its endpoints. Fails with [`StateError::Reference`]
+/// while registered limits refer to it.
 pub async fn delete_service(tx: &mut Transaction, id: &str) -> Result<(), StateError> {
+    super::policy::forget_subject(tx, id).await?;
     tx.execute("DELETE FROM identity_service WHERE id = $1", args![id])
         .await
         .map(drop)
@@ -223,6 +226,7 @@ pub async fn put_endpoint(tx: &mut Transaction, e: &Endpoint) -> Result<(), Stat
 
 /// Deletes an endpoint.
 pub async fn delete_endpoint(tx: &mut Transaction, id: &str) -> Result<(), StateError> {
+    super::policy::forget_subject(tx, id).await?;
     tx.execute("DELETE FROM identity_endpoint WHERE id = $1", args![id])
         .await
         .map(drop)

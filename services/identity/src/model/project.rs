@@ -170,12 +170,13 @@ pub async fn update(tx: &mut Transaction, p: &Project) -> Result<(), StateError>
 }
 
 /// Deletes a project or empty domain with what hangs on it: tags,
-/// assignments, credentials.
+/// assignments, credentials, limits, trusts.
 pub async fn delete(tx: &mut Transaction, id: &str) -> Result<(), StateError> {
     tx.execute("DELETE FROM identity_assignment WHERE target_id = $1", args![id])
         .await?;
     tx.execute("DELETE FROM identity_credential WHERE project_id = $1", args![id])
         .await?;
+    super::limit::delete_of(tx, id).await?;
     let forget = "UPDATE identity_user SET default_project_id = NULL WHERE default_project_id = $1";
     tx.execute(forget, args![id]).await?;
     tx.execute("DELETE FROM identity_project WHERE id = $1", args![id])

@@ -3,13 +3,7 @@ use virga_identity_api::revocation::Revocation;
 use virga_node::clock::Micros;
 use virga_state::{Queries, Row, StateError, Transaction, args};
 
-fn micros(at: i64) -> Micros {
-    Micros(u64::try_from(at).unwrap_or(0))
-}
-
-fn stored(at: Micros) -> i64 {
-    i64::try_from(at.0).unwrap_or(i64::MAX)
-}
+use super::{micros, stored};
 
 fn from_row(row: &Row) -> Result<Revocation, StateError> {
     Ok(Revocation {
@@ -22,13 +16,14 @@ fn from_row(row: &Row) -> Result<Revocation, StateError> {
         domain_id: row.maybe_text("domain_id")?,
         system: row.bool("system")?,
         role: row.maybe_text("role")?,
+        delegation_id: row.maybe_text("delegation_id")?,
     })
 }
 
 /// Events that still matter at `now`.
 pub async fn list(q: &mut impl Queries, now: Micros) -> Result<Vec<Revocation>, StateError> {
     let sql = "SELECT issued_before, keep_until, audit_id, audit_chain_id, user_id, project_id, domain_id,
-               system, role FROM identity_revocation WHERE keep_until > $1";
+               system, role, delegation_id FROM identity_revocation WHERE keep_until > $1 ORDER BY issued_before";
     q.fetch(sql, args![stored(now)])
         .await?
         .iter()
@@ -46,7 +41,8 @@ pub async fn insert(tx: &mut Transaction, e: &Revocation) -> Result<(), StateErr
     .await?;
     let sql =
         "INSERT INTO identity_revocation (id, issued_before, keep_until, audit_id, audit_chain_id, user_id,
-               project_id, domain_id, system, role) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+               project_id, domain_id, system, role, delegation_id)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     let bound = args![
         super::new_id(),
         stored(e.issued_before),
@@ -57,7 +53,8 @@ pub async fn insert(tx: &mut Transaction, e: &Revocation) -> Result<(), StateErr
         &e.project_id,
         &e.domain_id,
         e.system,
-        &e.role
+        &e.role,
+        &e.delegation_id
     ];
     tx.execute(sql, bound).await.map(drop)
 }

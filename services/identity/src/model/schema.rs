@@ -6,11 +6,18 @@
 use virga_state::Migration;
 
 /// All steps; released ones never change.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "users, projects, roles, catalog, credentials",
-    sql: FIRST,
-}];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "users, projects, roles, catalog, credentials",
+        sql: FIRST,
+    },
+    Migration {
+        version: 2,
+        name: "application credentials, trusts, password rules, limits, policies, endpoint filters, domain options",
+        sql: SECOND,
+    },
+];
 
 const FIRST: &str = "
 CREATE TABLE identity_project (
@@ -63,4 +70,73 @@ CREATE TABLE identity_revocation (
     id TEXT PRIMARY KEY, issued_before BIGINT NOT NULL, keep_until BIGINT NOT NULL, audit_id TEXT,
     audit_chain_id TEXT, user_id TEXT, project_id TEXT, domain_id TEXT, system BOOLEAN NOT NULL, role TEXT);
 CREATE INDEX identity_revocation_time ON identity_revocation (keep_until);
+";
+
+/// Times are microseconds since the epoch. A missing region or project of a
+/// limit is the empty string, so that the unique constraints hold.
+const SECOND: &str = "
+ALTER TABLE identity_revocation ADD COLUMN delegation_id TEXT;
+ALTER TABLE identity_user ADD COLUMN password_set_at BIGINT;
+ALTER TABLE identity_user ADD COLUMN password_expires_at BIGINT;
+ALTER TABLE identity_user ADD COLUMN failed_count BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE identity_user ADD COLUMN failed_at BIGINT;
+ALTER TABLE identity_user ADD COLUMN active_at BIGINT;
+CREATE TABLE identity_old_password (
+    id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES identity_user (id) ON DELETE CASCADE,
+    set_at BIGINT NOT NULL, password_hash TEXT NOT NULL);
+CREATE INDEX identity_old_password_user ON identity_old_password (user_id);
+CREATE TABLE identity_application_credential (
+    id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES identity_user (id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL REFERENCES identity_project (id) ON DELETE CASCADE, name TEXT NOT NULL,
+    description TEXT, secret_hash TEXT NOT NULL, expires_at BIGINT, unrestricted BOOLEAN NOT NULL,
+    UNIQUE (user_id, name));
+CREATE TABLE identity_application_credential_role (
+    credential_id TEXT NOT NULL REFERENCES identity_application_credential (id) ON DELETE CASCADE,
+    role_id TEXT NOT NULL REFERENCES identity_role (id) ON DELETE CASCADE,
+    PRIMARY KEY (credential_id, role_id));
+CREATE TABLE identity_access_rule (
+    id TEXT PRIMARY KEY, user_id TEXT NOT NULL REFERENCES identity_user (id) ON DELETE CASCADE,
+    service TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL, UNIQUE (user_id, service, method, path));
+CREATE TABLE identity_application_credential_rule (
+    credential_id TEXT NOT NULL REFERENCES identity_application_credential (id) ON DELETE CASCADE,
+    rule_id TEXT NOT NULL REFERENCES identity_access_rule (id), PRIMARY KEY (credential_id, rule_id));
+CREATE TABLE identity_trust (
+    id TEXT PRIMARY KEY, trustor_user_id TEXT NOT NULL REFERENCES identity_user (id) ON DELETE CASCADE,
+    trustee_user_id TEXT NOT NULL REFERENCES identity_user (id) ON DELETE CASCADE,
+    project_id TEXT REFERENCES identity_project (id) ON DELETE CASCADE, impersonation BOOLEAN NOT NULL,
+    expires_at BIGINT, remaining_uses BIGINT, redelegation_count BIGINT NOT NULL,
+    redelegated_trust_id TEXT REFERENCES identity_trust (id) ON DELETE CASCADE, extra TEXT NOT NULL);
+CREATE INDEX identity_trust_trustor ON identity_trust (trustor_user_id);
+CREATE INDEX identity_trust_trustee ON identity_trust (trustee_user_id);
+CREATE TABLE identity_trust_role (
+    trust_id TEXT NOT NULL REFERENCES identity_trust (id) ON DELETE CASCADE,
+    role_id TEXT NOT NULL REFERENCES identity_role (id) ON DELETE CASCADE, PRIMARY KEY (trust_id, role_id));
+CREATE TABLE identity_registered_limit (
+    id TEXT PRIMARY KEY, service_id TEXT NOT NULL REFERENCES identity_service (id),
+    region_id TEXT NOT NULL, resource_name TEXT NOT NULL, default_limit BIGINT NOT NULL, description TEXT,
+    UNIQUE (service_id, region_id, resource_name));
+CREATE TABLE identity_limit (
+    id TEXT PRIMARY KEY, registered_limit_id TEXT NOT NULL REFERENCES identity_registered_limit (id),
+    project_id TEXT NOT NULL, domain_id TEXT NOT NULL, resource_limit BIGINT NOT NULL, description TEXT,
+    UNIQUE (registered_limit_id, project_id, domain_id));
+CREATE TABLE identity_policy (id TEXT PRIMARY KEY, type TEXT NOT NULL, blob TEXT NOT NULL, extra TEXT NOT NULL);
+CREATE TABLE identity_policy_association (
+    policy_id TEXT NOT NULL REFERENCES identity_policy (id) ON DELETE CASCADE,
+    endpoint_id TEXT NOT NULL, service_id TEXT NOT NULL, region_id TEXT NOT NULL,
+    PRIMARY KEY (endpoint_id, service_id, region_id));
+CREATE TABLE identity_project_endpoint (
+    project_id TEXT NOT NULL REFERENCES identity_project (id) ON DELETE CASCADE,
+    endpoint_id TEXT NOT NULL REFERENCES identity_endpoint (id) ON DELETE CASCADE,
+    PRIMARY KEY (project_id, endpoint_id));
+CREATE TABLE identity_endpoint_group (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, description TEXT, filters TEXT NOT NULL);
+CREATE TABLE identity_project_endpoint_group (
+    project_id TEXT NOT NULL REFERENCES identity_project (id) ON DELETE CASCADE,
+    endpoint_group_id TEXT NOT NULL REFERENCES identity_endpoint_group (id) ON DELETE CASCADE,
+    PRIMARY KEY (project_id, endpoint_group_id));
+CREATE TABLE identity_domain_option (
+    domain_id TEXT NOT NULL REFERENCES identity_project (id) ON DELETE CASCADE, group_name TEXT NOT NULL,
+    name TEXT NOT NULL, sealed_value TEXT NOT NULL, PRIMARY KEY (domain_id, group_name, name));
+CREATE TABLE identity_consumer (
+    id TEXT PRIMARY KEY, description TEXT, sealed_secret TEXT NOT NULL, extra TEXT NOT NULL);
 ";

@@ -189,6 +189,12 @@ impl Bench {
         self.token("demo", DEMO_PASSWORD, project_scope("demo")).await
     }
 
+    /// As [`Bench::demo`], after the password was changed.
+    pub async fn demo_with(&self, password: &str) -> String {
+        self.advance(1);
+        self.token("demo", password, project_scope("demo")).await
+    }
+
     pub async fn role_id(&self, name: &str) -> String {
         let admin = self.admin().await;
         let roles = self

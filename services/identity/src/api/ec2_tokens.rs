@@ -1,0 +1,120 @@
+//! `/v3/ec2tokens` and `/v3/s3tokens`: a gateway shows a signed request and
+//! learns who signed it. Only services and administrators may ask: who may, may
+//! guess at secrets.
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::StatusCode;
+use serde_json::Value;
+use subtle::ConstantTimeEq;
+use virga_node::clock::Micros;
+
+use super::ask::Ask;
+use super::reply::Reply;
+use super::{fields, tokens};
+use crate::auth::AuthError;
+use crate::auth::keys::Ec2Key;
+use crate::auth::signature::{self, SignedRequest};
+use crate::fault::Fault;
+
+/// Base64 for URLs, with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+fn refused(why: &str) -> Fault {
+    Fault::Refused(why.to_owned())
+}
+
+/// The part of the body that tells the request. Its name differs by client.
+fn credentials(ask: &Ask) -> Result<Value, Fault> {
+    let body = ask.json()?;
+    let names = ["credentials", "credential", "ec2Credentials"];
+    let found = names.iter().find_map(|name| body.get(*name));
+    let found = found.filter(|c| c.is_object()).cloned();
+    found.ok_or_else(|| refused("EC2 Signature not supplied"))
+}
+
+async fn key(ask: &Ask, credentials: &Value) -> Result<Ec2Key, Fault> {
+    let Some(access) = credentials.get("access").and_then(Value::as_str) else {
+        return Err(refused("EC2 Signature not supplied"));
+    };
+    let found = ask.app.ec2_key(access).await?;
+    found.ok_or_else(|| Fault::NotFound("EC2 access key not found.".into()))
+}
+
+fn same(shown: &str, wanted: Option<String>) -> bool {
+    wanted.is_some_and(|wanted| bool::from(wanted.as_bytes().ct_eq(shown.as_bytes())))
+}
+
+/// 401 if the request says when it was signed, and that is too long ago (or to
+/// come).
+fn check_age(ask: &Ask, request: &SignedRequest) -> Result<(), Fault> {
+    let Some(stamp) = request.timestamp() else {
+        return Ok(());
+    };
+    let at = fields::parse_time(stamp).ok_or_else(|| refused("Credential timestamp is invalid"))?;
+    let allowed = Duration::from_secs(ask.app.config.signature_lifetime);
+    let now: Micros = ask.app.clock.now();
+    if at.plus(allowed) < now || now.plus(allowed) < at {
+        return Err(refused("Credential is expired"));
+    }
+    Ok(())
+}
+
+async fn issue(ask: &Ask, key: &Ec2Key, began: Micros) -> Reply {
+    let grant = ask.app.grant_by_key(key, true).await;
+    let grant = grant.map_err(|e| match e {
+        AuthError::NotFound(_) | AuthError::Forbidden(_) => Fault::Unauthorized,
+        other => other.into(),
+    })?;
+    let made = ask
+        .app
+        .make_token(grant, vec!["ec2credential".into()], None, began)?;
+    tokens::answer(ask, StatusCode::OK, &made.0, &made.1).await
+}
+
+/// `POST /v3/ec2tokens`.
+pub(crate) async fn ec2(ask: Ask) -> Reply {
+    ask.enforce("identity:ec2tokens_validate", Value::Null)?;
+    let began = ask.app.clock.now();
+    let credentials = credentials(&ask)?;
+    let key = key(&ask, &credentials).await?;
+    let Some(shown) = credentials.get("signature").and_then(Value::as_str) else {
+        return Err(refused("EC2 signature not supplied."));
+    };
+    let request = SignedRequest::read(&credentials);
+    let bare = request.without_port();
+    let good = same(shown, request.signature(&key.secret))
+        || bare.is_some_and(|bare| same(shown, bare.signature(&key.secret)));
+    if !good {
+        return Err(refused("Invalid EC2 signature."));
+    }
+    check_age(&ask, &request)?;
+    issue(&ask, &key, began).await
+}
+
+/// `POST /v3/s3tokens`: the gateway has put the string to sign together. The
+/// token itself is not told.
+pub(crate) async fn s3(ask: Ask) -> Reply {
+    ask.enforce("identity:s3tokens_validate", Value::Null)?;
+    let began = ask.app.clock.now();
+    let credentials = credentials(&ask)?;
+    let key = key(&ask, &credentials).await?;
+    let text = |name: &str| credentials.get(name).and_then(Value::as_str);
+    let (Some(shown), Some(to_sign)) = (text("signature"), text("token")) else {
+        return Err(Fault::expecting("signature and token", "credentials"));
+    };
+    let to_sign = BASE64.decode(to_sign.trim());
+    let to_sign = to_sign.map_err(|_| Fault::BadRequest("The token is not valid base64.".into()))?;
+    if !same(shown, signature::of_string(&to_sign, &key.secret)) {
+        return Err(refused("Credential signature mismatch"));
+    }
+    check_age(&ask, &SignedRequest::read(&credentials))?;
+    let mut response = issue(&ask, &key, began).await?;
+    response.headers_mut().remove("x-subject-token");
+    Ok(response)
+}
