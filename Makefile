@@ -5,7 +5,7 @@ SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 UP ?=
 
-.PHONY: help up demo-rings demo-faults build test lab soak fuzz check bench bench-ring deps-build deps-test
+.PHONY: help up demo-rings demo-faults build test lab soak fuzz check bench bench-ring bench-peers deps-build deps-test
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,12 @@ check: deps-build ## format, lints, layers, tidy, licences, docs: the fast gate
 bench: deps-build ## the benchmark set; tables into target/bench/
 	cargo build --release --locked --bin virga --bin virga-bench
 	tools/bench/run
+
+bench-peers: deps-build ## beside Swift, Garage and Ceph (root, apt): 12 minutes, QUICK=--quick for 4; target/bench/peers.md
+	cargo build --release --locked --bin virga --bin virga-bench
+	@mkdir -p "$(CARGO_TARGET_DIR)/bench"
+	tools/bench/peers $(QUICK) > "$(CARGO_TARGET_DIR)/bench/peers.md"; code=$$?; \
+	  cat "$(CARGO_TARGET_DIR)/bench/peers.md"; exit $$code
 
 bench-ring: deps-build ## the ring beside Swift's tool; the tables on stdout and in target/bench/ring.md
 	cargo build --release --locked --bin virga
