@@ -6,7 +6,11 @@
 //! a remote one. What is stored and how is the business of the engine
 //! (`virga-object-store`); which devices a name belongs on, of the rings. No
 //! HTTP here.
+mod absence;
+mod clocks;
+mod admin;
 pub mod config;
+mod device;
 pub mod local;
 mod meter;
 mod movement;

@@ -4,18 +4,13 @@
 //! alone; the others go on.
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use uuid::Uuid;
-use virga_disk::device::Description;
 use virga_disk::kv::KvCache;
 use virga_node::clock::{Clock, Micros, Version};
-use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, Storage};
-use virga_object_store::listing::Listings;
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{
@@ -30,27 +25,13 @@ use virga_object_wire::node::{Cause, DeviceStatus, ObjectNode, PutStream, Read, 
 use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 use virga_ring::Partition;
 
-use crate::config::{Config, DeviceEntry};
+use crate::config::Config;
+use crate::device::{device_config, open_device};
 use crate::movement::Movements;
+use crate::rings::Rings;
 
-/// Folder of a device's account and container database.
-const LISTINGS: &str = "list";
-
-/// What a device is opened with.
-pub struct DeviceParts {
-    /// Its objects.
-    pub objects: DeviceConfig,
-    /// Folder of its accounts and containers, unless the device is a folder itself.
-    pub listings: PathBuf,
-}
-
-/// A device that is open.
-#[derive(Clone)]
-pub(crate) struct OpenDevice {
-    pub(crate) name: Arc<str>,
-    pub(crate) objects: Device,
-    pub(crate) listings: Arc<Listings>,
-}
+pub use crate::device::DeviceParts;
+pub(crate) use crate::device::OpenDevice;
 
 /// A device of the configuration.
 enum Place {
@@ -89,6 +70,7 @@ impl Drop for InUse<'_> {
 /// The devices of this machine as one node.
 pub struct LocalNode {
     places: BTreeMap<Arc<str>, Place>,
+    clock: Arc<dyn Clock>,
     opened: Micros,
     traffic: Traffic,
     movements: Movements,
@@ -99,10 +81,10 @@ impl LocalNode {
     /// lacks. One that cannot be opened is reported and answers `NoDevice`.
     pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Self {
         let cache = KvCache::new(usize::try_from(config.cache_bytes).unwrap_or(usize::MAX));
-        let devices = config.devices.iter().map(|entry| DeviceParts {
-            objects: device_config(config, entry, &cache),
-            listings: entry.path.join(LISTINGS),
-        });
+        let devices = config
+            .devices
+            .iter()
+            .map(|entry| device_config(config, entry, &cache));
         Self::open_parts(devices.collect(), clock).await
     }
 
@@ -120,7 +102,14 @@ impl LocalNode {
         });
         let mut places = BTreeMap::new();
         for (name, opened) in join_all(opening).await {
-            let place = match opened {
+            let judged = match opened {
+                Ok(device) => match device.judge_listings().await {
+                    Ok(()) => Ok(device),
+                    Err(error) => Err(error.to_string()),
+                },
+                Err(why) => Err(why),
+            };
+            let place = match judged {
                 Ok(device) => Place::Open(device),
                 Err(why) => {
                     tracing::error!(device = &*name, why, "the device cannot be opened");
@@ -132,9 +121,33 @@ impl LocalNode {
         Self {
             places,
             opened: clock.now(),
+            clock: Arc::clone(clock),
             traffic: Traffic::default(),
             movements: Movements::default(),
         }
+    }
+
+    /// Says what the rings are and where the node stands in them, and judges
+    /// which devices were away for too long to be believed at once.
+    pub(crate) fn join(&self, rings: Rings, ip: String, port: u16) {
+        for device in self.open_devices() {
+            for (policy, _) in &rings.object {
+                match device.judge_objects(*policy) {
+                    Ok(false) => {}
+                    Ok(true) => tracing::warn!(
+                        device = &*device.name,
+                        policy,
+                        "was away for long: no reads before it is in step with the other replicas"
+                    ),
+                    // Judged again, and the device failed, with the first read.
+                    Err(error) => {
+                        tracing::error!(device = &*device.name, %error, "cannot tell its last round")
+                    }
+                }
+            }
+            device.absence.judged_all();
+        }
+        self.movements.set_known(rings, ip, port, Arc::clone(&self.clock));
     }
 
     /// Rings, address, and what the workers note of movement.
@@ -178,12 +191,29 @@ impl LocalNode {
         }
     }
 
+    /// The reason to show when this node's clock is off.
+    fn clock_trouble(&self) -> Option<Reason> {
+        let detail = self.movements.known()?.clocks.trouble()?;
+        Some(Reason {
+            cause: Cause::Clock,
+            since: self.clock.now(),
+            detail,
+        })
+    }
+
     /// The device of a request that a ring placed there.
     fn placed(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
         if let Some(known) = self.movements.known() {
             known.fence.check(ring, at.ring)?;
         }
         self.device(&at.device)
+    }
+
+    /// The same for a request that is answered from what the device holds.
+    fn believed(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
+        let device = self.placed(ring, at)?;
+        device.in_step(ring)?;
+        Ok(device)
     }
 
     fn device(&self, name: &str) -> Result<InUse<'_>, NodeError> {
@@ -199,45 +229,6 @@ impl LocalNode {
             _ => Err(NodeError::NoDevice(name.to_owned())),
         }
     }
-}
-
-fn device_config(config: &Config, entry: &DeviceEntry, cache: &KvCache) -> DeviceConfig {
-    let mut options = DeviceOptions {
-        index_cache: config.cache_bytes,
-        ..DeviceOptions::default()
-    };
-    if let Some(bytes) = config.segment_bytes {
-        options.segment_size = bytes;
-    }
-    let mut chance = [0; 8];
-    chance.copy_from_slice(&Uuid::new_v4().as_bytes()[8..]);
-    let fresh = Description::new(config.cluster, Uuid::new_v4(), chance);
-    DeviceConfig {
-        name: Arc::from(entry.name.as_str()),
-        storage: Storage::Folder {
-            path: entry.path.clone(),
-            fresh,
-        },
-        cache: cache.clone(),
-        options,
-    }
-}
-
-fn open_device(parts: DeviceParts, clock: Arc<dyn Clock>) -> Result<OpenDevice, String> {
-    let DeviceParts {
-        objects: config,
-        listings: folder,
-    } = parts;
-    let (name, cache) = (Arc::clone(&config.name), config.cache.clone());
-    let (age, threads) = (config.options.reclaim_age, config.options.threads.clone());
-    let objects = Device::open(config, Arc::clone(&clock)).map_err(|error| error.to_string())?;
-    let folder = objects.database_path(LISTINGS).unwrap_or(folder);
-    let listings = Listings::open(&folder, cache, clock, age, threads).map_err(|error| error.to_string())?;
-    Ok(OpenDevice {
-        name,
-        objects,
-        listings: Arc::new(listings),
-    })
 }
 
 #[async_trait]
@@ -257,28 +248,28 @@ impl ObjectNode for LocalNode {
     }
 
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
-        self.placed(RingName::Object(at.policy), at)?
+        self.believed(RingName::Object(at.policy), at)?
             .objects
             .get(at, span)
             .await
     }
 
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
-        self.placed(RingName::Object(at.policy), at)?
+        self.believed(RingName::Object(at.policy), at)?
             .objects
             .head(at)
             .await
     }
 
     async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError> {
-        self.placed(RingName::Object(at.policy), at)?
+        self.believed(RingName::Object(at.policy), at)?
             .objects
             .subtrees(at, wanted)
             .await
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
-        self.placed(RingName::Object(at.policy), at)?
+        self.believed(RingName::Object(at.policy), at)?
             .objects
             .post(at, version, meta)
             .await
@@ -305,23 +296,21 @@ impl ObjectNode for LocalNode {
 
     async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
         Ok(self
-            .placed(RingName::Container, at)?
-            .listings
+            .believed(RingName::Container, at)?
             .post_container(at, version, meta)
             .await?)
     }
 
     async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError> {
         Ok(self
-            .placed(RingName::Container, at)?
-            .listings
+            .believed(RingName::Container, at)?
             .delete_container(at, version)
             .await?)
     }
 
     async fn head_container(&self, at: &At) -> Result<ContainerInfo, NodeError> {
         Ok(self
-            .placed(RingName::Container, at)?
+            .believed(RingName::Container, at)?
             .listings
             .head_container(at)
             .await?)
@@ -333,7 +322,7 @@ impl ObjectNode for LocalNode {
         list: ListRequest,
     ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
         Ok(self
-            .placed(RingName::Container, at)?
+            .believed(RingName::Container, at)?
             .listings
             .list_container(at, list)
             .await?)
@@ -357,15 +346,14 @@ impl ObjectNode for LocalNode {
 
     async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError> {
         Ok(self
-            .placed(RingName::Account, at)?
-            .listings
+            .believed(RingName::Account, at)?
             .delete_account(at, version)
             .await?)
     }
 
     async fn head_account(&self, at: &At) -> Result<AccountInfo, NodeError> {
         Ok(self
-            .placed(RingName::Account, at)?
+            .believed(RingName::Account, at)?
             .listings
             .head_account(at)
             .await?)
@@ -377,7 +365,7 @@ impl ObjectNode for LocalNode {
         list: ListRequest,
     ) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
         Ok(self
-            .placed(RingName::Account, at)?
+            .believed(RingName::Account, at)?
             .listings
             .list_account(at, list)
             .await?)
@@ -397,6 +385,8 @@ impl ObjectNode for LocalNode {
                 let mut status = device.objects.status();
                 status.work = self.movements.work(name);
                 status.work.extend(self.movements.duties(name));
+                device.absence.show(&mut status);
+                status.reasons.extend(self.clock_trouble());
                 status
             }
             Place::Failed(why) => DeviceStatus::failed(
@@ -453,6 +443,7 @@ impl ObjectNode for LocalNode {
             answering: Answering {
                 identity: objects.identity(),
                 using: self.movements.using(RingName::Object(policy)),
+                now: self.clock.now(),
                 horizon: objects.horizon(policy)?,
             },
             sums: objects.sums(policy, partitions).await?,
@@ -491,6 +482,7 @@ impl ObjectNode for LocalNode {
         let answering = Answering {
             identity: device.objects.identity(),
             using: self.movements.using(ring_of(kind)),
+            now: self.clock.now(),
             horizon,
         };
         Ok(ListingSums { answering, sums })

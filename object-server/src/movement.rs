@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use virga_node::clock::Version;
+use virga_node::clock::{Clock, Version};
 use virga_object_store::listing::MAX_COMPARED;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::fence::RingFence;
@@ -18,6 +18,7 @@ use virga_object_wire::movement::{Movement, Pushed, RingName, ring_of};
 use virga_object_wire::status::Work;
 use virga_ring::{Device, Ring, RingHandle, RingId};
 
+use crate::clocks::Clocks;
 use crate::local::OpenDevice;
 use crate::meter::Meter;
 use crate::rings::Rings;
@@ -29,6 +30,8 @@ pub(crate) struct Known {
     pub(crate) rings: Rings,
     /// Refuses what goes by an earlier ring.
     pub(crate) fence: RingFence,
+    /// What time it is elsewhere.
+    pub(crate) clocks: Clocks,
     /// Address in the rings.
     pub(crate) ip: String,
     /// Port in the rings.
@@ -122,12 +125,13 @@ pub(crate) struct Movements {
 
 impl Movements {
     /// Says once what the rings are and where the node stands in them.
-    pub(crate) fn set_known(&self, rings: Rings, ip: String, port: u16) {
+    pub(crate) fn set_known(&self, rings: Rings, ip: String, port: u16, clock: Arc<dyn Clock>) {
         // A second time would say the same.
         let fence = RingFence::new(rings.by_name(), rings.grace);
         let _ = self.known.set(Known {
             rings,
             fence,
+            clocks: Clocks::new(clock),
             ip,
             port,
         });

@@ -74,8 +74,7 @@ pub fn start_duties(node: &Arc<LocalNode>, with: Standing, tasks: &Tasks) {
         progress,
         address,
     } = with;
-    node.movements()
-        .set_known(rings.clone(), address.ip().to_string(), address.port());
+    node.join(rings.clone(), address.ip().to_string(), address.port());
     node.movements().set_progress(progress.clone());
     let workers = Workers {
         node: Arc::clone(node),

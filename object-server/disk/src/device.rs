@@ -46,6 +46,9 @@ pub struct Description {
     pub device: Uuid,
     /// Secret from which segment salts are derived; it never leaves the device.
     secret: u64,
+    /// What its node calls it: another disk in its place is noticed. A device that has none takes the first it gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
 }
 
 impl Description {
@@ -57,7 +60,15 @@ impl Description {
             cluster,
             device,
             secret: u64::from_le_bytes(chance),
+            name: None,
         }
+    }
+
+    /// The same, called `name` by its node.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Description {
+        self.name = Some(name.to_owned());
+        self
     }
 }
 
@@ -94,6 +105,20 @@ pub enum OpenDeviceError {
         /// Its cluster.
         found: Uuid,
     },
+    /// It is another device of the cluster.
+    #[error(
+        "device {path} is {found}, not {wanted}: are mounts or paths swapped? If it is to be {wanted} from now on, \
+         take `name` out of its device.json",
+        path = .path.display()
+    )]
+    OtherName {
+        /// The folder.
+        path: PathBuf,
+        /// What it was called so far.
+        found: String,
+        /// What it is called now.
+        wanted: String,
+    },
     /// Written by a newer version.
     #[error("device {path} has format {found}, this version knows up to {FORMAT}", path = .path.display())]
     Newer {
@@ -128,8 +153,8 @@ impl Device {
         fs::create_dir_all(path).map_err(io)?;
         let lock = lock(path)?;
         allow_many_files();
-        let cluster = fresh.cluster;
-        let description = match read_description(path)? {
+        let (cluster, name) = (fresh.cluster, fresh.name.clone());
+        let mut description = match read_description(path)? {
             Some(description) => description,
             None if holds_data(path).map_err(io)? => {
                 return Err(OpenDeviceError::NotADevice(path.to_owned()));
@@ -151,6 +176,20 @@ impl Device {
                 path: path.to_owned(),
                 found,
             });
+        }
+        match (&description.name, name) {
+            (Some(found), Some(wanted)) if *found != wanted => {
+                return Err(OpenDeviceError::OtherName {
+                    path: path.to_owned(),
+                    found: found.clone(),
+                    wanted,
+                });
+            }
+            (None, Some(name)) => {
+                description.name = Some(name);
+                write_description(path, &description).map_err(io)?;
+            }
+            _ => {}
         }
         let disk = Arc::new(FileDisk::open(&path.join("seg")).map_err(io)?);
         let quarantined = Mutex::new(quarantine_size(&path.join("bad")).map_err(io)?);
@@ -388,6 +427,49 @@ mod tests {
             Device::open(&path, fresh(5)),
             Err(OpenDeviceError::OtherCluster { .. })
         ));
+    }
+
+    #[test]
+    fn two_devices_in_each_others_place_are_refused_and_an_unnamed_one_takes_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        drop(Device::open(&a, fresh(1).named("d1")).unwrap());
+        drop(Device::open(&b, fresh(1)).unwrap());
+        drop(Device::open(&b, fresh(1).named("d2")).unwrap());
+        for (path, is, wanted) in [(&a, "d1", "d2"), (&b, "d2", "d1")] {
+            let refused = Device::open(path, fresh(1).named(wanted)).err().unwrap();
+            let text = refused.to_string();
+            assert!(
+                text.contains(&format!("is {is}, not {wanted}: are mounts or paths swapped?")),
+                "{text}"
+            );
+        }
+        assert!(Device::open(&a, fresh(1).named("d1")).is_ok());
+        // For tools that do not care.
+        assert!(Device::open(&b, fresh(1)).is_ok());
+        let json = fs::read_to_string(b.join("device.json")).unwrap();
+        fs::write(
+            b.join("device.json"),
+            json.replace("\"name\": \"d2\"", "\"name\": null"),
+        )
+        .unwrap();
+        assert!(Device::open(&b, fresh(1).named("d3")).is_ok());
+    }
+
+    #[test]
+    fn a_copy_of_a_device_under_another_name_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, copy) = (dir.path().join("a"), dir.path().join("copy"));
+        let _open = Device::open(&a, fresh(1).named("d1")).unwrap();
+        fs::create_dir_all(&copy).unwrap();
+        fs::copy(a.join("device.json"), copy.join("device.json")).unwrap();
+        let refused = Device::open(&copy, fresh(1).named("d2"));
+        assert!(matches!(refused, Err(OpenDeviceError::OtherName { .. })));
+        // The same folder by another way is the same folder.
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&a, &link).unwrap();
+        let twice = Device::open(&link, fresh(1).named("d1"));
+        assert!(matches!(twice, Err(OpenDeviceError::InUse(_))));
     }
 
     #[test]

@@ -39,6 +39,16 @@ impl Duty for Expire {
     }
 
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
+        if let Some(error) = self.0.clock_trouble() {
+            return Ok(Round {
+                error: Some(error),
+                ..Round::default()
+            });
+        }
+        if device.absence.is_any() {
+            // What it holds may be long gone.
+            return Ok(Round::default());
+        }
         let expired = device.objects.expired(OBJECTS).await?;
         let full = expired.len() == OBJECTS;
         let results: Vec<_> = stream::iter(expired)

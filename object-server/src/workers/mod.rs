@@ -184,6 +184,12 @@ impl Workers {
         }
     }
 
+    /// What is wrong with this node's clock: until it is set, nothing expires and
+    /// no deletion is forgotten.
+    pub(crate) fn clock_trouble(&self) -> Option<String> {
+        self.node.movements().known()?.clocks.trouble()
+    }
+
     /// Looks at a device again and again.
     async fn keep(&self, duty: &dyn Duty, device: &OpenDevice) {
         let mut failures: u32 = 0;

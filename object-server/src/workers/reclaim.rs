@@ -26,6 +26,12 @@ impl Duty for Reclaim {
     }
 
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
+        if let Some(error) = self.0.clock_trouble() {
+            return Ok(Round {
+                error: Some(error),
+                ..Round::default()
+            });
+        }
         let more = device.listings.reclaim(ROWS).await?;
         Ok(Round {
             more,

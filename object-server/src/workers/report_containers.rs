@@ -62,6 +62,10 @@ impl Duty for ReportContainers {
     }
 
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
+        if device.absence.is_any() {
+            // What it holds may be long gone.
+            return Ok(Round::default());
+        }
         if !self.is_in_step(device).await? {
             return Ok(Round::default());
         }

@@ -36,6 +36,10 @@ impl Duty for UpdateListings {
     }
 
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
+        if device.absence.is_any() {
+            // What it holds may be long gone.
+            return Ok(Round::default());
+        }
         let age = u64::try_from(self.0.settings.owed_age().as_micros()).unwrap_or(u64::MAX);
         let older = Version::at(Micros(self.0.clock.now().0.saturating_sub(age)));
         let owed = device.objects.owed(ROWS, older).await?;

@@ -2,7 +2,9 @@
 use std::time::Duration;
 
 use virga_node::clock::Version;
-use virga_object_wire::object::Found;
+use virga_object_wire::error::NodeError;
+use virga_object_wire::object::{Found, PostMeta};
+use virga_object_wire::status::{Cause, DeviceState};
 
 use crate::cluster::{Cluster, until};
 
@@ -104,6 +106,132 @@ async fn i7_a_cluster_that_slept_for_months_forgets_nothing_and_sets_nothing_asi
         let movement = cluster.movement(n).await;
         assert_eq!((movement.set_aside, movement.horizon), (0, Version(0)));
         assert_eq!(cluster.head(n, "o5").await, Ok(Found::Deleted(deleted)));
+    }
+}
+
+/// A device that left the ring with an object, which was deleted and whose
+/// deletion was forgotten meanwhile, is in the ring again and about to start.
+async fn a_device_about_to_return() -> (Cluster, String) {
+    let mut cluster = Cluster::start(4, 4).await;
+    let mut names = (0..).map(|n| format!("o{n}"));
+    let name = names.find(|name| cluster.primaries(name).contains(&3)).unwrap();
+    let on = cluster.primaries(&name);
+    cluster
+        .put(&on, &name, cluster.next_version(), b"still here")
+        .await;
+    cluster.reconciled(&[0, 1, 2, 3]).await;
+    cluster.clock.advance(Duration::from_secs(60));
+    cluster.stop(3).await;
+    let deleted = cluster.next_version();
+    for n in on.into_iter().filter(|n| *n != 3) {
+        let path = format!("a/c/{name}");
+        let at = cluster.at(n, &name);
+        cluster.node(n).delete(&at, deleted, &path).await.unwrap();
+    }
+    cluster.change(|builder, _| {
+        let dead = builder.devices().find(|device| device.device == "d3").unwrap().id;
+        builder.remove(dead).unwrap();
+    });
+    cluster.reconciled(&[0, 1, 2]).await;
+    cluster.clock.advance(Duration::from_secs(8 * 24 * 3600));
+    for n in 0..3 {
+        cluster.stop(n).await;
+        cluster.forget_deletions(n).await;
+        cluster.restart(n).await;
+    }
+    cluster.change(|builder, new| {
+        builder.add(new(3)).unwrap();
+    });
+    (cluster, name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i7_a_device_away_for_long_answers_nothing_before_it_is_in_step() {
+    let (mut cluster, name) = a_device_about_to_return().await;
+    // It cannot compare itself with everybody yet.
+    cluster.stop(0).await;
+    cluster.restart(3).await;
+    let at = cluster.at(3, &name);
+    let node = cluster.node(3);
+    let refused = NodeError::Returning("d3".to_owned());
+    assert_eq!(node.head(&at).await, Err(refused.clone()));
+    assert_eq!(node.get(&at, None).await.err(), Some(refused.clone()));
+    assert_eq!(
+        node.post(&at, cluster.next_version(), PostMeta::default()).await,
+        Err(refused.clone())
+    );
+    let status = node.status().await.unwrap().remove(0);
+    assert_eq!(status.state, DeviceState::Returning);
+    let reason = status
+        .reasons
+        .iter()
+        .find(|reason| reason.cause == Cause::WasAway)
+        .unwrap();
+    assert!(reason.detail.contains("object (last round 8 days"), "{reason:?}");
+    // What is new it takes all the same.
+    let new = (0..)
+        .map(|n| format!("new{n}"))
+        .find(|new| cluster.primaries(new).contains(&3));
+    let new = new.unwrap();
+    cluster.put(&[3], &new, cluster.next_version(), b"new").await;
+    until("it says what it waits for", async || {
+        cluster
+            .movement(3)
+            .await
+            .last_error
+            .is_some_and(|error| error.contains("was away for long"))
+    })
+    .await;
+    for n in [1, 2] {
+        let found = cluster.head(n, &name).await.unwrap();
+        assert!(!matches!(found, Found::Object(_)), "pushed to d{n}: {found:?}");
+    }
+    assert_eq!(node.head(&at).await, Err(refused));
+    cluster.restart(0).await;
+    until("it is in step", async || cluster.head(3, &name).await.is_ok()).await;
+    assert_eq!(cluster.head(3, &name).await, Ok(Found::Absent));
+    assert!(matches!(cluster.head(3, &new).await, Ok(Found::Object(_))));
+    let status = node.status().await.unwrap().remove(0);
+    assert_eq!((status.state, status.reasons), (DeviceState::Active, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i7_after_a_month_without_power_a_quorum_serves_at_once_and_what_was_deleted_stays_deleted() {
+    let mut cluster = Cluster::start(3, 3).await;
+    let mut objects = cluster.fill(12).await;
+    cluster.reconciled(&[0, 1, 2]).await;
+    // One of them misses a deletion, right before the power goes.
+    cluster.stop(2).await;
+    let deleted = cluster.next_version();
+    for n in 0..2 {
+        let at = cluster.at(n, "o5");
+        cluster.node(n).delete(&at, deleted, "a/c/o5").await.unwrap();
+    }
+    objects.remove("o5");
+    for n in 0..2 {
+        cluster.stop(n).await;
+    }
+    cluster.clock.advance(Duration::from_secs(30 * 24 * 3600));
+    // The disk of another one did not survive it.
+    cluster.restart(2).await;
+    assert_eq!(
+        cluster.head(2, "o5").await,
+        Err(NodeError::Returning("d2".to_owned()))
+    );
+    cluster.restart(0).await;
+    for n in [0, 2] {
+        until("it answers", async || cluster.head(n, "o5").await.is_ok()).await;
+    }
+    until("the deletion reaches who missed it", async || {
+        cluster.head(2, "o5").await == Ok(Found::Deleted(deleted))
+    })
+    .await;
+    cluster.restart(1).await;
+    cluster.reconciled(&[0, 1, 2]).await;
+    cluster.assert_in_place(&objects, &[0, 1, 2]).await;
+    for n in 0..3 {
+        assert_eq!(cluster.head(n, "o5").await, Ok(Found::Deleted(deleted)));
+        assert_eq!(cluster.movement(n).await.set_aside, 0);
     }
 }
 

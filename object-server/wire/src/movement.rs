@@ -8,7 +8,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use virga_node::clock::Version;
+use virga_node::clock::{Micros, Version};
 use virga_ring::{NameHash, Partition, RingId};
 
 use crate::listing::ListingKind;
@@ -174,6 +174,8 @@ pub struct Answering {
     pub using: Option<RingId>,
     /// As [`Movement::horizon`].
     pub horizon: Version,
+    /// What time it is there.
+    pub now: Micros,
 }
 
 /// Sums of partitions, in the order they were asked for. One without names has

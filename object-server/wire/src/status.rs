@@ -69,6 +69,8 @@ pub enum Cause {
     CannotOpen,
     /// Its process is stopping.
     Closing,
+    /// The clock of its node differs from the others'.
+    Clock,
 }
 
 impl Cause {
@@ -98,6 +100,7 @@ impl fmt::Display for Cause {
             Self::WasAway => "it was away",
             Self::CannotOpen => "it cannot be opened",
             Self::Closing => "its process is stopping",
+            Self::Clock => "its clock is off",
         })
     }
 }

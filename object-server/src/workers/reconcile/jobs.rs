@@ -10,6 +10,7 @@ use super::OneRing;
 use super::job::{Job, Target};
 use super::memory::{Difference, Pair};
 use super::peers::{Peers, SUMS};
+use crate::rings::quorum;
 
 /// Partitions that need work.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub(super) struct Found {
     pub(super) jobs: Vec<Job>,
     /// Partitions that cannot be worked on in this round.
     pub(super) left: usize,
+    /// Partitions that hold something here of whose primaries no quorum answers.
+    pub(super) unheard: usize,
 }
 
 /// A partition as this device and its peers see it.
@@ -26,6 +29,8 @@ struct Seen {
     theirs: Vec<(DeviceId, Sum)>,
     /// Whether all of them did.
     all: bool,
+    /// How many other primaries there are.
+    others: usize,
     /// Whether the partition belongs elsewhere.
     foreign: bool,
 }
@@ -74,13 +79,16 @@ async fn compare(
     for (partition, ours) in partitions.iter().zip(ours) {
         let primaries: Vec<DeviceId> = ring.primaries(*partition).map(|(_, d)| d.id).collect();
         let foreign = own.is_none_or(|own| !primaries.contains(&own));
-        for id in primaries.into_iter().filter(|id| Some(*id) != own) {
+        let others: BTreeSet<DeviceId> = primaries.into_iter().filter(|id| Some(*id) != own).collect();
+        let count = others.len();
+        for id in others {
             by_peer.entry(id).or_default().push(*partition);
         }
         let one = Seen {
             ours,
             theirs: Vec::new(),
             all: true,
+            others: count,
             foreign,
         };
         seen.insert(*partition, one);
@@ -115,6 +123,9 @@ fn judge(
     seen: Seen,
     found: &mut Found,
 ) {
+    let here = usize::from(!seen.foreign);
+    let heard = seen.theirs.len() + here >= quorum(seen.others + here);
+    found.unheard += usize::from(!heard && seen.ours != Sum::default());
     if seen.ours == Sum::default() || (seen.foreign && seen.theirs.is_empty()) {
         // Nothing here to push, or nobody to push it to. Without an answer
         // nobody knows what an empty device might be asked for: that is theirs.

@@ -35,11 +35,13 @@ use virga_object_wire::movement::RingName;
 use virga_ring::{RingHandle, RingId};
 
 use self::job::{Done, Job};
+use self::jobs::Found;
 use self::judge::Rules;
 use self::memory::Memory;
 use self::pace::Pace;
 use self::peers::Peers;
 use super::{Duty, Round, Workers};
+use crate::absence::nothing_forgotten;
 use crate::local::OpenDevice;
 use crate::movement::Known;
 
@@ -170,6 +172,14 @@ impl OneRing<'_> {
             last_round: objects.last_round(self.policy)?.unwrap_or_default().started,
         };
         let mut left = (found.jobs.len() + found.left) as u64;
+        if let Some(waits) = self.returning(name, &found, &rules, peers.error()) {
+            movements.ended(&self.device.name, name, left, Some(waits.clone()));
+            return Ok(Round {
+                left,
+                error: Some(waits),
+                ..Round::default()
+            });
+        }
         movements.left(&self.device.name, name, left);
         let mut done = Done::default();
         let mut working = stream::iter(found.jobs)
@@ -183,6 +193,11 @@ impl OneRing<'_> {
         drop(working);
         let changed = self.handle.id() != id;
         let error = peers.error().or(done.error);
+        // Nothing is to be forgotten by a clock that is off.
+        let error = error.or_else(|| self.known.clocks.trouble());
+        if left == 0 && error.is_none() && !changed {
+            self.device.in_step_again(name);
+        }
         if left == 0 && error.is_none() && !changed && closed {
             objects.note_round(self.policy, LastRound { started, ring: id })?;
         }
@@ -193,6 +208,25 @@ impl OneRing<'_> {
             more: changed,
             error,
         })
+    }
+
+    /// What a device that was away for long waits for before it pushes anything;
+    /// `None` if it goes on. See [`crate::absence`].
+    fn returning(
+        &self,
+        ring: RingName,
+        found: &Found,
+        rules: &Rules,
+        away: Option<String>,
+    ) -> Option<String> {
+        if !self.device.absence.is_returning(ring) {
+            return None;
+        }
+        if found.unheard == 0 && nothing_forgotten(rules.last_round, rules.horizon) {
+            self.device.in_step_again(ring);
+            return None;
+        }
+        away.map(|away| format!("was away for long and waits for the other replicas: {away}"))
     }
 
     async fn work(&self, job: Job, peers: &Peers<'_>, rules: &Rules, id: RingId) -> Done {

@@ -133,6 +133,7 @@ impl<'a> Peers<'a> {
             }
         };
         let answering = sums.answering;
+        self.known.clocks.note(&peer.device, answering.now);
         if answering.identity == self.identity {
             self.give_up(
                 id,

@@ -1,5 +1,5 @@
 //! What the twin tells those who compare its listings: by walking everything.
-use virga_node::clock::Version;
+use virga_node::clock::{Micros, Version};
 use virga_ring::{NameHash, Partition};
 
 use super::Contents;
@@ -59,6 +59,7 @@ impl Contents {
         kind: ListingKind,
         power: u8,
         partitions: &[Partition],
+        now: Micros,
     ) -> ListingSums {
         let all = self.listing_sums_of(kind);
         let of = |partition: &Partition| {
@@ -72,6 +73,7 @@ impl Contents {
                 identity: hashed(device).to_le_bytes(),
                 using: None,
                 horizon: Version(0),
+                now,
             },
             sums: partitions.iter().map(of).collect(),
         }

@@ -402,6 +402,7 @@ impl ObjectNode for MemoryNode {
                     identity,
                     using: None,
                     horizon: Version(0),
+                    now: self.clock.now(),
                 },
                 sums: partitions.iter().map(sum).collect(),
             })
@@ -459,7 +460,10 @@ impl ObjectNode for MemoryNode {
         partitions: Vec<Partition>,
     ) -> Result<ListingSums, NodeError> {
         self.enter("listing_sums").await?;
-        self.on(device, |on| Ok(on.listing_sums(device, kind, power, &partitions)))
+        let now = self.clock.now();
+        self.on(device, |on| {
+            Ok(on.listing_sums(device, kind, power, &partitions, now))
+        })
     }
 
     async fn listing_shards(
