@@ -43,6 +43,8 @@ pub struct Outcome {
     pub newest: Version,
     /// Whether the name was an object before.
     pub existed: bool,
+    /// Version of the data or deletion before; zero if there was none.
+    pub before: Version,
     /// Second of expiry the name had before.
     pub expiry: Option<u64>,
 }
@@ -110,12 +112,13 @@ impl Applier {
             });
         }
         let old = change.entry(&name).map_err(refused)?;
-        let before = old.as_ref().and_then(|entry| entry.winner.as_ref());
-        let same = before.is_some_and(|old| (old.version, old.blake3) == (version, winner.blake3));
+        let held = old.as_ref().and_then(|entry| entry.winner.as_ref());
+        let same = held.is_some_and(|old| (old.version, old.blake3) == (version, winner.blake3));
         let (existed, expiry) = (
             old.as_ref().is_some_and(|e| e.object().is_some()),
             old.as_ref().and_then(|e| e.delete_at),
         );
+        let before = data_version(old.as_ref());
         let Some(new) = Entry::with_winner(old.as_ref(), winner, facts.delete_at) else {
             let newest = old.as_ref().map_or(version, Entry::version);
             let fate = if same { Fate::Same } else { Fate::Overtaken };
@@ -123,6 +126,7 @@ impl Applier {
                 fate,
                 newest,
                 existed,
+                before,
                 expiry,
             });
         };
@@ -135,9 +139,16 @@ impl Applier {
             fate: Fate::Adopted,
             newest,
             existed,
+            before,
             expiry,
         })
     }
+}
+
+/// Version of a name's data or deletion; zero if there is none.
+fn data_version(entry: Option<&Entry>) -> Version {
+    let winner = entry.and_then(|entry| entry.winner.as_ref());
+    winner.map_or(Version(0), |winner| winner.version)
 }
 
 /// The key of the name that a record is of.
@@ -155,6 +166,7 @@ fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Resul
     };
     let old = change.entry(&name).map_err(refused)?;
     let existed = old.as_ref().is_some_and(|entry| entry.object().is_some());
+    let before = data_version(old.as_ref());
     let same = old
         .as_ref()
         .and_then(|entry| entry.post.as_ref())
@@ -166,6 +178,7 @@ fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Resul
             fate,
             newest,
             existed,
+            before,
             expiry: None,
         });
     };
@@ -177,6 +190,7 @@ fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Resul
         fate: Fate::Adopted,
         newest: version,
         existed,
+        before,
         expiry: None,
     })
 }

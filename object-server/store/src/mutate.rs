@@ -136,7 +136,10 @@ impl Device {
         if let Some(entry) = self.entry(&name).await? {
             let deleted = entry.winner.as_ref().is_some_and(|w| w.kind == Kind::Tombstone);
             if deleted && entry.version() == version {
-                return Ok(Deleted { existed: false });
+                return Ok(Deleted {
+                    existed: false,
+                    before: Version(0),
+                });
             }
             if entry.version() >= version {
                 return Err(NodeError::Newer(entry.version()));
@@ -154,6 +157,7 @@ impl Device {
         judge(outcome, version, Source::Client)?;
         Ok(Deleted {
             existed: outcome.existed && outcome.expiry.is_none_or(|at| at > now),
+            before: outcome.before,
         })
     }
 }

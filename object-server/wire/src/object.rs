@@ -151,6 +151,10 @@ pub enum Source {
 pub struct Deleted {
     /// Whether there was an object before.
     pub existed: bool,
+    /// Version of the data or deletion that was there before: of several
+    /// replicas the one with the largest knows what was. Zero if there was
+    /// nothing, or this deletion came before already.
+    pub before: Version,
 }
 
 /// Most subtree values in one answer: a GiB of an object, half a head.

@@ -162,7 +162,12 @@ impl Core {
                     _ => return Err(tally.unavailable().into()),
                 }
             }
-            let existed = tally.oks.iter().any(|(_, deleted)| deleted.existed);
+            // A replica that was away may still have had what was deleted meanwhile:
+            // the one that had the newest knows. A quorum has heard of whatever was
+            // acknowledged, and one of it is among those that answered, unless
+            // others stood in for them.
+            let had = tally.oks.iter().map(|(_, deleted)| (deleted.before, deleted.existed));
+            let existed = had.max().is_some_and(|(_, existed)| existed);
             let stored = tally.oks.into_iter().map(|(peer, _)| peer).collect();
             let row = ObjectRow::deletion(name.object(), stamp);
             conclude(&self.shared, name, &place, row, stored, Some(late)).await;

@@ -96,6 +96,32 @@ async fn a_stale_replica_is_never_believed_after_an_acknowledged_newer_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deletion_says_whether_there_was_an_object_also_when_a_replica_missed_what_came_before() {
+    for stale in 0..3 {
+        let cluster = three().await;
+        let (gone, kept) = (object("gone"), object("kept"));
+        cluster.put(&gone, "old").await.unwrap();
+        settle().await;
+        let twin = Arc::clone(cluster.twins.all().nth(stale).unwrap());
+        twin.set_down(true);
+        assert!(cluster.core.delete_object(&gone, None).await.unwrap().existed);
+        cluster.put(&kept, "new").await.unwrap();
+        settle().await;
+        twin.set_down(false);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        // The others are slower, so that the stale one is among those heard.
+        for other in cluster.twins.all().filter(|other| !Arc::ptr_eq(other, &twin)) {
+            other.set(|s| s.latency = Some(Arc::new(|| Duration::from_millis(5))));
+        }
+        assert!(!cluster.core.delete_object(&gone, None).await.unwrap().existed);
+        assert!(cluster.core.delete_object(&kept, None).await.unwrap().existed);
+        for name in [&gone, &kept] {
+            assert!(!cluster.core.delete_object(name, None).await.unwrap().existed);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handoff_stands_in_for_a_dead_primary_and_says_for_whom() {
     let cluster = Cluster::new().await;
     for size in [3, EXTENT * 2] {

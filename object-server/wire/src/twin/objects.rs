@@ -263,18 +263,21 @@ impl Contents {
     ) -> Result<Deleted, NodeError> {
         let slot = self.objects.entry(key).or_default();
         if slot.data.is_none() && slot.deleted == version {
-            return Ok(Deleted { existed: false });
+            return Ok(Deleted {
+                existed: false,
+                before: Version(0),
+            });
         }
         if slot.version() >= version {
             return Err(NodeError::Newer(slot.version()));
         }
-        let existed = slot.seen(now).is_some();
+        let (existed, before) = (slot.seen(now).is_some(), slot.rank().0);
         *slot = Slot {
             deleted: version,
             ..Slot::default()
         };
         self.owe_deletion(key, version, path);
-        Ok(Deleted { existed })
+        Ok(Deleted { existed, before })
     }
 
     fn owe_deletion(&mut self, key: Key, version: Version, path: &str) {
