@@ -1,6 +1,5 @@
 //! GET and HEAD of an object: bytes from one replica, versions from a read
 //! quorum, the newer one wins.
-use std::ops::Range;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -12,8 +11,7 @@ use virga_object_wire::error::NodeError;
 use virga_object_wire::node::{ObjectNode, ObjectRead, Read, Span};
 use virga_object_wire::object::{Found, ObjectStat};
 
-use super::body::{ObjectBody, Reader};
-use super::error::{BodyReadError, ReadObjectError, Unavailable};
+use super::error::{ReadObjectError, Unavailable};
 use super::fanout::why_unavailable;
 use super::found::{DataId, data_of, merge};
 use super::heal;
@@ -24,7 +22,6 @@ use super::place::{Place, node_of};
 use super::quorum::Members;
 use super::renew::remember;
 use super::shared::Shared;
-use super::{Core, GetOptions, GotObject, Wanted};
 
 /// What a replica said.
 enum Said {
@@ -34,7 +31,7 @@ enum Said {
 
 /// Whom a question went to.
 #[derive(Clone)]
-struct Asked {
+pub(super) struct Asked {
     peer: Arc<Peer>,
     /// The member it is, or stands in for.
     member: usize,
@@ -64,7 +61,7 @@ fn data_known(found: &Found) -> DataId {
 }
 
 /// A read under way.
-struct Reading<'a> {
+pub(super) struct Reading<'a> {
     shared: &'a Arc<Shared>,
     name: &'a ObjectName,
     place: &'a Place,
@@ -97,11 +94,17 @@ struct Reading<'a> {
     reads: Vec<(Arc<Peer>, DataId, ObjectRead)>,
     /// Reads under way.
     data_out: usize,
-    last: Option<NodeError>,
+    /// The failure that said most.
+    pub(super) last: Option<NodeError>,
 }
 
 impl<'a> Reading<'a> {
-    fn new(shared: &'a Arc<Shared>, name: &'a ObjectName, place: &'a Place, span: Option<Span>) -> Self {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        name: &'a ObjectName,
+        place: &'a Place,
+        span: Option<Span>,
+    ) -> Self {
         let started = Instant::now();
         Self {
             shared,
@@ -144,7 +147,7 @@ impl<'a> Reading<'a> {
         }));
     }
 
-    fn ask_data(&mut self, asked: Asked) {
+    pub(super) fn ask_data(&mut self, asked: Asked) {
         self.data_out += 1;
         let (node, under_way) = self.begin(&asked);
         let (at, span) = (self.place.at(&asked.peer), self.span);
@@ -156,7 +159,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The next replica to ask: members, then a handoff for each failed one.
-    fn next_candidate(&mut self) -> Option<Asked> {
+    pub(super) fn next_candidate(&mut self) -> Option<Asked> {
         let place = self.place;
         if let Some(member) = self.order.next() {
             let peer = Arc::clone(place.members().get(member)?);
@@ -235,7 +238,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn unavailable(&self) -> Unavailable {
+    pub(super) fn unavailable(&self) -> Unavailable {
         let (reached, needed) = self.place.quorums().read_shortfall(self.heard);
         // There may be a quorum, but nobody who can send the bytes.
         why_unavailable(
@@ -394,7 +397,7 @@ impl<'a> Reading<'a> {
     }
 
     /// The head that a read quorum agrees on; `newest` tries to hear all.
-    async fn head(&mut self, newest: bool) -> Result<ObjectStat, ReadObjectError> {
+    pub(super) async fn head(&mut self, newest: bool) -> Result<ObjectStat, ReadObjectError> {
         let place = self.place;
         let quorums = place.quorums();
         if newest {
@@ -439,7 +442,7 @@ impl<'a> Reading<'a> {
     /// The bytes that `stat` names, or newer ones, from whoever has them; with
     /// the head that goes with them. `None` when nobody has them any more:
     /// they were replaced, or moved, after their heads were heard.
-    async fn data(
+    pub(super) async fn data(
         &mut self,
         stat: ObjectStat,
     ) -> Result<Option<(ObjectStat, Arc<Peer>, ObjectRead)>, Unavailable> {
@@ -470,153 +473,3 @@ impl<'a> Reading<'a> {
         }
     }
 }
-
-/// How often a read begins anew because what it found was replaced or moved
-/// before its bytes were read.
-const TRIES: usize = 4;
-
-fn span_of(wanted: Wanted) -> Option<Span> {
-    match wanted {
-        Wanted::All | Wanted::Last(_) => None,
-        Wanted::From(start) => Some(Span { start, end: u64::MAX }),
-        Wanted::Span(start, end) => Some(Span {
-            start,
-            end: end.max(start),
-        }),
-    }
-}
-
-impl Core {
-    /// Reads an object: the newest version that a read quorum knows of.
-    ///
-    /// # Errors
-    /// See [`ReadObjectError`]. Failures after the first bytes come out of the
-    /// body.
-    pub async fn get_object(
-        &self,
-        name: &ObjectName,
-        mut options: GetOptions,
-    ) -> Result<GotObject, ReadObjectError> {
-        if let Wanted::Last(_) = options.wanted {
-            // Nodes read spans from the start: the size must be known first.
-            let stat = self.head_object(name, options.newest).await?;
-            let range = options.wanted.within(stat.size);
-            options.wanted = Wanted::Span(range.start, range.end);
-        }
-        let policy = self.object_policy(name).await?;
-        let place = self.shared.object_place(name, policy.ok_or(NOT_FOUND)?)?;
-        let mut last = None;
-        let got = self.read(name, &place, options, &mut last).await;
-        if matches!(got, Err(ReadObjectError::Unavailable(_)))
-            && let Some(now) = self.shared.renewed(&place, last.as_ref()).await
-        {
-            return self.read(name, &now, options, &mut None).await;
-        }
-        self.shared.renew_later(&place, last.as_ref());
-        got
-    }
-
-    /// `last` becomes the failure that said most, if any was heard.
-    async fn read(
-        &self,
-        name: &ObjectName,
-        place: &Place,
-        options: GetOptions,
-        last: &mut Option<NodeError>,
-    ) -> Result<GotObject, ReadObjectError> {
-        let started = Instant::now();
-        let mut tries = 0;
-        let (stat, peer, read) = loop {
-            tries += 1;
-            let mut reading = Reading::new(&self.shared, name, place, span_of(options.wanted));
-            match reading.next_candidate() {
-                Some(first) => reading.ask_data(first),
-                None => return Err(reading.unavailable().into()),
-            }
-            let stat = reading.head(options.newest).await;
-            let found = match stat {
-                Ok(stat) => reading.data(stat).await,
-                Err(error) => {
-                    *last = reading.last.take();
-                    return Err(error);
-                }
-            };
-            if let Some(error) = reading.last.take() {
-                remember(last, error.clone());
-                reading.last = Some(error);
-            }
-            match found {
-                Ok(Some(found)) => break found,
-                Err(error) if tries == TRIES => return Err(error.into()),
-                Ok(None) if tries == TRIES => return Err(reading.unavailable().into()),
-                Ok(None) | Err(_) => {}
-            }
-        };
-        let range = options.wanted.within(stat.size);
-        let reader = Reader::new(&self.shared, place, &stat, range.clone()).with_source(peer, read);
-        let body = ObjectBody::open(reader)
-            .await
-            .map_err(|error| Unavailable::NoQuorum {
-                reached: 0,
-                needed: 1,
-                why: error.to_string(),
-            })?;
-        self.shared.hedge.observe(started.elapsed());
-        Ok(GotObject { stat, range, body })
-    }
-
-    /// Bytes `range` of exactly the version that `stat` names, opened when the
-    /// body is first polled: for the further ranges of a multi-range answer.
-    pub fn read_range(&self, name: &ObjectName, stat: &ObjectStat, range: Range<u64>) -> ObjectBody {
-        let (core, name, stat) = (self.clone(), name.clone(), stat.clone());
-        ObjectBody::lazy(async move {
-            let lost = |error: &dyn std::fmt::Display| BodyReadError::Lost(error.to_string());
-            let policy = core.object_policy(&name).await.map_err(|error| lost(&error))?;
-            let place = match policy {
-                Some(policy) => core
-                    .shared
-                    .object_place(&name, policy)
-                    .map_err(|error| lost(&error))?,
-                None => return Err(lost(&"no such container")),
-            };
-            let end = range.end.min(stat.size);
-            Ok(Reader::new(
-                &core.shared,
-                &place,
-                &stat,
-                range.start.min(end)..end,
-            ))
-        })
-    }
-
-    /// The head of an object; `newest` asks every replica (`X-Newest`).
-    ///
-    /// # Errors
-    /// See [`ReadObjectError`].
-    pub async fn head_object(&self, name: &ObjectName, newest: bool) -> Result<ObjectStat, ReadObjectError> {
-        let policy = self.object_policy(name).await?;
-        let place = self.shared.object_place(name, policy.ok_or(NOT_FOUND)?)?;
-        self.head_at(name, &place, newest).await
-    }
-
-    /// [`Core::head_object`] at a place that is known.
-    pub(super) async fn head_at(
-        &self,
-        name: &ObjectName,
-        place: &Place,
-        newest: bool,
-    ) -> Result<ObjectStat, ReadObjectError> {
-        let mut reading = Reading::new(&self.shared, name, place, None);
-        let head = reading.head(newest).await;
-        if matches!(head, Err(ReadObjectError::Unavailable(_)))
-            && let Some(now) = self.shared.renewed(place, reading.last.as_ref()).await
-        {
-            return Reading::new(&self.shared, name, &now, None).head(newest).await;
-        }
-        self.shared.renew_later(place, reading.last.as_ref());
-        head
-    }
-}
-
-/// The answer for an object whose container does not exist.
-const NOT_FOUND: ReadObjectError = ReadObjectError::NotFound { deleted: None };

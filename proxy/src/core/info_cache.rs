@@ -90,6 +90,17 @@ impl<I> Cache<I> {
         Known::Ask(ticket)
     }
 
+    /// What was known of a name at most `most` ago, however old for other uses.
+    pub(super) fn recent(&self, path: &str, most: Duration) -> Option<Arc<I>> {
+        let kept = self
+            .shard(path)
+            .kept
+            .get(path)
+            .map(|kept| (Arc::clone(&kept.info), kept.asked));
+        let (info, asked) = kept?;
+        (Instant::now().saturating_duration_since(asked) < most).then_some(info)
+    }
+
     /// Keeps what was asked for with `ticket`; `None` forgets the name.
     pub(super) fn put(&self, path: &str, ticket: Ticket, info: Option<Arc<I>>) {
         let now = Instant::now();

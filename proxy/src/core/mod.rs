@@ -28,11 +28,13 @@ mod listing;
 pub mod manifest;
 mod names;
 mod objects;
+mod open;
 mod peer;
 mod place;
 mod prove;
 mod put;
 mod quorum;
+mod reading;
 mod renew;
 mod rows;
 mod settings;
@@ -63,6 +65,7 @@ pub use self::error::{
     Unavailable,
 };
 pub use self::listing::Listing;
+pub use self::reading::ContainerForReading;
 pub use self::names::{AccountName, BadName, ContainerName, ObjectName};
 pub use self::settings::{Affinity, Settings};
 

@@ -13,7 +13,7 @@ use virga_object_wire::error::NodeError;
 use virga_object_wire::object::{MAX_SUBTREES, ObjectStat, SubtreesRequest};
 
 use super::Core;
-use super::error::{ProveError, Unavailable};
+use super::error::{ProveError, ReadObjectError, Unavailable};
 use super::names::ObjectName;
 use super::peer::Peer;
 use super::place::{Place, node_of};
@@ -26,6 +26,15 @@ pub(super) const AT_ONCE: usize = 16;
 
 /// Chunks of an extent.
 const CHUNKS: u64 = EXTENT as u64 / CHUNK;
+
+impl From<ReadObjectError> for ProveError {
+    fn from(error: ReadObjectError) -> Self {
+        match error {
+            ReadObjectError::NotFound { .. } => Self::Lost,
+            ReadObjectError::Unavailable(error) => error.into(),
+        }
+    }
+}
 
 /// What a proof is made of.
 struct Material {
@@ -132,8 +141,7 @@ impl Core {
         let Ok(Ok(_permit)) = permit else {
             return Err(ProveError::Busy);
         };
-        let policy = self.object_policy(name).await?.ok_or(ProveError::Lost)?;
-        let place = shared.object_place(name, policy)?;
+        let (_, place) = self.place_for_reading(name).await?;
         let mut material = Material {
             bytes: BTreeMap::new(),
             values: BTreeMap::new(),

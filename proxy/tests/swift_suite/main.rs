@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails"
 )]
 mod access;
+mod away;
 mod bad_input;
 mod basics;
 mod door;

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, Stream};
 use super::super::body::ObjectBody;
 use super::super::error::{BodyReadError, ReadObjectError, SegmentError};
 use super::super::names::ObjectName;
-use super::super::{Core, GetOptions, Wanted};
+use super::super::{ContainerForReading, Core, GetOptions, Wanted};
 use super::plan::{Plan, Segment, Source};
 use super::{MAX_DEPTH, MayRead, is_slo};
 
@@ -53,10 +53,15 @@ impl Opener {
         segment: &Segment,
     ) -> Result<Option<ObjectBody>, SegmentError> {
         let path = || name.path().to_owned();
-        let info = self.core.container_info(&name.container_name()).await?;
-        let info = info.ok_or_else(|| SegmentError::Missing(path()))?;
-        if !(self.may_read)(&info) {
-            return Err(SegmentError::Forbidden(path()));
+        match self.core.container_for_reading(&name.container_name()).await? {
+            ContainerForReading::Known(info) => {
+                let info = info.ok_or_else(|| SegmentError::Missing(path()))?;
+                if !(self.may_read)(&info) {
+                    return Err(SegmentError::Forbidden(path()));
+                }
+            }
+            ContainerForReading::Unsure { info, why } if !(self.may_read)(&info) => return Err(why.into()),
+            ContainerForReading::Unsure { .. } => {}
         }
         let span = Wanted::Span(segment.range.start, segment.range.end);
         let wanted = if segment.nested { Wanted::All } else { span };

@@ -21,7 +21,7 @@ use super::symlink::{self, Link};
 use super::target::Target;
 use super::upload::Upload;
 use super::{Ctx, dlo, done, meta_value, not_allowed, slo};
-use crate::core::{ObjectName, ReadObjectError};
+use crate::core::{ContainerForReading, ObjectName, ReadObjectError};
 
 /// Answers a request about an object.
 pub async fn handle(ctx: Ctx, name: ObjectName, upload: Upload) -> Result<Answer, Fault> {
@@ -47,7 +47,18 @@ pub(super) async fn authorized_container(
     name: &ObjectName,
 ) -> Result<Arc<ContainerInfo>, Fault> {
     let container = name.container_name();
-    let info = ctx.core().container_info(&container).await?;
+    let info = match *method {
+        Method::GET | Method::HEAD => match ctx.core().container_for_reading(&container).await? {
+            ContainerForReading::Known(info) => info,
+            ContainerForReading::Unsure { info, why } => {
+                // Its access list may be outdated: it is not looked at, and whoever
+                // would need it is neither let in nor sent away.
+                let verdict = ctx.authorize_container(method, &container, true, None).await;
+                return verdict.map(|_| info).map_err(|_| why.into());
+            }
+        },
+        _ => ctx.core().container_info(&container).await?,
+    };
     let list = match *method {
         Method::GET | Method::HEAD => "x-container-read",
         _ => "x-container-write",
