@@ -16,12 +16,14 @@ const EACH: Duration = Duration::from_secs(2);
 /// Measures and prints one JSON line.
 pub fn run(dir: &Path) -> Result<(), String> {
     let (fdatasync, p50) = fdatasync(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let disk_write = disk_write(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let loopback = loopback().map_err(|e| format!("loopback: {e}"))?;
     let block = vec![0xA5u8; 1024 * 1024];
     let line = json!({
         "label": "limits",
         "fdatasync_4k_per_second": fdatasync,
         "fdatasync_4k_p50_ms": p50,
+        "disk_write_mib_per_second": disk_write,
         "loopback_round_trips_per_second": loopback,
         "md5_mib_per_second": rate(|| { std::hint::black_box(md5::Md5::digest(&block)); }),
         "blake3_mib_per_second": rate(|| { std::hint::black_box(blake3::hash(&block)); }),
@@ -58,6 +60,22 @@ fn fdatasync(dir: &Path) -> std::io::Result<(f64, f64)> {
         times.len() as f64 / begun.elapsed().as_secs_f64(),
         times[times.len() / 2],
     ))
+}
+
+/// MiB a second of one file written from end to end, its sync included.
+fn disk_write(dir: &Path) -> std::io::Result<f64> {
+    const MOST: usize = 2048;
+    let path = dir.join(format!("virga-bench-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    let (begun, block) = (Instant::now(), vec![7u8; 1024 * 1024]);
+    let mut written = 0;
+    while begun.elapsed() < EACH && written < MOST {
+        file.write_all(&block)?;
+        written += 1;
+    }
+    file.sync_data()?;
+    Ok(written as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// One byte there and one back, one connection.

@@ -1,10 +1,11 @@
-//! `virga-bench`: closed-loop load on a Swift endpoint, and the limits of the
-//! machine it runs on, both as JSON lines that `tools/bench/report` turns
-//! into the tables of docs/performance.md.
+//! `virga-bench`: closed-loop load on a Swift or S3 endpoint, and the limits of
+//! the machine it runs on, both as JSON lines that `tools/bench/report` and
+//! `tools/bench/peers` turn into the tables of docs/performance.md.
 //!
 //! A closed loop: every connection sends its next request when the last is
 //! answered. One request in flight a connection, HTTP/1.1 keep-alive, bodies
 //! that cannot be compressed and differ between objects.
+mod dialect;
 mod limits;
 mod load;
 mod process;
@@ -14,11 +15,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use dialect::{Dialect, S3, Swift};
+
 #[derive(Debug, Parser)]
 #[command(
     name = "virga-bench",
     version,
-    about = "Closed-loop load on a Swift endpoint; the machine's limits"
+    about = "Closed-loop load on a Swift or S3 endpoint; the machine's limits"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -28,7 +31,23 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// PUT, GET, HEAD, DELETE and LIST against a storage URL
-    Swift(Load),
+    Swift {
+        /// Where.
+        #[command(flatten)]
+        at: Swift,
+        /// What.
+        #[command(flatten)]
+        load: Load,
+    },
+    /// The same against an S3 endpoint
+    S3 {
+        /// Where.
+        #[command(flatten)]
+        at: S3,
+        /// What.
+        #[command(flatten)]
+        load: Load,
+    },
     /// What this machine does at most: fdatasync, loopback, checksums
     Limits {
         /// A folder on the disk to measure
@@ -40,12 +59,6 @@ enum Verb {
 /// The load and what is measured beside it.
 #[derive(Debug, Clone, Args)]
 pub struct Load {
-    /// Storage URL, as in http://127.0.0.1:8080/v1/AUTH_abc
-    #[arg(long, env = "OS_STORAGE_URL")]
-    pub url: String,
-    /// Token
-    #[arg(long, env = "OS_AUTH_TOKEN", hide_env_values = true)]
-    pub token: String,
     /// Name of the run in the output
     #[arg(long, default_value = "virga")]
     pub label: String,
@@ -67,6 +80,12 @@ pub struct Load {
     /// Root processes of the server: their CPU time and memory, and their children's
     #[arg(long, value_delimiter = ',')]
     pub pids: Vec<u32>,
+    /// Folders of the server: how much they grow while objects are stored
+    #[arg(long, value_delimiter = ',')]
+    pub disk: Vec<PathBuf>,
+    /// Names in the container that is listed, in pages of 1000
+    #[arg(long, default_value_t = 10_000)]
+    pub list_rows: u64,
 }
 
 /// Reads "4k", "1m", "100".
@@ -86,7 +105,8 @@ fn size(text: &str) -> Result<usize, String> {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
-        Verb::Swift(load) => load::run(&load),
+        Verb::Swift { at, load } => load::run(Dialect::Swift(at), &load),
+        Verb::S3 { at, load } => load::run(Dialect::S3(at), &load),
         Verb::Limits { dir } => limits::run(&dir),
     };
     match outcome {
@@ -100,7 +120,14 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::size;
+    use clap::CommandFactory;
+
+    use super::{Cli, size};
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
 
     #[test]
     fn sizes_have_units() {

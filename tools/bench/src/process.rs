@@ -1,5 +1,9 @@
-//! CPU time and memory of a server's processes, from /proc.
+//! CPU time and memory of a server's processes, from /proc, and what its
+//! folders take on the disk.
+use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 /// What the processes have used up to now.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,4 +70,22 @@ fn one(pid: u32) -> Option<Usage> {
         cpu_seconds: ticks / TICKS,
         rss_mib: kib.unwrap_or(0.0) / 1024.0,
     })
+}
+
+/// Bytes allocated to everything in the folders, a file with several names once.
+pub fn disk_bytes(folders: &[PathBuf]) -> u64 {
+    let (mut open, mut seen, mut bytes) = (folders.to_vec(), HashSet::new(), 0);
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            // What goes away meanwhile takes nothing.
+            let Ok(about) = entry.metadata() else { continue };
+            if about.is_dir() {
+                open.push(entry.path());
+            }
+            if seen.insert(about.ino()) {
+                bytes += about.blocks() * 512;
+            }
+        }
+    }
+    bytes
 }
