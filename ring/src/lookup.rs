@@ -119,6 +119,8 @@ pub(crate) struct LookupTable {
 /// The slots of one partition, in row order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Slots<'a> {
+    /// Up to four device numbers of two bytes, the first in the lowest bits, and how many there are.
+    Few(u64, u8),
     Narrow(&'a [u16]),
     Wide(&'a [u32]),
 }
@@ -127,6 +129,7 @@ impl Slots<'_> {
     #[inline]
     pub(crate) fn get(self, at: usize) -> Option<u32> {
         match self {
+            Slots::Few(word, len) => (at < usize::from(len)).then(|| ((word >> (16 * at)) as u16).wide()),
             Slots::Narrow(cells) => cells.get(at).map(|id| id.wide()),
             Slots::Wide(cells) => cells.get(at).copied(),
         }
@@ -135,13 +138,36 @@ impl Slots<'_> {
     #[inline]
     pub(crate) fn len(self) -> usize {
         match self {
+            Slots::Few(_, len) => len.into(),
             Slots::Narrow(cells) => cells.len(),
             Slots::Wide(cells) => cells.len(),
         }
     }
 
-    /// Whether one of the first `end` slots has this device.
+    /// Takes the first slot off.
     #[inline]
+    pub(crate) fn take_first(&mut self) -> Option<u32> {
+        match self {
+            Slots::Few(word, len) => {
+                *len = len.checked_sub(1)?;
+                let first = *word as u16;
+                *word >>= 16;
+                Some(first.wide())
+            }
+            Slots::Narrow(cells) => {
+                let (first, rest) = cells.split_first()?;
+                *cells = rest;
+                Some(first.wide())
+            }
+            Slots::Wide(cells) => {
+                let (first, rest) = cells.split_first()?;
+                *cells = rest;
+                Some(*first)
+            }
+        }
+    }
+
+    /// Whether one of the first `end` slots has this device.
     pub(crate) fn has_before(self, end: usize, id: u32) -> bool {
         (0..end).any(|at| self.get(at) == Some(id))
     }
@@ -256,6 +282,14 @@ impl LookupTable {
         };
         let at = part * self.stride;
         match &self.cells {
+            // One load for the whole row: the usual case.
+            Width::Narrow(cells) if self.stride == 4 => match cells.get(at, 4).first_chunk() {
+                Some(&[a, b, c, d]) => {
+                    let word = u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48;
+                    Slots::Few(word, width as u8)
+                }
+                None => Slots::Few(0, 0),
+            },
             Width::Narrow(cells) => Slots::Narrow(cells.get(at, width)),
             Width::Wide(cells) => Slots::Wide(cells.get(at, width)),
         }

@@ -165,9 +165,8 @@ impl Ring {
     #[inline]
     pub fn primary_ids(&self, part: Partition) -> PrimaryIds<'_> {
         PrimaryIds {
-            row: self.lookup.slots(part.0 as usize),
-            at: 0,
-            repeats: self.repeats,
+            left: self.lookup.slots(part.0 as usize),
+            repeats: self.repeats.then(|| self.lookup.slots(part.0 as usize)),
         }
     }
 
@@ -228,9 +227,24 @@ impl Ring {
 /// The owners of one partition as numbers; see [`Ring::primary_ids`].
 #[derive(Clone, Debug)]
 pub struct PrimaryIds<'a> {
-    row: Slots<'a>,
-    at: usize,
-    repeats: bool,
+    /// Slots still to come.
+    left: Slots<'a>,
+    /// The whole row, where the ring has rows with one device twice.
+    repeats: Option<Slots<'a>>,
+}
+
+impl PrimaryIds<'_> {
+    /// The next device that was not there before.
+    #[cold]
+    fn next_distinct(&mut self, row: Slots<'_>) -> Option<DeviceId> {
+        loop {
+            let at = row.len() - self.left.len();
+            let id = self.left.take_first()?;
+            if !row.has_before(at, id) {
+                return Some(DeviceId(id));
+            }
+        }
+    }
 }
 
 impl Iterator for PrimaryIds<'_> {
@@ -238,26 +252,24 @@ impl Iterator for PrimaryIds<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<DeviceId> {
-        loop {
-            let id = self.row.get(self.at)?;
-            self.at += 1;
-            if !self.repeats || !self.row.has_before(self.at - 1, id) {
-                return Some(DeviceId(id));
-            }
+        match self.repeats {
+            Some(row) => self.next_distinct(row),
+            None => self.left.take_first().map(DeviceId),
         }
     }
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = self.row.len() - self.at;
-        (if self.repeats { 0 } else { left }, Some(left))
+        let left = self.left.len();
+        let least = if self.repeats.is_some() { 0 } else { left };
+        (least, Some(left))
     }
 
     /// What `sum`, `for_each` and `collect` use: decides on the width and on
     /// repeats once, not for every slot.
     #[inline]
     fn fold<B, F: FnMut(B, DeviceId) -> B>(mut self, init: B, mut f: F) -> B {
-        if self.repeats {
+        if self.repeats.is_some() {
             let mut folded = init;
             for id in self.by_ref() {
                 folded = f(folded, id);
@@ -265,13 +277,13 @@ impl Iterator for PrimaryIds<'_> {
             return folded;
         }
         let numbers = |folded, id| f(folded, DeviceId(id));
-        match self.row {
-            Slots::Narrow(cells) => cells
-                .iter()
-                .skip(self.at)
-                .map(|&id| id.into())
-                .fold(init, numbers),
-            Slots::Wide(cells) => cells.iter().skip(self.at).copied().fold(init, numbers),
+        match self.left {
+            Slots::Few(word, len) => {
+                let ids = (0..len).map(|at| ((word >> (16 * at)) as u16).into());
+                ids.fold(init, numbers)
+            }
+            Slots::Narrow(cells) => cells.iter().map(|&id| id.into()).fold(init, numbers),
+            Slots::Wide(cells) => cells.iter().copied().fold(init, numbers),
         }
     }
 }
@@ -293,6 +305,25 @@ impl<'a> Iterator for Primaries<'a> {
         let index = self.index;
         self.index += 1;
         Some((index, self.ring.device(id)?))
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.ids.size_hint()
+    }
+
+    /// As for the numbers: what is decided once is not decided for every slot.
+    #[inline]
+    fn fold<B, F: FnMut(B, Self::Item) -> B>(self, init: B, mut f: F) -> B {
+        let mut index = self.index;
+        self.ids.fold(init, |folded, id| {
+            // A checked ring lists every device that it names.
+            let Some(device) = self.ring.device(id) else {
+                return folded;
+            };
+            index += 1;
+            f(folded, (index - 1, device))
+        })
     }
 }
 
