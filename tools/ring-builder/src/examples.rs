@@ -182,7 +182,8 @@ pub(crate) const DRAW: &str = "\
 Examples:
   virga ring object.builder draw ring.svg
   virga ring object.builder draw ring.svg --with 'add r1z2-10.0.0.9:6200/sda 8000'
-  virga ring object.builder draw ring.svg --still        without what a rebalance would move";
+  virga ring object.builder draw ring.svg --still        without what a rebalance would move
+  virga ring object.ring.gz draw ring.svg                a ring whose builder is elsewhere: the same";
 
 pub(crate) const IMPORT: &str = "\
 Examples:

@@ -121,7 +121,8 @@ impl Session<'_> {
     fn perform(&mut self, arguments: Arguments) -> Result<Report, VerbError> {
         let files = Files::of(&arguments.file);
         let verb = arguments.verb.unwrap_or(Verb::Show);
-        if !verb.reads_ring() && files.builder != arguments.file {
+        let ring_alone = matches!(verb, Verb::Draw(_)) && files.is_bare_ring();
+        if !verb.reads_ring() && !ring_alone && files.builder != arguments.file {
             self.note(&format!(
                 "Note: using {} instead of {} as builder file",
                 files.builder.display(),

@@ -43,6 +43,11 @@ impl Files {
         }
     }
 
+    /// Is there a ring and no builder that it could come from?
+    pub(crate) fn is_bare_ring(&self) -> bool {
+        self.ring.exists() && !self.builder.exists()
+    }
+
     /// Locks the folder; held until dropped.
     pub(crate) fn lock(&self) -> Result<File, VerbError> {
         let folder = self

@@ -26,15 +26,24 @@ const WIDTH: f64 = 1200.0;
 const MARGIN: f64 = 32.0;
 
 pub(super) fn draw(session: &mut Session<'_>, files: &Files, options: &Draw) -> Result<Report, VerbError> {
-    let outlook = if options.still {
-        Outlook::still(session, files, &options.trial)?
+    let from = if files.is_bare_ring() {
+        From::Ring
     } else {
-        Outlook::of(session, files, &options.trial, None)?
+        From::Builder
+    };
+    let outlook = match from {
+        From::Ring => of_bare_ring(files, options)?,
+        From::Builder if options.still => Outlook::still(session, files, &options.trial)?,
+        From::Builder => Outlook::of(session, files, &options.trial, None)?,
     };
     let flows = Flows::of(&outlook);
-    let cells = cells(&outlook, &flows, options.still);
-    let name = files.builder.file_name().unwrap_or_default().to_string_lossy();
-    let picture = compose(&name, &outlook, &flows, &cells);
+    let cells = cells(&outlook, &flows, options.still || from == From::Ring);
+    let file = match from {
+        From::Ring => &files.ring,
+        From::Builder => &files.builder,
+    };
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let picture = compose((&name, from), &outlook, &flows, &cells);
     write_picture(&options.out, &picture)?;
     let text = format!(
         "{}: {} devices, {} slots move\n",
@@ -46,6 +55,27 @@ pub(super) fn draw(session: &mut Session<'_>, files: &Files, options: &Draw) -> 
         text,
         json!({"picture": options.out, "devices": cells.len(), "moved": outlook.moved()}),
     ))
+}
+
+/// What is drawn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Builder,
+    /// A ring alone: nobody knows its overload, nor what is to move.
+    Ring,
+}
+
+fn of_bare_ring(files: &Files, options: &Draw) -> Result<Outlook, VerbError> {
+    if !options.trial.with.is_empty() {
+        return Err(VerbError::usage(
+            format!(
+                "{} has no builder beside it: changes cannot be tried out",
+                files.ring.display()
+            ),
+            "draw it without --with, or make a builder of it first: virga ring FILE write_builder",
+        ));
+    }
+    Outlook::of_ring(&file::load(&files.ring)?)
 }
 
 fn write_picture(out: &Path, picture: &str) -> Result<(), VerbError> {
@@ -82,9 +112,9 @@ fn cells(outlook: &Outlook, flows: &Flows, still: bool) -> Vec<Cell> {
     cells
 }
 
-fn compose(name: &str, outlook: &Outlook, flows: &Flows, cells: &[Cell]) -> String {
+fn compose((name, from): (&str, From), outlook: &Outlook, flows: &Flows, cells: &[Cell]) -> String {
     let mut svg = Svg::default();
-    let mut y = header(&mut svg, name, outlook, cells);
+    let mut y = header(&mut svg, (name, from), outlook, cells);
     y = legend(&mut svg, y, cells.iter().any(|cell| cell.after.is_some()));
     let map = Map::new(cells, WIDTH - 2.0 * MARGIN);
     map.draw(&mut svg, cells, (MARGIN, y));
@@ -96,7 +126,7 @@ fn compose(name: &str, outlook: &Outlook, flows: &Flows, cells: &[Cell]) -> Stri
     svg.finish(WIDTH, y + MARGIN - 10.0, &format!("Ring {name}"))
 }
 
-fn header(svg: &mut Svg, name: &str, outlook: &Outlook, cells: &[Cell]) -> f64 {
+fn header(svg: &mut Svg, (name, from): (&str, From), outlook: &Outlook, cells: &[Cell]) -> f64 {
     let ring = &outlook.before;
     svg.text((MARGIN, 54.0), "title ink", name);
     let facts = format!(
@@ -108,12 +138,14 @@ fn header(svg: &mut Svg, name: &str, outlook: &Outlook, cells: &[Cell]) -> f64 {
     );
     svg.text((MARGIN, 78.0), "fact soft", &facts);
     // Figures at the right: what operators ask for first.
-    let figures = [
+    let mut figures = vec![
         ("balance", format!("{:.2} %", ring.balance())),
         ("dispersion", format!("{:.2} %", ring.dispersion())),
-        ("overload", format!("{:.0} %", ring.overload() * 100.0)),
-        ("slots to move", outlook.moved().to_string()),
     ];
+    if from == From::Builder {
+        figures.push(("overload", format!("{:.0} %", ring.overload() * 100.0)));
+        figures.push(("slots to move", outlook.moved().to_string()));
+    }
     for (at, (what, value)) in figures.iter().rev().enumerate() {
         let x = WIDTH - MARGIN - at as f64 * 128.0;
         svg.text((x, 52.0), "figure ink end", value);

@@ -72,6 +72,32 @@ fn a_picture_has_every_device_and_numbers_that_add_up() {
 }
 
 #[test]
+fn a_ring_without_its_builder_is_drawn_as_it_is() {
+    let desk = Desk::with_devices(6);
+    desk.ok("rebalance");
+    let alone = desk.path("alone.ring.gz");
+    std::fs::copy(desk.path("object.ring.gz"), &alone).unwrap();
+    let out = desk.path("ring.svg");
+    let draw = || desk.say(&alone, &format!("draw {}", out.display()), "");
+    let said = draw();
+    assert_eq!(said.code, crate::DONE, "{}", said.err);
+    let picture = std::fs::read_to_string(&out).unwrap();
+    let elements = elements(&picture);
+    assert_eq!(sum(&elements, "data-held"), 192);
+    assert!(picture.contains("alone.ring.gz") && !picture.contains("data-after"));
+    assert!(!picture.contains("overload") && !picture.contains("slots to move"));
+    let words = ["draw", "ring.svg", "--with", "set_weight d0 1"].map(Into::into);
+    let said = desk.words([alone.clone().into()].into_iter().chain(words).collect(), "");
+    assert_eq!(said.code, crate::ERROR);
+    assert!(said.err.contains("no builder beside it"), "{}", said.err);
+    // Damage is an error that names the file.
+    std::fs::write(&alone, b"no ring").unwrap();
+    let said = draw();
+    assert_eq!(said.code, crate::ERROR);
+    assert!(said.err.contains("alone.ring.gz"), "{}", said.err);
+}
+
+#[test]
 fn a_thousand_devices_are_all_in_the_picture() {
     let desk = Desk::new();
     desk.ok("create 10 3 1");

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use clap::Parser;
-use virga_ring::DeviceId;
-use virga_ring::Table;
 use virga_ring::builder::{Builder, RebalanceOptions, Rebalanced};
 use virga_ring::durability::CopySets;
+use virga_ring::{DeviceId, Ring, Table};
 
 use super::super::change;
 use super::super::rebalance::{Start, seed_of};
@@ -93,7 +92,16 @@ impl Outlook {
     ) -> Result<Self, VerbError> {
         let mut before = files.load()?;
         let changes = try_out(session, &mut before, &trial.with)?;
-        Ok(Self {
+        Ok(Self::unmoved(before, changes))
+    }
+
+    /// The same for a ring without its builder.
+    pub(in crate::verbs) fn of_ring(ring: &Ring) -> Result<Self, VerbError> {
+        Ok(Self::unmoved(Builder::from_ring(ring, 0)?, Vec::new()))
+    }
+
+    fn unmoved(before: Builder, changes: Vec<String>) -> Self {
+        Self {
             after: before.clone(),
             before,
             steps: Vec::new(),
@@ -102,7 +110,7 @@ impl Outlook {
             pending: 0,
             risk_before: None,
             risk_after: None,
-        })
+        }
     }
 
     fn play(
