@@ -66,7 +66,7 @@ pub struct WorkerSettings {
     /// Age of a name, or of a row, before another replica is brought it: until
     /// then it may still be on its way there by itself.
     pub in_flight_ms: u64,
-    /// Bytes of objects that the node may move in a second, all devices
+    /// Bytes that may be moved from each device in a second, by all duties
     /// together; 0 for no limit.
     pub move_bytes_per_s: u64,
     /// Between looks for deletions that can be forgotten.

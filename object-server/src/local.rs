@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use virga_disk::kv::KvCache;
 use virga_node::clock::{Clock, Micros, Version};
+use virga_object_wire::admin::{AdminAnswer, AdminRequest};
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{
@@ -22,9 +23,12 @@ use virga_object_wire::movement::{
     Answering, Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums, ring_of,
 };
 use virga_object_wire::node::{Cause, DeviceStatus, ObjectNode, PutStream, Read, Reason, Span};
-use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
+use virga_object_wire::object::{
+    At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest,
+};
 use virga_ring::Partition;
 
+use crate::admin;
 use crate::config::Config;
 use crate::device::{device_config, open_device};
 use crate::movement::Movements;
@@ -289,7 +293,7 @@ impl ObjectNode for LocalNode {
     async fn put_container(&self, at: &At, put: PutContainer) -> Result<Created, NodeError> {
         Ok(self
             .placed(RingName::Container, at)?
-            .listings
+            .listings_to_write()?
             .put_container(at, put)
             .await?)
     }
@@ -297,6 +301,7 @@ impl ObjectNode for LocalNode {
     async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
         Ok(self
             .believed(RingName::Container, at)?
+            .listings_to_write()?
             .post_container(at, version, meta)
             .await?)
     }
@@ -304,6 +309,7 @@ impl ObjectNode for LocalNode {
     async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError> {
         Ok(self
             .believed(RingName::Container, at)?
+            .listings_to_write()?
             .delete_container(at, version)
             .await?)
     }
@@ -331,7 +337,7 @@ impl ObjectNode for LocalNode {
     async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError> {
         Ok(self
             .placed(RingName::Container, at)?
-            .listings
+            .listings_to_write()?
             .put_object_rows(at, rows)
             .await?)
     }
@@ -339,7 +345,7 @@ impl ObjectNode for LocalNode {
     async fn put_account(&self, at: &At, put: PutAccount) -> Result<Created, NodeError> {
         Ok(self
             .placed(RingName::Account, at)?
-            .listings
+            .listings_to_write()?
             .put_account(at, put)
             .await?)
     }
@@ -347,6 +353,7 @@ impl ObjectNode for LocalNode {
     async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError> {
         Ok(self
             .believed(RingName::Account, at)?
+            .listings_to_write()?
             .delete_account(at, version)
             .await?)
     }
@@ -374,7 +381,7 @@ impl ObjectNode for LocalNode {
     async fn put_container_rows(&self, at: &At, rows: Vec<ContainerRow>) -> Result<(), NodeError> {
         Ok(self
             .placed(RingName::Account, at)?
-            .listings
+            .listings_to_write()?
             .put_container_rows(at, rows)
             .await?)
     }
@@ -399,6 +406,11 @@ impl ObjectNode for LocalNode {
             ),
         });
         Ok(status.collect())
+    }
+
+    async fn admin(&self, device: &Arc<str>, request: AdminRequest) -> Result<AdminAnswer, NodeError> {
+        let device = self.device(device)?;
+        admin::answer(&device, &self.movements, request).await
     }
 
     async fn movement(&self) -> Result<Vec<Movement>, NodeError> {
@@ -438,7 +450,8 @@ impl ObjectNode for LocalNode {
         policy: u32,
         partitions: Vec<Partition>,
     ) -> Result<Sums, NodeError> {
-        let objects = &self.device(device)?.objects;
+        let device = self.device(device)?;
+        let objects = &device.comparable()?.objects;
         Ok(Sums {
             answering: Answering {
                 identity: objects.identity(),
@@ -478,7 +491,7 @@ impl ObjectNode for LocalNode {
         partitions: Vec<Partition>,
     ) -> Result<ListingSums, NodeError> {
         let device = self.device(device)?;
-        let (horizon, sums) = device.listings.sums(kind, power, partitions).await?;
+        let (horizon, sums) = device.comparable()?.listings.sums(kind, power, partitions).await?;
         let answering = Answering {
             identity: device.objects.identity(),
             using: self.movements.using(ring_of(kind)),
@@ -534,7 +547,7 @@ impl ObjectNode for LocalNode {
     async fn merge_listing(&self, kind: ListingKind, at: &At, told: ListingState) -> Result<(), NodeError> {
         Ok(self
             .placed(ring_of(kind), at)?
-            .listings
+            .listings_to_write()?
             .merge_state(kind, at, told)
             .await?)
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use virga_node::clock::{Clock, Version};
 use virga_object_store::listing::MAX_COMPARED;
@@ -63,6 +64,11 @@ struct Noted {
     meter: Meter,
     /// Work that several rounds may take, until nothing is left.
     task: Option<Task>,
+    /// Of a drain: whether a whole round has looked, partitions that were
+    /// elsewhere when it began, and bytes that went since.
+    looked: bool,
+    drained_before: u64,
+    drained_bytes: u64,
 }
 
 /// Since there is something to do: when that began, how many partitions it was
@@ -93,6 +99,42 @@ impl Noted {
         self.left = left;
     }
 
+    /// Of a drain: of all partitions of the device so many are left.
+    fn set_drain(&mut self, all: u64, left: u64, now: Instant) {
+        match &mut self.task {
+            Some(task) => task.partitions = task.partitions.max(all),
+            None => {
+                self.drained_before = all - left;
+                self.task = Some(Task {
+                    began: now,
+                    partitions: all,
+                    bytes: 0,
+                });
+            }
+        }
+        self.left = left;
+    }
+
+    fn drain(&self, ring: RingName, now: Instant) -> Option<Work> {
+        let task = self.task?;
+        let done = task.partitions - self.left;
+        let gone = done.saturating_sub(self.drained_before);
+        let took = now.duration_since(task.began).as_secs();
+        // A round that has not looked at everything cannot say that nothing is left.
+        let unsure = !self.looked && self.left == 0;
+        Some(Work {
+            duty: "drain".to_owned(),
+            ring: Some(ring),
+            unit: "partitions".to_owned(),
+            done,
+            left: self.left + u64::from(unsure),
+            bytes: self.drained_bytes,
+            bytes_per_s: self.meter.rate(now),
+            seconds_left: (gone > 0 && self.left > 0).then(|| took * self.left / gone),
+            trouble: self.error.clone(),
+        })
+    }
+
     fn work(&self, ring: RingName, duty: &str, now: Instant) -> Work {
         let done = self.task.map_or(0, |task| task.partitions - self.left);
         let took = self
@@ -112,6 +154,9 @@ impl Noted {
     }
 }
 
+/// One bell for each device: rung when something is to be done at once.
+type Bells = Mutex<BTreeMap<Arc<str>, Arc<Notify>>>;
+
 /// By device and ring.
 type Notes = BTreeMap<(Arc<str>, RingName), Noted>;
 
@@ -121,6 +166,9 @@ pub(crate) struct Movements {
     known: OnceLock<Known>,
     progress: OnceLock<Progress>,
     notes: Mutex<Notes>,
+    /// The same of drains.
+    drains: Mutex<Notes>,
+    bells: Bells,
 }
 
 impl Movements {
@@ -191,6 +239,53 @@ impl Movements {
         });
     }
 
+    fn bell(&self, device: &Arc<str>) -> Arc<Notify> {
+        let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(bells.entry(Arc::clone(device)).or_default())
+    }
+
+    /// Ends the rest of every duty on a device.
+    pub(crate) fn nudge(&self, device: &Arc<str>) {
+        self.bell(device).notify_waiters();
+    }
+
+    /// Waits for the next [`Movements::nudge`].
+    pub(crate) async fn nudged(&self, device: &Arc<str>) {
+        self.bell(device).notified().await;
+    }
+
+    fn drains(&self) -> MutexGuard<'_, Notes> {
+        self.drains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how many of all partitions of a device a drain has still to bring
+    /// elsewhere.
+    pub(crate) fn drain_left(&self, device: &Arc<str>, ring: RingName, (all, left): (u64, u64)) {
+        let mut drains = self.drains();
+        let noted = drains.entry((Arc::clone(device), ring)).or_default();
+        noted.set_drain(all, left, Instant::now());
+    }
+
+    /// Notes how far a drain came in a round, and why it is not done.
+    pub(crate) fn drained(
+        &self,
+        device: &Arc<str>,
+        ring: RingName,
+        (all, left): (u64, u64),
+        trouble: Option<String>,
+    ) {
+        let mut drains = self.drains();
+        let noted = drains.entry((Arc::clone(device), ring)).or_default();
+        noted.set_drain(all, left, Instant::now());
+        noted.error = trouble;
+        noted.looked = true;
+    }
+
+    /// Forgets the drain of a device that is not drained any more.
+    pub(crate) fn not_drained(&self, device: &Arc<str>) {
+        self.drains().retain(|(name, _), _| name != device);
+    }
+
     /// Notes what was pushed to another device.
     pub(crate) fn pushed(&self, device: &Arc<str>, ring: RingName, to: &Device, what: &Tally) {
         let address = format!("{}:{}", to.ip, to.port);
@@ -206,6 +301,10 @@ impl Movements {
                 task.bytes += what.bytes;
             }
             pushed.partitions += what.partitions;
+            if let Some(drain) = self.drains().get_mut(&(Arc::clone(device), ring)) {
+                drain.meter.count(what.bytes, Instant::now());
+                drain.drained_bytes += what.bytes;
+            }
             pushed.names += what.names;
             pushed.bytes += what.bytes;
         });
@@ -216,8 +315,14 @@ impl Movements {
         let now = Instant::now();
         let notes = self.notes();
         let own = notes.iter().filter(|((name, _), _)| &**name == device);
-        own.map(|((_, ring), noted)| noted.work(*ring, "reconcile", now))
-            .collect()
+        let mut works: Vec<Work> = own
+            .map(|((_, ring), noted)| noted.work(*ring, "reconcile", now))
+            .collect();
+        drop(notes);
+        let drains = self.drains();
+        let own = drains.iter().filter(|((name, _), _)| &**name == device);
+        works.extend(own.filter_map(|((_, ring), noted)| noted.drain(*ring, now)));
+        works
     }
 
     /// What is noted of a device and ring, with the lasting parts as given and

@@ -18,6 +18,7 @@ use virga_rpc::{Secret, WeakSecret};
 use crate::config::{Config, WorkerSettings};
 use crate::local::LocalNode;
 use crate::rings::Rings;
+use crate::workers::pace::Pace;
 use crate::workers::{Progress, Workers};
 
 /// Longest wait at the stop for calls in flight; less than what a daemon gets
@@ -81,6 +82,7 @@ pub fn start_duties(node: &Arc<LocalNode>, with: Standing, tasks: &Tasks) {
         nodes,
         rings,
         clock,
+        pace: Arc::new(Pace::new(settings.move_bytes_per_s)),
         settings,
         progress,
     };

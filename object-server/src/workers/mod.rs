@@ -5,6 +5,7 @@
 //! they do may be done twice, by replicas or after a crash, without harm.
 mod exchange;
 mod expire;
+pub(crate) mod pace;
 mod reclaim;
 mod reconcile;
 mod reconcile_listings;
@@ -26,6 +27,7 @@ use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_object_wire::object::At;
 use virga_ring::Device;
 
+use self::pace::Pace;
 use crate::config::WorkerSettings;
 use crate::local::{LocalNode, OpenDevice};
 use crate::rings::{Rings, quorum};
@@ -133,6 +135,8 @@ pub(crate) struct Workers {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: WorkerSettings,
     pub(crate) progress: Progress,
+    /// What may be moved from each device, by all duties together.
+    pub(crate) pace: Arc<Pace>,
 }
 
 impl Workers {
@@ -229,6 +233,7 @@ impl Workers {
                 biased;
                 () = tokio::time::sleep(rest(duty.rest(), failures)) => {}
                 () = duty.wake(device) => {}
+                () = self.node.movements().nudged(&device.name) => {}
             }
         }
     }

@@ -3,8 +3,13 @@
 //!
 //! Asked by the object server for `virga status` and `virga admin`. What the
 //! workers do on the device is theirs to add.
+use std::io;
+
+use virga_disk::device::Device as Folder;
+use virga_disk::kept::{Keep, KeptFile};
 use virga_disk::order::{Order, Standing};
 use virga_node::clock::Micros;
+use virga_object_wire::admin::SHOWN;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::status::{Cause, DeviceState, DeviceStatus, Reason};
 
@@ -44,12 +49,76 @@ impl Device {
         self.condition().standing() == Standing::Draining || self.condition().is_sick()
     }
 
-    /// Whether it takes new data.
+    /// Whether it takes rows of listings: as long as it takes deletions.
     ///
     /// # Errors
     /// Why it does not.
-    pub fn admit_data(&self) -> Result<(), NodeError> {
-        self.condition().admit_data()
+    pub fn admit_rows(&self) -> Result<(), NodeError> {
+        self.condition().admit_delete()
+    }
+
+    /// At most `limit` kept files behind the name `after`, each with what it says
+    /// of itself.
+    ///
+    /// # Errors
+    /// `Device` if the folder cannot be read.
+    pub async fn kept_files(
+        &self,
+        keep: Keep,
+        after: String,
+        limit: u32,
+    ) -> Result<Vec<(KeptFile, String)>, NodeError> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.on_folder(move |folder| {
+            let files = folder.kept_list(keep, &after, limit)?;
+            let said = |file: KeptFile| {
+                let line = line_of(folder, keep, &file.name);
+                (file, line)
+            };
+            Ok(files.into_iter().map(said).collect())
+        })
+        .await
+    }
+
+    /// What a kept file says of itself, and its first bytes.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for what is no name; `Device`.
+    pub async fn kept_show(&self, keep: Keep, name: String) -> Result<(String, Vec<u8>), NodeError> {
+        self.on_folder(move |folder| {
+            let bytes = folder.kept_read(keep, &name, SHOWN)?;
+            Ok((line_of(folder, keep, &name), bytes))
+        })
+        .await
+    }
+
+    /// Removes a kept file for good; says whether it was there.
+    ///
+    /// # Errors
+    /// As [`Device::kept_show`].
+    pub async fn kept_purge(&self, keep: Keep, name: String) -> Result<bool, NodeError> {
+        tracing::warn!(
+            device = &**self.name(),
+            ?keep,
+            name,
+            "an operator removes a kept file"
+        );
+        self.on_folder(move |folder| folder.kept_remove(keep, &name))
+            .await
+    }
+
+    async fn on_folder<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folder) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let folder = self.folder().cloned();
+        let folder = folder.ok_or_else(|| device_failed("the device is no folder"))?;
+        let done = self.reader().pool().run(move || work(&folder)).await;
+        done.map_err(device_failed)?.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => NodeError::NotFound,
+            io::ErrorKind::InvalidInput => NodeError::Invalid(error.to_string()),
+            _ => device_failed(error),
+        })
     }
 
     /// Obeys what stands on the device.
@@ -116,5 +185,13 @@ impl Device {
             }
         }
         Ok(())
+    }
+}
+
+/// The first line of an object set aside; damaged bytes say nothing.
+fn line_of(folder: &Folder, keep: Keep, name: &str) -> String {
+    match keep {
+        Keep::Bad => String::new(),
+        Keep::Stale => folder.kept_object(name).map(|(line, _)| line).unwrap_or_default(),
     }
 }

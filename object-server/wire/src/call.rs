@@ -42,6 +42,7 @@ pub(crate) enum Op {
     ListAccount = 27,
     PutContainerRows = 28,
     Status = 32,
+    Admin = 33,
     Movement = 40,
     Sums = 41,
     BucketSums = 42,
@@ -60,7 +61,7 @@ pub(crate) enum Op {
 impl Op {
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         use Op::{
-            BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount,
+            Admin, BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount,
             HeadContainer, HearOfRing, ListAccount, ListContainer, ListingParts, ListingRows, ListingShards,
             ListingState, ListingSums, MergeListing, Movement, Names, Post, PostContainer, Push, Put,
             PutAccount, PutContainer, PutContainerRows, PutObjectRows, RingFile, Settle, Status, Subtrees,
@@ -87,6 +88,7 @@ impl Op {
             ListAccount,
             PutContainerRows,
             Status,
+            Admin,
             Movement,
             Sums,
             BucketSums,
@@ -293,6 +295,6 @@ mod tests {
                 assert_eq!(op as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 33);
+        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 34);
     }
 }

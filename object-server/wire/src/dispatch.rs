@@ -13,6 +13,7 @@ use virga_rpc::Receiver;
 use virga_rpc::frame::{Message, Piece};
 use virga_rpc::server::{Answer, Handler, Refusal, Request};
 
+use crate::admin::AdminRequest;
 use crate::call::{Assembly, Op, ReadHead, from_head, from_piece, to_head, to_messages};
 use crate::checked::{BLOCK, Checked};
 use crate::error::NodeError;
@@ -77,7 +78,7 @@ impl Handler for Dispatch {
             Op::Put => self.put(first).await,
             Op::BeginPut => self.begin_put(first, rest).await,
             Op::Get => self.get(first, piece).await,
-            Op::Head | Op::Post | Op::Delete | Op::Settle | Op::Subtrees | Op::Status => {
+            Op::Head | Op::Post | Op::Delete | Op::Settle | Op::Subtrees | Op::Status | Op::Admin => {
                 self.object(op, first, piece).await
             }
             Op::Movement
@@ -183,6 +184,10 @@ impl Dispatch {
             Op::Subtrees => {
                 let (at, wanted): (At, SubtreesRequest) = value(first)?;
                 reply(&node.subtrees(&at, wanted).await, piece)
+            }
+            Op::Admin => {
+                let (device, request): (Arc<str>, AdminRequest) = value(first)?;
+                reply(&node.admin(&device, request).await, piece)
             }
             _ => reply(&node.status().await, piece),
         }

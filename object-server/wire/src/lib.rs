@@ -5,6 +5,7 @@
 //! speaks the node protocol to a remote one. The proxy, the object server and
 //! the engine below it share these types; HTTP, rings' files and disks are
 //! unknown here.
+pub mod admin;
 mod call;
 pub mod checked;
 pub mod dispatch;

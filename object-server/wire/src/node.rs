@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
 use virga_ring::{Device, Partition};
 
+use crate::admin::{AdminAnswer, AdminRequest};
 use crate::checked::Checked;
 use crate::error::NodeError;
 use crate::listing::{
@@ -154,6 +155,9 @@ pub trait ObjectNode: Send + Sync + 'static {
 
     /// How the node's devices are doing.
     async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError>;
+
+    /// What an operator asks of a device.
+    async fn admin(&self, device: &Arc<str>, request: AdminRequest) -> Result<AdminAnswer, NodeError>;
 
     /// How far each device has come with each ring.
     async fn movement(&self) -> Result<Vec<Movement>, NodeError>;

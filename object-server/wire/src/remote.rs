@@ -14,6 +14,7 @@ use virga_rpc::client::{Answer, Call, Peer};
 use virga_rpc::frame::{HEAD_MAX, Message};
 use virga_rpc::{CallError, Lane, Receiver, Sender};
 
+use crate::admin::{AdminAnswer, AdminRequest};
 use crate::call::{Assembly, Op, ReadHead, failure, from_head, from_piece, to_head, to_messages, to_piece};
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
@@ -320,6 +321,10 @@ impl ObjectNode for RemoteNode {
 
     async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError> {
         self.ask(Op::Status, &()).await
+    }
+
+    async fn admin(&self, device: &Arc<str>, request: AdminRequest) -> Result<AdminAnswer, NodeError> {
+        self.ask(Op::Admin, &(device, request)).await
     }
 
     async fn movement(&self) -> Result<Vec<Movement>, NodeError> {

@@ -14,6 +14,7 @@ For everyone:
 
 For operators:
   run      chosen parts as a process of their own, from a configuration file
+  admin    orders to devices: drain, scrub, what was set aside
   ring     build and look into ring files (the verbs of swift-ring-builder)
 
 Start here:
@@ -42,6 +43,8 @@ pub enum Verb {
     Run(Run),
     /// Show how every part and device is doing
     Status(Status),
+    /// Give orders to devices: drain, scrub, look at what was set aside
+    Admin(Admin),
     /// Build and look into ring files: virga ring FILE VERB ... (try: virga ring --help)
     #[command(disable_help_flag = true)]
     Ring {
@@ -109,6 +112,173 @@ pub struct Run {
     /// Logging.
     #[command(flatten)]
     pub logging: Logging,
+}
+
+/// How `virga admin` is used.
+const ADMIN_HELP: &str = "\
+DEVICE is as `virga status` shows it: 10.0.0.1:6200/d1, or d1 where only one host has a d1.
+
+  virga admin device list                           every device: state, why, room
+  virga admin device drain d3 --note 'it clicks'    no writes; what it holds goes to others
+  virga status --watch                              how far that is, and what to type when it is done
+  virga admin device undrain d3                     use it again
+  virga admin scrub now --device d3                 read all of it from the medium, now
+  virga admin quarantine list                       damaged records that were taken out of service
+  virga admin stale list                            objects that may have been deleted elsewhere
+  virga admin owed                                  rows that listings do not show yet
+
+Orders go through the control socket in the data folder of a proxy or an object server: whoever may open that
+folder may give them. They are kept on the device and outlive restarts.";
+
+/// Flags of `virga admin`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = ADMIN_HELP)]
+pub struct Admin {
+    /// The data folder of a process that knows the devices
+    #[arg(long, default_value = "./virga-data", global = true)]
+    pub data: PathBuf,
+    /// Machine-readable output: one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: AdminVerb,
+}
+
+/// What there is to order.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AdminVerb {
+    /// Devices: look at them, stop their writes, empty them
+    Device {
+        /// What to do.
+        #[command(subcommand)]
+        verb: DeviceVerb,
+    },
+    /// Compare replicas without waiting for the next round
+    Reconcile {
+        /// What to do.
+        #[command(subcommand)]
+        verb: NowVerb,
+    },
+    /// The look for rot
+    Scrub {
+        /// What to do.
+        #[command(subcommand)]
+        verb: ScrubVerb,
+    },
+    /// Copies of damaged records
+    Quarantine {
+        /// What to do.
+        #[command(subcommand)]
+        verb: KeptVerb,
+    },
+    /// Objects whose deletion may have been forgotten while their device was away
+    Stale {
+        /// What to do.
+        #[command(subcommand)]
+        verb: KeptVerb,
+    },
+    /// Rows of listings that devices owe to containers
+    Owed {
+        /// Of this device only
+        #[arg(long)]
+        device: Option<String>,
+    },
+}
+
+/// Orders to a device.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DeviceVerb {
+    /// Every device, its state and why
+    List,
+    /// One device with all that is known of it
+    Show {
+        /// The device
+        device: String,
+    },
+    /// No writes, and copy what it holds to others; it stays in the rings until you take it out
+    Drain {
+        /// The device
+        device: String,
+        /// Why, for whoever asks later
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// End a drain: the device takes writes again
+    Undrain {
+        /// The device
+        device: String,
+    },
+    /// No writes, reads go on
+    ReadOnly {
+        /// The device
+        device: String,
+        /// Why, for whoever asks later
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Reads and writes; also forgives damaged records
+    Active {
+        /// The device
+        device: String,
+    },
+}
+
+/// Something to begin.
+#[derive(Debug, Clone, Subcommand)]
+pub enum NowVerb {
+    /// Begin at once
+    Now {
+        /// On this device only
+        #[arg(long)]
+        device: Option<String>,
+    },
+}
+
+/// The scrub.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ScrubVerb {
+    /// Begin a new pass at once, a segment a second
+    Now {
+        /// On this device only
+        #[arg(long)]
+        device: Option<String>,
+    },
+    /// How far it is, and what the last pass found
+    Status {
+        /// Of this device only
+        #[arg(long)]
+        device: Option<String>,
+    },
+}
+
+/// Files that devices keep for an operator.
+#[derive(Debug, Clone, Subcommand)]
+pub enum KeptVerb {
+    /// What is kept
+    List {
+        /// On this device only
+        #[arg(long)]
+        device: Option<String>,
+    },
+    /// What one of them says of itself, and its first bytes
+    Show {
+        /// The device
+        device: String,
+        /// The name that `list` shows
+        name: String,
+    },
+    /// Remove for good
+    Purge {
+        /// The device
+        device: String,
+        /// The names that `list` shows
+        #[arg(required_unless_present = "all")]
+        names: Vec<String>,
+        /// All of the device
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+    },
 }
 
 /// What `virga status` shows, and what its exit code means.

@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use futures_util::StreamExt;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::{UnixListener, UnixStream};
 use virga_node::clock::{Clock, Micros};
 use virga_node::health::{Health, State};
 use virga_node::task::Tasks;
 use virga_object_server::workers::{Progress, WorkerStatus};
+use virga_object_wire::admin::{AdminAnswer, AdminRequest};
 use virga_object_wire::movement::Movement;
 use virga_object_wire::node::{DeviceStatus, Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
@@ -25,6 +29,9 @@ use virga_proxy::core::{Core, RingChange};
 use crate::health::{self, Facts, HealthReport, Weight};
 use crate::lookout::{self, Lookout};
 use crate::placement::{Placement, RingStatus};
+
+/// Longest wait for an order to be carried out.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Largest status that is read, bytes: thousands of devices, each with several
 /// rings and many devices it has pushed to.
@@ -89,6 +96,17 @@ pub struct NodeStatus {
     /// How far its devices have come with every ring.
     #[serde(default)]
     pub movement: Vec<Movement>,
+}
+
+/// An order for one device.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AdminCall {
+    /// Address of its host in the rings; empty for this process.
+    pub node: String,
+    /// Its name.
+    pub device: String,
+    /// What is asked.
+    pub request: AdminRequest,
 }
 
 /// What the status is made of.
@@ -193,6 +211,29 @@ impl Sources {
         }
     }
 
+    /// Passes an order on to the device's host.
+    async fn admin(&self, call: AdminCall) -> Result<AdminAnswer, String> {
+        let node = match (&self.placement, &self.nodes) {
+            (Some(placement), Some(nodes)) if !call.node.is_empty() => {
+                let named = placement.nodes();
+                let device = named
+                    .iter()
+                    .find(|device| lookout::address_of(device) == call.node);
+                device.map(|device| nodes.node(device))
+            }
+            _ => self.node.clone(),
+        };
+        let node = node.ok_or_else(|| format!("no ring names a host {}", call.node))?;
+        let device: Arc<str> = call.device.into();
+        let answer = tokio::time::timeout(ADMIN_PATIENCE, node.admin(&device, call.request)).await;
+        match answer {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err(format!(
+                "no answer in {ADMIN_PATIENCE:?}; it may have been done all the same"
+            )),
+        }
+    }
+
     /// Asks every node of the rings, several at a time.
     async fn nodes(&self) -> Vec<NodeStatus> {
         let (Some(placement), Some(nodes)) = (&self.placement, &self.nodes) else {
@@ -243,11 +284,17 @@ pub fn serve(socket: &Path, sources: Sources, tasks: &Tasks) -> std::io::Result<
     }
     let listener = UnixListener::bind(socket)?;
     let sources = Arc::new(sources);
+    let asked = sources.clone();
     let status = get(move || {
-        let sources = sources.clone();
+        let sources = asked.clone();
         async move { Json(sources.status().await) }
     });
-    let router = Router::new().route("/status", status);
+    let orders = sources.clone();
+    let admin = post(move |Json(call): Json<AdminCall>| {
+        let sources = orders.clone();
+        async move { Json(sources.admin(call).await) }
+    });
+    let router = Router::new().route("/status", status).route("/admin", admin);
     let stop = tasks.stopping();
     tasks.spawn(async move {
         let served = axum::serve(listener, router)
@@ -284,6 +331,25 @@ pub fn sockets(data: &Path) -> Result<Vec<PathBuf>, String> {
 /// # Errors
 /// A sentence for the person who asked.
 pub async fn ask(socket: &Path) -> Result<CloudStatus, String> {
+    let request = http::Request::get("/status").header("host", "virga");
+    call(socket, request.body(Full::default()).map_err(|e| e.to_string())?).await
+}
+
+/// Gives the cloud behind `socket` an order for one of its devices.
+///
+/// # Errors
+/// A sentence for the person who gave it.
+pub async fn admin(socket: &Path, order: &AdminCall) -> Result<AdminAnswer, String> {
+    let body = serde_json::to_vec(order).map_err(|e| e.to_string())?;
+    let request = http::Request::post("/admin")
+        .header("host", "virga")
+        .header("content-type", "application/json")
+        .body(Full::from(body))
+        .map_err(|e| e.to_string())?;
+    call::<Result<AdminAnswer, String>>(socket, request).await?
+}
+
+async fn call<T: DeserializeOwned>(socket: &Path, request: http::Request<Full<Bytes>>) -> Result<T, String> {
     let shown = socket.display();
     let stream = UnixStream::connect(socket)
         .await
@@ -293,10 +359,6 @@ pub async fn ask(socket: &Path) -> Result<CloudStatus, String> {
         .map_err(|e| format!("{shown}: {e}"))?;
     let tasks = Tasks::new();
     tasks.spawn(connection);
-    let request = http::Request::get("/status")
-        .header("host", "virga")
-        .body(Empty::<bytes::Bytes>::new())
-        .map_err(|e| e.to_string())?;
     let answer = sender
         .send_request(request)
         .await
@@ -305,5 +367,5 @@ pub async fn ask(socket: &Path) -> Result<CloudStatus, String> {
         .collect()
         .await
         .map_err(|e| format!("{shown}: {e}"))?;
-    serde_json::from_slice(&body.to_bytes()).map_err(|e| format!("{shown}: not a status: {e}"))
+    serde_json::from_slice(&body.to_bytes()).map_err(|e| format!("{shown}: an answer of another kind: {e}"))
 }

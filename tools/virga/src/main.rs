@@ -3,6 +3,7 @@
 //! `virga up` ([`up`]) is a whole cloud in one process; `virga run` ([`run`])
 //! the same parts ([`parts`]) by role and host; `virga ring` is
 //! [`virga_ring_builder`]; `virga status` ([`status`]) asks a running one.
+mod admin;
 mod cli;
 mod config;
 mod control;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Up(flags) => up::run(&flags),
         Verb::Run(flags) => run::run(&flags),
+        Verb::Admin(flags) => admin::run(&flags),
         Verb::Status(flags) => match status::run(&flags) {
             Ok(code) => return code,
             Err(failure) => Err(failure),

@@ -3,7 +3,7 @@
 //! is well ([`wait`]). The exit code says it too.
 mod movement;
 mod report;
-mod text;
+pub(crate) mod text;
 mod wait;
 
 use std::io::{ErrorKind, IsTerminal, Write};

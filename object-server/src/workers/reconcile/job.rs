@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub(super) partition: Partition,
     /// Whether the partition belongs elsewhere.
     pub(super) foreign: bool,
+    /// Whether it stays here all the same, as on a device that is drained.
+    pub(super) keep: bool,
     pub(super) targets: Vec<Target>,
     /// How many primaries know the same as this device.
     pub(super) same: usize,
@@ -230,7 +232,7 @@ impl<'a> Walk<'a> {
                 forget.push(outcome.state);
             }
         }
-        if self.job.foreign && !forget.is_empty() {
+        if self.job.foreign && !self.job.keep && !forget.is_empty() {
             let (policy, partition) = (self.one.policy, self.job.partition);
             self.done.names += self.one.device.objects.forget(policy, partition, forget).await?;
         }
@@ -271,7 +273,7 @@ impl<'a> Walk<'a> {
         }
         if !pushes.is_empty() && absent && self.rules.is_suspicious(&state) {
             // If another primary has it, that one is to say whether it lives.
-            let aside = all && !somewhere;
+            let aside = all && !somewhere && !self.job.keep;
             self.done.complete &= aside || (somewhere && !foreign);
             return aside.then(|| Plan {
                 state,

@@ -182,6 +182,7 @@ fn judge(
     found.jobs.push(Job {
         partition,
         foreign: seen.foreign,
+        keep: false,
         targets,
         same,
         all: seen.all,

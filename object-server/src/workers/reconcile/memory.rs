@@ -1,12 +1,15 @@
 //! Differences that were looked at already, so that what cannot be settled from
 //! here costs a comparison of sums in later rounds and no walk.
 //!
-//! Only as long as both sums are the same as then; lost with the process.
+//! Only as long as both sums are the same as then, and the clock goes on from
+//! there: what was judged by a clock that was wrong is judged again when it is
+//! put right. Lost with the process.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use virga_node::clock::{Clock, Micros};
 use virga_object_wire::movement::Sum;
 use virga_ring::{DeviceId, Partition, RingId};
 
@@ -40,8 +43,10 @@ enum Verdict {
 }
 
 /// See the module.
-#[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<Pair, Known>>);
+pub(super) struct Memory {
+    known: Mutex<HashMap<Pair, Known>>,
+    clock: Arc<dyn Clock>,
+}
 
 /// How long another replica may do nothing about what was left to it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,17 +60,28 @@ struct Known {
     difference: Difference,
     verdict: Verdict,
     since: Instant,
+    /// The clock then.
+    at: Micros,
 }
 
 impl Known {
-    fn says(&self, difference: Difference, verdict: Verdict) -> bool {
-        (self.difference, self.verdict) == (difference, verdict) && self.since.elapsed() < HOLDS
+    fn says(&self, difference: Difference, verdict: Verdict, now: Micros) -> bool {
+        let fresh = self.since.elapsed() < HOLDS && now >= self.at && now.since(self.at) < HOLDS;
+        (self.difference, self.verdict) == (difference, verdict) && fresh
     }
 }
 
 impl Memory {
+    /// Remembers nothing yet; `clock` is what verdicts go by.
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            known: Mutex::default(),
+            clock,
+        }
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<Pair, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, pair: Pair, difference: Difference, verdict: Verdict) {
@@ -81,6 +97,7 @@ impl Memory {
                 difference,
                 verdict,
                 since,
+                at: self.clock.now(),
             },
         );
     }
@@ -94,14 +111,14 @@ impl Memory {
     pub(super) fn is_nothing(&self, pair: &Pair, difference: Difference) -> bool {
         let all = self.all();
         all.get(pair)
-            .is_some_and(|known| known.says(difference, Verdict::Theirs))
+            .is_some_and(|known| known.says(difference, Verdict::Theirs, self.clock.now()))
     }
 
     /// Whether the difference may be left to another replica: for a while, and
     /// then again only if something came of it.
     pub(super) fn defer(&self, pair: Pair, difference: Difference) -> bool {
         let before = self.all().get(&pair).copied();
-        match before.filter(|known| known.says(difference, Verdict::Deferred)) {
+        match before.filter(|known| known.says(difference, Verdict::Deferred, self.clock.now())) {
             Some(known) => known.since.elapsed() < PATIENCE,
             None => {
                 self.put(pair, difference, Verdict::Deferred);
@@ -118,11 +135,14 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use virga_node::clock::ManualClock;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn a_difference_is_left_to_others_only_while_something_comes_of_it() {
-        let memory = Memory::default();
+        let clock = Arc::new(ManualClock::new(Micros(1_766_400_000_000_000)));
+        let memory = Memory::new(clock.clone());
         let pair = Pair {
             device: "d1".into(),
             policy: 0,
@@ -149,6 +169,15 @@ mod tests {
             !memory.is_nothing(&pair, difference(2)),
             "looked at again now and then"
         );
+        memory.nothing(pair.clone(), difference(2));
+        clock.advance(Duration::from_secs(365 * 24 * 3600));
+        assert!(
+            !memory.is_nothing(&pair, difference(2)),
+            "judged by another clock"
+        );
+        memory.nothing(pair.clone(), difference(2));
+        clock.set(Micros(1_766_400_000_000_000));
+        assert!(!memory.is_nothing(&pair, difference(2)), "the clock was put back");
         memory.nothing(pair.clone(), difference(2));
         memory.equal(&pair);
         assert!(!memory.is_nothing(&pair, difference(2)));

@@ -10,13 +10,14 @@
 //! ring, and compaction before it drops deletions.
 //!
 //! [`jobs`] finds what there is to do, [`job`] does one partition, [`judge`]
-//! decides about one name, [`send`] sends one, [`peers`] asks. Accounts and
+//! decides about one name, [`send`] sends one, [`peers`] asks, [`drain`] empties a
+//! device. Accounts and
 //! containers are `reconcile listings`' business.
+mod drain;
 mod job;
 mod jobs;
 mod judge;
 mod memory;
-pub(super) mod pace;
 mod peers;
 mod send;
 
@@ -38,7 +39,6 @@ use self::job::{Done, Job};
 use self::jobs::Found;
 use self::judge::Rules;
 use self::memory::Memory;
-use self::pace::Pace;
 use self::peers::Peers;
 use super::{Duty, Round, Workers};
 use crate::absence::nothing_forgotten;
@@ -56,7 +56,6 @@ const RING_LOOK: Duration = Duration::from_millis(200);
 
 pub(super) struct Reconcile {
     all: Arc<Workers>,
-    pace: Pace,
     memory: Memory,
     /// Rings under which a device's last round began.
     seen: Mutex<BTreeMap<Arc<str>, Vec<RingId>>>,
@@ -66,11 +65,9 @@ pub(super) struct Reconcile {
 
 impl Reconcile {
     pub(super) fn new(all: Arc<Workers>) -> Self {
-        let pace = Pace::new(all.settings.move_bytes_per_s);
         Self {
+            memory: Memory::new(Arc::clone(&all.clock)),
             all,
-            pace,
-            memory: Memory::default(),
             seen: Mutex::default(),
             idle_ms: AtomicU64::new(0),
         }
@@ -123,7 +120,23 @@ impl Duty for Reconcile {
                 policy: *policy,
                 handle,
             };
-            let outcome = ring.round().await?;
+            let drained = match device.objects.is_to_be_emptied() {
+                true => Some(ring.drain().await?),
+                false => {
+                    self.all.node.movements().not_drained(&device.name);
+                    None
+                }
+            };
+            round.done += drained.as_ref().map_or(0, |done| done.names);
+            let outcome = match ring.round().await {
+                // What a broken device cannot note must not keep it from being emptied.
+                Err(error) if drained.is_some() => Round {
+                    left: 1,
+                    error: Some(error.to_string()),
+                    ..Round::default()
+                },
+                outcome => outcome?,
+            };
             round.done += outcome.done;
             round.left += outcome.left;
             round.more |= outcome.more;
@@ -158,7 +171,14 @@ impl OneRing<'_> {
         // Before the start: what an earlier ring places after it would be missed.
         let closed = self.known.fence.is_closed(name);
         let started = Version::at(self.duty.all.clock.now());
-        let peers = Peers::new(self.duty.all.nodes.as_ref(), ring, id, self.policy, self.device, self.known);
+        let peers = Peers::new(
+            self.duty.all.nodes.as_ref(),
+            ring,
+            id,
+            self.policy,
+            self.device,
+            self.known,
+        );
         let found = jobs::find(self, ring, &peers).await?;
         let objects = &self.device.objects;
         objects.raise_horizon(self.policy, peers.horizon())?;

@@ -109,6 +109,15 @@ impl<'a> Peers<'a> {
         })
     }
 
+    /// How many are out.
+    pub(super) fn outs(&self) -> usize {
+        let standing = self.standing();
+        let outs = standing
+            .values()
+            .filter(|standing| matches!(standing, Standing::Out(_)));
+        outs.count()
+    }
+
     /// Highest horizon among those that answered.
     pub(super) fn horizon(&self) -> Version {
         let standing = self.standing();

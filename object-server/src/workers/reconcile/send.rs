@@ -15,7 +15,6 @@ use virga_object_wire::object::{At, PutObject};
 
 use super::OneRing;
 use super::judge::Lack;
-use super::pace::Pace;
 use super::peers::{Peer, in_time};
 
 /// Longest wait for one call, or for one piece of a large object to be taken.
@@ -52,7 +51,7 @@ pub(super) async fn name(
     let mut bytes = 0;
     if let Some((put, body)) = copy.object {
         bytes = put.size;
-        object(&one.duty.pace, peer, at, put, body).await?;
+        object(one, peer, at, put, body).await?;
     }
     for small in copy.deletion.into_iter().chain(copy.post) {
         record(peer, at, small).await?;
@@ -66,10 +65,17 @@ async fn record(peer: &Peer, at: &At, push: Push) -> Result<(), SendError> {
         .map_err(SendError::There)
 }
 
-async fn object(pace: &Pace, peer: &Peer, at: &At, put: PutObject, mut body: Body) -> Result<(), SendError> {
+async fn object(
+    one: &OneRing<'_>,
+    peer: &Peer,
+    at: &At,
+    put: PutObject,
+    mut body: Body,
+) -> Result<(), SendError> {
+    let (pace, from) = (&one.duty.all.pace, &one.device.name);
     let first = body.next().await.transpose().map_err(SendError::Here)?;
     let first = first.unwrap_or_default();
-    pace.admit(first.len()).await;
+    pace.admit(from, first.len()).await;
     if first.len() as u64 == put.size && first.len() <= EXTENT {
         return in_time(PATIENCE, peer.node.put(at, put, first))
             .await
@@ -83,7 +89,8 @@ async fn object(pace: &Pace, peer: &Peer, at: &At, put: PutObject, mut body: Bod
             .await
             .map_err(SendError::There)?;
         piece = body.next().await.transpose().map_err(SendError::Here)?;
-        pace.admit(piece.as_ref().map_or(0, |piece| piece.len())).await;
+        pace.admit(from, piece.as_ref().map_or(0, |piece| piece.len()))
+            .await;
     }
     in_time(COMMIT, stream.commit(put))
         .await

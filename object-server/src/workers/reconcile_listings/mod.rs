@@ -17,7 +17,7 @@ mod partition;
 mod push;
 mod revive;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,10 +33,11 @@ use virga_ring::{Device, DeviceId, Partition, Ring, RingHandle, RingId};
 
 use self::partition::{Outcome, Target};
 use self::push::Primary;
-use super::reconcile::pace::Pace;
 use super::{Duty, Round, Workers, exchange};
+use crate::absence::nothing_forgotten;
 use crate::local::OpenDevice;
 use crate::movement::{Known, number_of};
+use crate::rings::quorum;
 
 /// Partitions looked at together: their sums are one call to each device.
 const PARTITIONS: usize = 256;
@@ -57,7 +58,6 @@ const RING_LOOK: Duration = Duration::from_millis(200);
 pub(super) struct ReconcileListings {
     all: Arc<Workers>,
     kind: ListingKind,
-    pace: Pace,
     /// Rings under which a device's last round began.
     seen: Mutex<BTreeMap<Arc<str>, RingId>>,
     /// Milliseconds that the last round took, if it found nothing to do.
@@ -66,11 +66,9 @@ pub(super) struct ReconcileListings {
 
 impl ReconcileListings {
     pub(super) fn new(all: Arc<Workers>, kind: ListingKind) -> Self {
-        let pace = Pace::new(all.settings.move_bytes_per_s);
         Self {
             all,
             kind,
-            pace,
             seen: Mutex::default(),
             idle_ms: AtomicU64::new(0),
         }
@@ -138,11 +136,24 @@ impl Duty for ReconcileListings {
                 0 => Version(u64::MAX),
                 ms => Version::at(Micros(started.0.saturating_sub(ms.saturating_mul(1000)))),
             },
+            emptied: device.objects.is_to_be_emptied(),
+            held: AtomicU64::new(0),
             standing: Mutex::default(),
         };
-        let outcome = looking.run().await?;
-        let error = looking.error().or(outcome.error);
+        let away = looking.returning().await?;
+        let outcome = match &away {
+            None => looking.run().await?,
+            Some(_) => Outcome {
+                left: 1,
+                ..Outcome::default()
+            },
+        };
+        let error = away.or_else(|| looking.error()).or(outcome.error);
+        let error = error.or_else(|| known.clocks.trouble());
         let changed = self.handle().id() != id;
+        if outcome.left == 0 && error.is_none() && !changed {
+            device.in_step_again(self.ring());
+        }
         if outcome.left == 0 && error.is_none() && !changed && closed {
             let round = listing::Round { ring: id, started };
             let noted = device.listings.note_round(self.kind, round).await;
@@ -158,6 +169,11 @@ impl Duty for ReconcileListings {
         self.idle_ms.store(took, Ordering::Relaxed);
         let movements = self.all.node.movements();
         movements.ended(&device.name, self.ring(), outcome.left, error.clone());
+        if looking.emptied {
+            let held = looking.held.load(Ordering::Relaxed);
+            let trouble = error.clone().filter(|_| outcome.left > 0);
+            movements.drained(&device.name, self.ring(), (held, outcome.left.min(held)), trouble);
+        }
         Ok(Round {
             done: outcome.names,
             left: outcome.left,
@@ -188,6 +204,10 @@ struct Looking<'a> {
     last_round: Version,
     /// What is newer may still be on its way to all replicas.
     settled: Version,
+    /// Whether all that the device holds is to be elsewhere.
+    emptied: bool,
+    /// Partitions seen on such a device.
+    held: AtomicU64,
     standing: Mutex<BTreeMap<DeviceId, Standing>>,
 }
 
@@ -211,30 +231,70 @@ impl Looking<'_> {
         Ok(outcome)
     }
 
-    /// Compares some partitions with everybody who is a primary of one, and
-    /// does what there is to do.
-    async fn look_at(&self, page: Vec<(Partition, u128)>, outcome: &mut Outcome) -> Result<(), NodeError> {
+    /// What a device that was away for long waits for before it pushes anything;
+    /// `None` if it goes on. See [`crate::absence`].
+    async fn returning(&self) -> Result<Option<String>, NodeError> {
+        let (listings, kind, ring) = (&self.device.listings, self.duty.kind, self.duty.ring());
+        if !self.device.absence.is_returning(ring) {
+            return Ok(None);
+        }
+        let (mut first, mut unheard) = (0, false);
+        loop {
+            let page = listings.occupied(kind, self.ring.part_power(), first, PARTITIONS);
+            let page = page.await.map_err(NodeError::from)?;
+            let Some((last, _)) = page.last() else { break };
+            first = u64::from(last.0) + 1;
+            let full = page.len() == PARTITIONS;
+            let theirs = self.ask(&page).await;
+            for (partition, _) in page {
+                let (targets, _) = self.targets(partition, &theirs);
+                let primaries: BTreeSet<_> = self.ring.primaries(partition).map(|(_, d)| d.id).collect();
+                let here = usize::from(self.own.is_some_and(|own| primaries.contains(&own)));
+                unheard |= targets.len() + here < quorum(primaries.len());
+            }
+            if !full {
+                break;
+            }
+        }
+        let raised = listings.raise_horizon(kind, self.horizon()).await;
+        raised.map_err(NodeError::from)?;
+        let horizon = listings.horizon(kind).await.map_err(NodeError::from)?;
+        if !unheard && nothing_forgotten(self.last_round, horizon) {
+            self.device.in_step_again(ring);
+            return Ok(None);
+        }
+        let away = self.error();
+        Ok(away.map(|away| format!("was away for long and waits for the other replicas: {away}")))
+    }
+
+    /// The sums of these partitions on all who are primaries of one.
+    async fn ask(&self, page: &[(Partition, u128)]) -> HashMap<(DeviceId, Partition), u128> {
         let mut asked: BTreeMap<DeviceId, Vec<Partition>> = BTreeMap::new();
-        for (partition, _) in &page {
-            for (_, primary) in self.ring.primaries(*partition) {
-                if Some(primary.id) != self.own {
-                    let partitions = asked.entry(primary.id).or_default();
-                    // A partition may name a device twice.
-                    if partitions.last() != Some(partition) {
-                        partitions.push(*partition);
-                    }
-                }
+        for (partition, _) in page {
+            for other in self.others(*partition) {
+                asked.entry(other.id).or_default().push(*partition);
             }
         }
         let mut answers = stream::iter(asked)
             .map(|(id, partitions)| async move { (self.sums(id, &partitions).await, id, partitions) })
             .buffer_unordered(ASKED);
-        let mut theirs: HashMap<(DeviceId, Partition), u128> = HashMap::new();
+        let mut theirs = HashMap::new();
         while let Some((sums, id, partitions)) = answers.next().await {
             let sums = sums.into_iter().flatten();
             theirs.extend(partitions.into_iter().zip(sums).map(|(at, sum)| ((id, at), sum)));
         }
-        drop(answers);
+        theirs
+    }
+
+    /// Compares some partitions with everybody who is a primary of one, and
+    /// does what there is to do.
+    async fn look_at(&self, page: Vec<(Partition, u128)>, outcome: &mut Outcome) -> Result<(), NodeError> {
+        let mut theirs = self.ask(&page).await;
+        if self.emptied {
+            self.held.fetch_add(page.len() as u64, Ordering::Relaxed);
+            // Others in place of those that did not answer.
+            theirs.extend(self.ask(&page).await);
+        }
         let listings = &self.device.listings;
         let raised = listings.raise_horizon(self.duty.kind, self.horizon()).await;
         raised.map_err(NodeError::from)?;
@@ -265,11 +325,7 @@ impl Looking<'_> {
     ) -> (Vec<Target>, bool) {
         let mut targets: Vec<Target> = Vec::new();
         let mut away = false;
-        for (_, device) in self.ring.primaries(partition) {
-            let twice = targets.iter().any(|target| target.device.id == device.id);
-            if Some(device.id) == self.own || twice {
-                continue;
-            }
+        for device in self.others(partition) {
             match theirs
                 .get(&(device.id, partition))
                 .zip(self.horizon_of(device.id))
@@ -283,6 +339,28 @@ impl Looking<'_> {
             }
         }
         (targets, away)
+    }
+
+    /// The other devices that are to have a partition: its primaries, and in the
+    /// place of this device, if it is to be emptied, the first handoffs that
+    /// answer.
+    fn others(&self, partition: Partition) -> Vec<&Device> {
+        let mut others: Vec<&Device> = Vec::new();
+        let wanted = self.ring.primaries(partition).count();
+        // A partition may name a device twice.
+        for (_, device) in self.ring.primaries(partition) {
+            if Some(device.id) != self.own && !others.iter().any(|other| other.id == device.id) {
+                others.push(device);
+            }
+        }
+        if self.emptied {
+            let standing = self.standing();
+            let well = |id| !matches!(standing.get(&id), Some(Standing::Out(_)));
+            let handoffs = self.ring.handoffs(partition).map(|(_, device)| device);
+            let handoffs = handoffs.filter(|device| Some(device.id) != self.own && well(device.id));
+            others.extend(handoffs.take(wanted.saturating_sub(others.len())));
+        }
+        others
     }
 
     fn primary(&self, device: &Device, horizon: Version) -> Primary {
@@ -312,6 +390,7 @@ impl Looking<'_> {
                     return None;
                 }
             };
+        self.known.clocks.note(device, answering.now);
         if answering.identity == self.device.objects.identity() {
             self.give_up(
                 id,

@@ -9,6 +9,7 @@ use virga_ring::{NameHash, Partition};
 
 use super::listings::{Account, Container};
 use super::{Contents, Control, MemoryNode, check_ahead, key, locked, objects};
+use crate::admin::{AdminAnswer, AdminRequest};
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
 use crate::listing::{
@@ -351,6 +352,13 @@ impl ObjectNode for MemoryNode {
             }
         });
         Ok(status.collect())
+    }
+
+    async fn admin(&self, device: &Arc<str>, _request: AdminRequest) -> Result<AdminAnswer, NodeError> {
+        self.enter("admin").await?;
+        self.on(device, |_| {
+            Err(NodeError::Invalid("a device in memory takes no orders".into()))
+        })
     }
 
     async fn movement(&self) -> Result<Vec<Movement>, NodeError> {

@@ -4,14 +4,14 @@ use std::time::Duration;
 use comfy_table::{Table, presets};
 
 /// A table without lines.
-pub(super) fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table
 }
 
 /// Bytes for people: "1.5 GiB".
-pub(super) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut value, mut unit) = (n as f64, 0);
     while value >= 1024.0 && unit + 1 < UNITS.len() {
@@ -26,7 +26,7 @@ pub(super) fn bytes(n: u64) -> String {
 }
 
 /// A time for people: "3 s", "12 min", "5 h".
-pub(super) fn span(time: Duration) -> String {
+pub(crate) fn span(time: Duration) -> String {
     match time.as_secs() {
         seconds @ ..100 => format!("{seconds} s"),
         seconds @ ..6000 => format!("{} min", seconds / 60),
