@@ -3,7 +3,7 @@
 //! Opened by the object server, one per disk. Operations stand in modules of
 //! their own ([`crate::mutate`], [`crate::put_stream`], [`crate::read`],
 //! [`crate::owed`], [`crate::compact`]); this one opens, closes and reports.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -202,7 +202,7 @@ impl Device {
                 ..SegmentOptions::new(Arc::new(move || hlc.next().0))
             },
         )?;
-        let index = Arc::new(Index::open(&index_path, &cache)?);
+        let index = Arc::new(open_index(&name, &index_path, &cache, &segments)?);
         let bad = Arc::new(BadRecords::new(folder.clone()));
         let replaying = Arc::new(AtomicBool::new(true));
         let whole = index.is_whole()?;
@@ -526,6 +526,28 @@ impl Device {
         }
         device_failed(error)
     }
+}
+
+/// Opens the index. One that names records in segments that are not there is
+/// built anew from those that are: what it says of the others would be believed
+/// by everybody and could be read by nobody.
+fn open_index(
+    name: &str,
+    path: &Path,
+    cache: &KvCache,
+    segments: &Segments,
+) -> Result<Index, OpenIndexError> {
+    let index = Index::open(path, cache)?;
+    let Some(segment) = index.lost_segment(|id| segments.get(id).is_some()) else {
+        return Ok(index);
+    };
+    tracing::error!(
+        device = name,
+        segment,
+        "a segment with live records is gone or unreadable, building the index anew from the others"
+    );
+    drop(index);
+    Index::anew(path, cache)
 }
 
 /// The caller's answer when the device itself fails.

@@ -149,8 +149,25 @@ impl Index {
             }
             Err(error) => return Err(error),
         }
+        Self::anew(path, cache)
+    }
+
+    /// Throws away what is at `path` and begins with nothing.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn anew(path: &Path, cache: &KvCache) -> Result<Self, OpenIndexError> {
         Kv::destroy(path)?;
         Ok(Self::open_as_is(path, cache)?.ok_or_else(|| damaged("a new index"))?)
+    }
+
+    /// A segment in which something lives and that is none of those `known`.
+    pub fn lost_segment(&self, known: impl Fn(u64) -> bool) -> Option<u64> {
+        self.memory()
+            .live
+            .segments()
+            .copied()
+            .find(|segment| !known(*segment))
     }
 
     /// `None` if what is there is to be built anew.

@@ -92,6 +92,14 @@ impl LiveMap {
         }
     }
 
+    /// The segments in which something lives.
+    pub fn segments(&self) -> impl Iterator<Item = &u64> {
+        self.0
+            .iter()
+            .filter(|(_, live)| live.refs > 0)
+            .map(|(segment, _)| segment)
+    }
+
     /// What lives in a segment.
     pub fn of(&self, segment: u64) -> Live {
         self.0.get(&segment).copied().unwrap_or_default()
