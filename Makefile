@@ -4,8 +4,10 @@
 SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 UP ?=
+SEEDS ?= 1000
+FIRST ?= 1
 
-.PHONY: help up demo-rings demo-faults build test lab soak fuzz check bench bench-ring bench-peers deps-build deps-test
+.PHONY: help up demo-rings demo-faults build test lab soak simulate fuzz check bench bench-ring bench-peers deps-build deps-test
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +41,10 @@ lab: deps-build deps-test ## faults on hosts with namespaces and disks of their 
 soak: deps-build deps-test ## the long forms: hundreds of crash cycles, many seeds (an hour or so)
 	cargo build --locked --bin virga
 	VIRGA_SOAK=1 PROPTEST_CASES=10000 cargo nextest run --locked --workspace --profile soak
+
+simulate: deps-build ## SEEDS=1000 simulated clusters on virtual time (FIRST=1); target/simulation/report.md
+	VIRGA_SEEDS=$(SEEDS) VIRGA_FIRST=$(FIRST) cargo test --release --locked -p virga-tests --test simulation -- \
+	  --nocapture --exact report::many_seeds_are_run_and_reported
 
 fuzz: deps-build ## fuzz every reader of files (SECONDS=60 each; TARGETS="..." for some)
 	tools/fuzz $(or $(SECONDS),60) $(TARGETS)

@@ -44,20 +44,20 @@ fn explore(name: &str) {
             println!("{outcome:#?}");
         }
         if !outcome.findings.is_empty() {
-            failed.push(outcome);
+            println!("{name}, seed {seed}: {:#?}", outcome.findings);
+            println!("  again: {}", again(name, seed));
+            failed.push(seed);
         }
     }
-    for outcome in &failed {
-        println!("{name}, seed {}: {:#?}", outcome.seed, outcome.findings);
-        println!("  again: {}", again(name, outcome.seed));
-    }
-    assert!(failed.is_empty(), "{} seeds of {name} failed", failed.len());
+    assert!(failed.is_empty(), "seeds of {name} that failed: {failed:?}");
 }
 
 /// The command that repeats a run.
 pub fn again(name: &str, seed: u64) -> String {
     let test = name.replace('-', "_");
-    format!("VIRGA_SEED={seed} cargo test -p virga-tests --test simulation -- --nocapture --exact seeds::{test}")
+    format!(
+        "VIRGA_SEED={seed} cargo test -p virga-tests --test simulation -- --nocapture --exact seeds::{test}"
+    )
 }
 
 macro_rules! explored {

@@ -38,6 +38,10 @@ pub struct Plan {
     pub reclaim_age: Duration,
     /// Time in which every record is read from the medium.
     pub scrub_pass: Duration,
+    /// Whether sums may differ although everything that lives is equal: while some
+    /// replicas still keep deletions that others have forgotten, and while a row
+    /// stamped by a clock that was ahead lies in the future.
+    pub sums_may_differ: bool,
 }
 
 impl Plan {
@@ -50,6 +54,7 @@ impl Plan {
             capacity: CAPACITY,
             reclaim_age: Duration::from_secs(7 * 24 * 3600),
             scrub_pass: Duration::from_secs(7 * 24 * 3600),
+            sums_may_differ: false,
         }
     }
 }
@@ -61,7 +66,7 @@ pub struct Proxy {
     /// Its clock.
     pub clock: Arc<SkewedClock>,
     /// Its rings.
-    rings: Rings,
+    pub rings: Rings,
     tasks: Tasks,
 }
 
@@ -75,6 +80,8 @@ pub struct Cluster {
     pub machines: Vec<Arc<Machine>>,
     /// The proxies.
     pub proxies: Vec<Proxy>,
+    /// What it began with.
+    pub plan: Plan,
     builder: Mutex<Builder>,
     _folders: TempDir,
 }
@@ -162,6 +169,7 @@ impl Cluster {
             proxies: proxies.collect(),
             machines,
             network,
+            plan: plan.clone(),
             builder: Mutex::new(builder),
             _folders: folders,
             world: Arc::clone(world),

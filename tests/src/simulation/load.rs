@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
+use virga_node::clock::Version;
+use virga_object_server::Rings;
 use virga_object_wire::listing::{Entry, ListRequest};
 use virga_object_wire::object::PostMeta;
 use virga_proxy::core::{
@@ -14,6 +16,7 @@ use virga_proxy::core::{
     ObjectName, PostObjectError, ReadObjectError,
 };
 
+use super::network::Network;
 use super::world::World;
 use crate::linear::{Call, Held, RegisterOp};
 use crate::workload::body;
@@ -36,12 +39,42 @@ pub struct Key {
     pub calls: Mutex<Vec<Call<RegisterOp>>>,
     /// Size and ETag of every write of data.
     pub writes: Mutex<BTreeMap<u64, (u64, String)>>,
+    /// When a write was first acknowledged by stand-ins because too few of the
+    /// name's own devices could be reached: readers that reach those again may
+    /// miss it until it has been brought to them.
+    weak_from: Mutex<Option<u64>>,
 }
 
 impl Key {
     /// Its name as the core knows it.
     pub fn name(&self) -> ObjectName {
         ObjectName::new("AUTH_sim", &self.container, &self.object).expect("a good name")
+    }
+
+    /// Its calls as far as they are promised to have an order. While writes are
+    /// held by stand-ins, reads may miss them; nothing may be lost all the same,
+    /// which what is seen from `healthy` on must show.
+    pub fn promised(&self, healthy: u64) -> Vec<Call<RegisterOp>> {
+        let mut calls = self.calls.lock().expect("nobody panics here").clone();
+        let Some(weak) = *self.weak_from.lock().expect("nobody panics here") else {
+            return calls;
+        };
+        calls.retain_mut(|call| {
+            if call.begun >= healthy || call.ended.is_some_and(|ended| ended < weak) {
+                return true;
+            }
+            match &mut call.op {
+                RegisterOp::Get(_) => return false,
+                RegisterOp::Post { found, .. } => {
+                    if found.take() == Some(false) {
+                        call.ended = None;
+                    }
+                }
+                RegisterOp::Put(_) | RegisterOp::Delete { .. } => {}
+            }
+            true
+        });
+        calls
     }
 
     fn path(&self) -> String {
@@ -83,10 +116,20 @@ impl Mix {
     };
 }
 
+/// A proxy that clients sit at.
+#[derive(Clone)]
+pub struct Seat {
+    /// It.
+    pub core: Core,
+    /// Its rings.
+    pub rings: Rings,
+}
+
 /// All clients together.
 pub struct Load {
     world: Arc<World>,
-    cores: Vec<Core>,
+    proxies: Vec<Seat>,
+    network: Arc<Network>,
     mix: Mix,
     /// Every name that ever was in use.
     keys: Mutex<Vec<Arc<Key>>>,
@@ -110,10 +153,11 @@ const BOXES: usize = 2;
 
 impl Load {
     /// Clients of these proxies; none runs yet.
-    pub fn new(world: &Arc<World>, cores: Vec<Core>, mix: Mix) -> Arc<Self> {
+    pub fn new(world: &Arc<World>, network: &Arc<Network>, proxies: Vec<Seat>, mix: Mix) -> Arc<Self> {
         let load = Arc::new(Self {
             world: Arc::clone(world),
-            cores,
+            proxies,
+            network: Arc::clone(network),
             mix,
             keys: Mutex::default(),
             boxes: Mutex::new((0..BOXES).map(|_| Passing::default()).collect()),
@@ -134,6 +178,7 @@ impl Load {
             object: format!("o{number}"),
             calls: Mutex::default(),
             writes: Mutex::default(),
+            weak_from: Mutex::default(),
         }));
     }
 
@@ -155,7 +200,10 @@ impl Load {
     /// Makes the containers; `false` if that cannot be done now.
     pub async fn prepare(&self) -> bool {
         for number in 0..CONTAINERS {
-            let made = self.cores[0].put_container(&container(number), None, Vec::new()).await;
+            let made = self.proxies[0]
+                .core
+                .put_container(&container(number), None, Vec::new())
+                .await;
             if made.is_err() {
                 return false;
             }
@@ -170,18 +218,19 @@ impl Load {
 
     /// One client, until it is told to stop.
     pub async fn client(self: Arc<Self>, number: usize) {
-        let core = self.cores[number % self.cores.len()].clone();
+        let seat = self.proxies[number % self.proxies.len()].clone();
+        let core = &seat.core;
         while !self.stopped.load(Ordering::Relaxed) {
             tokio::time::sleep(self.world.millis(0, self.mix.rest)).await;
             let key = self.key();
             match self.world.below(20) {
-                0..=6 => self.put(&core, &key, number).await,
-                7..=8 => self.post(&core, &key, number).await,
-                9..=10 => self.delete(&core, &key, number).await,
-                11..=16 => self.get(&core, &key, number).await,
-                17 => self.head(&core, &key, number).await,
-                18 => self.list(&core, &key.container).await,
-                _ => self.change_box(&core).await,
+                0..=6 => self.put(&seat, &key, number).await,
+                7..=8 => self.post(&seat, &key, number).await,
+                9..=10 => self.delete(&seat, &key, number).await,
+                11..=16 => self.get(core, &key, number).await,
+                17 => self.head(core, &key, number).await,
+                18 => self.list(core, &key.container).await,
+                _ => self.change_box(core).await,
             }
         }
     }
@@ -196,7 +245,8 @@ impl Load {
         key
     }
 
-    fn now(&self) -> u64 {
+    /// Virtual time in microseconds, as calls note it.
+    pub fn now(&self) -> u64 {
         u64::try_from(self.world.elapsed().as_micros()).expect("a short run")
     }
 
@@ -210,11 +260,39 @@ impl Load {
         calls.push(Call { op, begun, ended });
     }
 
+    /// Notes whether a write that was acknowledged is on a quorum of the name's own
+    /// devices.
+    fn acknowledged(&self, seat: &Seat, key: &Key, version: Version) {
+        let hash = seat
+            .rings
+            .hash
+            .hash("AUTH_sim", Some(&key.container), Some(&key.object));
+        let witnesses = self.network.witnesses(hash, version);
+        let in_use = seat.rings.object[0].1.in_use();
+        let firm = std::iter::once(&in_use.current)
+            .chain(&in_use.previous)
+            .any(|known| {
+                let partition = known.ring.partition(&hash);
+                let primaries = known.ring.primaries(partition);
+                let has = |device: &str| witnesses.iter().any(|number| device == format!("d{number}"));
+                primaries.filter(|(_, device)| has(&device.device)).count() >= 2
+            });
+        if !firm {
+            self.world
+                .note(format_args!("{} is held by stand-ins: {witnesses:?}", key.object));
+            let now = self.now();
+            key.weak_from
+                .lock()
+                .expect("nobody panics here")
+                .get_or_insert(now);
+        }
+    }
+
     fn number(&self) -> u64 {
         self.next_write.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn put(&self, core: &Core, key: &Key, client: usize) {
+    async fn put(&self, seat: &Seat, key: &Key, client: usize) {
         let write = self.number();
         let size = match self.world.strikes(self.mix.large) {
             true => 1_100_000 + self.world.below(1_200_000),
@@ -233,17 +311,24 @@ impl Load {
         let begun = self.now();
         self.world
             .note(format_args!("c{client} PUT {} {write}", key.object));
-        let pieces: Vec<_> = bytes.chunks(512 << 10).map(Bytes::copy_from_slice).map(Ok).collect();
+        let pieces: Vec<_> = bytes
+            .chunks(512 << 10)
+            .map(Bytes::copy_from_slice)
+            .map(Ok)
+            .collect();
         let name = key.name();
-        let put = core.put_object(&name, new, stream::iter(pieces));
+        let put = seat.core.put_object(&name, new, stream::iter(pieces));
         let answer = tokio::time::timeout(PATIENCE, put).await;
         let fine = matches!(answer, Ok(Ok(_)));
+        if let Ok(Ok(stored)) = answer {
+            self.acknowledged(seat, key, stored.version);
+        }
         self.world
             .note(format_args!("c{client} PUT {} {write}: {fine}", key.object));
         self.record(key, RegisterOp::Put(write), begun, fine);
     }
 
-    async fn post(&self, core: &Core, key: &Key, client: usize) {
+    async fn post(&self, seat: &Seat, key: &Key, client: usize) {
         let write = self.number();
         let meta = PostMeta {
             content_type: None,
@@ -252,9 +337,12 @@ impl Load {
         };
         let begun = self.now();
         let name = key.name();
-        let answer = tokio::time::timeout(PATIENCE, core.post_object(&name, meta, None)).await;
+        let answer = tokio::time::timeout(PATIENCE, seat.core.post_object(&name, meta, None)).await;
         let found = match answer {
-            Ok(Ok(_)) => Some(true),
+            Ok(Ok(stat)) => {
+                self.acknowledged(seat, key, stat.meta_version);
+                Some(true)
+            }
             Ok(Err(PostObjectError::NotFound)) => Some(false),
             _ => None,
         };
@@ -263,13 +351,16 @@ impl Load {
         self.record(key, RegisterOp::Post { write, found }, begun, found.is_some());
     }
 
-    async fn delete(&self, core: &Core, key: &Key, client: usize) {
+    async fn delete(&self, seat: &Seat, key: &Key, client: usize) {
         let begun = self.now();
         let name = key.name();
         self.world.note(format_args!("c{client} DELETE {}", key.object));
-        let answer = tokio::time::timeout(PATIENCE, core.delete_object(&name, None)).await;
+        let answer = tokio::time::timeout(PATIENCE, seat.core.delete_object(&name, None)).await;
         let fine = match &answer {
-            Ok(Ok(_)) => true,
+            Ok(Ok(deleted)) => {
+                self.acknowledged(seat, key, deleted.version);
+                true
+            }
             Ok(Err(DeleteObjectError::NoContainer)) => {
                 self.found(format!("DELETE {}: no container", key.path()));
                 false
@@ -415,7 +506,7 @@ impl Load {
         let mut all = Vec::new();
         for key in self.keys() {
             let begun = self.now();
-            let held = self.look(&self.cores[0], &key).await;
+            let held = self.look(&self.proxies[0].core, &key).await;
             let held = held.ok_or_else(|| format!("no answer for {}", key.path()))?;
             self.record(&key, RegisterOp::Get(held), begun, true);
             all.push((key, held));
@@ -428,7 +519,7 @@ impl Load {
     /// # Errors
     /// No answer.
     pub async fn listed(&self, number: usize) -> Result<BTreeMap<String, (u64, String)>, String> {
-        let core = &self.cores[self.cores.len() - 1];
+        let core = &self.proxies[self.proxies.len() - 1].core;
         let page = core.list_container(&container(number), everything()).await;
         let page = page.map_err(|error| error.to_string())?;
         let rows = page.entries.into_iter().filter_map(|entry| match entry {

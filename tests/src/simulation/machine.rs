@@ -181,7 +181,8 @@ impl Machine {
 
     /// Makes its disk this many times slower than usual.
     pub fn slow_down(&self, times: u64) {
-        self.world.note(format_args!("n{} disk slow x{times}", self.number));
+        self.world
+            .note(format_args!("n{} disk slow x{times}", self.number));
         self.slowness.store(times, Ordering::Relaxed);
     }
 
@@ -294,7 +295,10 @@ impl Machine {
     /// Puts an empty disk in place of the one it has. It must be off.
     pub fn swap_disk(&self, capacity: u64) {
         let mut state = self.state();
-        assert!(state.running.is_none(), "a disk is swapped in a machine that is off");
+        assert!(
+            state.running.is_none(),
+            "a disk is swapped in a machine that is off"
+        );
         state.folder += 1;
         state.disk = FaultDisk::new(capacity, self.world.bits());
         state.identity = identity(&self.world, self.number);

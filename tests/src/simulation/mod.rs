@@ -27,7 +27,7 @@ use futures_util::future::{BoxFuture, join_all};
 use virga_node::task::Tasks;
 
 use self::cluster::{Cluster, Plan};
-use self::load::{Load, Mix};
+use self::load::{Load, Mix, Seat};
 use self::world::World;
 
 /// What goes wrong in a run.
@@ -74,8 +74,11 @@ pub async fn run(scenario: &Scenario, seed: u64, loud: bool) -> Outcome {
     let (plan, mix) = ((scenario.plan)(&world), (scenario.mix)(&world));
     let cluster = Cluster::new(&world, &plan);
     cluster.start_all().await;
-    let cores = cluster.proxies.iter().map(|proxy| proxy.core.clone()).collect();
-    let load = Load::new(&world, cores, mix);
+    let seats = cluster.proxies.iter().map(|proxy| Seat {
+        core: proxy.core.clone(),
+        rings: proxy.rings.clone(),
+    });
+    let load = Load::new(&world, &cluster.network, seats.collect(), mix);
     while !load.prepare().await {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -95,12 +98,13 @@ pub async fn run(scenario: &Scenario, seed: u64, loud: bool) -> Outcome {
         }
     }
     let health = check::health(&cluster, &load).await;
+    let healthy = load.now();
     match load.last_look().await {
         Ok(held) => world.note(format_args!("{} names in the end", held.len())),
         Err(why) => findings.push(format!("in the end: {why}")),
     }
     findings.extend(health.as_ref().err().cloned());
-    findings.extend(check::judge(&load));
+    findings.extend(check::judge(&load, healthy));
     let (trace, events) = world.trace();
     let outcome = Outcome {
         scenario: scenario.name,

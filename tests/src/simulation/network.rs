@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use virga_node::clock::Version;
 use virga_object_server::local::LocalNode;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::{Nodes, ObjectNode};
-use virga_ring::Device;
+use virga_ring::{Device, NameHash};
 
 use super::machine::{Life, Machine};
 use super::wire::Wire;
@@ -51,6 +52,8 @@ struct State {
     slow: BTreeMap<(usize, usize), u64>,
     machines: BTreeMap<usize, Arc<Machine>>,
     calls: u64,
+    /// Who has said to have which version of a name.
+    witnesses: BTreeMap<(NameHash, Version), BTreeSet<usize>>,
 }
 
 /// The network of a run.
@@ -70,6 +73,7 @@ impl Network {
                 slow: BTreeMap::new(),
                 machines: BTreeMap::new(),
                 calls: 0,
+                witnesses: BTreeMap::new(),
             }),
         })
     }
@@ -124,6 +128,21 @@ impl Network {
             network: Arc::clone(self),
             caller,
         })
+    }
+
+    /// Takes note that the caller was told that `to` has this version.
+    pub(super) fn witness(&self, hash: NameHash, version: Version, to: usize) {
+        self.state()
+            .witnesses
+            .entry((hash, version))
+            .or_default()
+            .insert(to);
+    }
+
+    /// The machines that have told a proxy that they have this version.
+    pub fn witnesses(&self, hash: NameHash, version: Version) -> BTreeSet<usize> {
+        let state = self.state();
+        state.witnesses.get(&(hash, version)).cloned().unwrap_or_default()
     }
 
     fn is_cut(&self, from: usize, to: usize) -> bool {

@@ -17,8 +17,10 @@ use virga_object_wire::listing::{
 };
 use virga_object_wire::movement::{Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums};
 use virga_object_wire::node::{Body, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
-use virga_object_wire::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
-use virga_ring::Partition;
+use virga_object_wire::object::{
+    At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest,
+};
+use virga_ring::{NameHash, Partition};
 
 use super::machine::Life;
 use super::network::{Network, kind};
@@ -87,6 +89,7 @@ struct Upload {
     wire: Wire,
     stream: Box<dyn PutStream>,
     life: Arc<Life>,
+    hash: NameHash,
 }
 
 impl Wire {
@@ -130,15 +133,21 @@ impl PutStream for Upload {
 
     async fn commit(&mut self, put: PutObject) -> Result<(), NodeError> {
         self.wire.there(&self.life).await?;
+        let version = put.version;
         let done = self.stream.commit(put).await;
-        self.wire.back(&self.life, "commit", done).await
+        self.wire.back(&self.life, "commit", done).await?;
+        self.wire.network.witness(self.hash, version, self.wire.to);
+        Ok(())
     }
 }
 
 #[async_trait]
 impl ObjectNode for Wire {
     async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
-        carried!(self, Some(at), put, at = at.clone() => &at, put = put => put, body = received(&body) => body)
+        let version = put.version;
+        carried!(self, Some(at), put, at = at.clone() => &at, put = put => put, body = received(&body) => body)?;
+        self.network.witness(at.hash, version, self.to);
+        Ok(())
     }
 
     async fn begin_put(&self, at: &At) -> Result<Box<dyn PutStream>, NodeError> {
@@ -148,6 +157,7 @@ impl ObjectNode for Wire {
             wire: self.clone(),
             stream,
             life,
+            hash: at.hash,
         }))
     }
 
@@ -172,11 +182,15 @@ impl ObjectNode for Wire {
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
-        carried!(self, Some(at), post, at = at.clone() => &at, version = version => version, meta = meta => meta)
+        let stat = carried!(self, Some(at), post, at = at.clone() => &at, version = version => version, meta = meta => meta)?;
+        self.network.witness(at.hash, version, self.to);
+        Ok(stat)
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
-        carried!(self, Some(at), delete, at = at.clone() => &at, version = version => version, path = path.to_owned() => &path)
+        let deleted = carried!(self, Some(at), delete, at = at.clone() => &at, version = version => version, path = path.to_owned() => &path)?;
+        self.network.witness(at.hash, version, self.to);
+        Ok(deleted)
     }
 
     async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError> {
@@ -199,7 +213,11 @@ impl ObjectNode for Wire {
         carried!(self, Some(at), head_container, at = at.clone() => &at)
     }
 
-    async fn list_container(&self, at: &At, list: ListRequest) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
+    async fn list_container(
+        &self,
+        at: &At,
+        list: ListRequest,
+    ) -> Result<Page<ContainerInfo, ObjectRow>, NodeError> {
         carried!(self, Some(at), list_container, at = at.clone() => &at, list = list => list)
     }
 
@@ -219,7 +237,11 @@ impl ObjectNode for Wire {
         carried!(self, Some(at), head_account, at = at.clone() => &at)
     }
 
-    async fn list_account(&self, at: &At, list: ListRequest) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
+    async fn list_account(
+        &self,
+        at: &At,
+        list: ListRequest,
+    ) -> Result<Page<AccountInfo, ContainerRow>, NodeError> {
         carried!(self, Some(at), list_account, at = at.clone() => &at, list = list => list)
     }
 
@@ -228,11 +250,11 @@ impl ObjectNode for Wire {
     }
 
     async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError> {
-        carried!(self, None, status, )
+        carried!(self, None, status,)
     }
 
     async fn movement(&self) -> Result<Vec<Movement>, NodeError> {
-        carried!(self, None, movement, )
+        carried!(self, None, movement,)
     }
 
     async fn ring_file(&self, ring: RingName, above: u64) -> Result<Option<Vec<u8>>, NodeError> {
@@ -243,11 +265,21 @@ impl ObjectNode for Wire {
         carried!(self, None, hear_of_ring, newer = newer => newer)
     }
 
-    async fn sums(&self, device: &Arc<str>, policy: u32, partitions: Vec<Partition>) -> Result<Sums, NodeError> {
+    async fn sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partitions: Vec<Partition>,
+    ) -> Result<Sums, NodeError> {
         carried!(self, None, sums, device = device.clone() => &device, policy = policy => policy, partitions = partitions => partitions)
     }
 
-    async fn bucket_sums(&self, device: &Arc<str>, policy: u32, partition: Partition) -> Result<Vec<(u8, Sum)>, NodeError> {
+    async fn bucket_sums(
+        &self,
+        device: &Arc<str>,
+        policy: u32,
+        partition: Partition,
+    ) -> Result<Vec<(u8, Sum)>, NodeError> {
         carried!(self, None, bucket_sums, device = device.clone() => &device, policy = policy => policy, partition = partition => partition)
     }
 
@@ -259,11 +291,22 @@ impl ObjectNode for Wire {
         carried!(self, Some(at), push, at = at.clone() => &at, push = push => push)
     }
 
-    async fn listing_sums(&self, device: &Arc<str>, kind: ListingKind, power: u8, partitions: Vec<Partition>) -> Result<ListingSums, NodeError> {
+    async fn listing_sums(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        power: u8,
+        partitions: Vec<Partition>,
+    ) -> Result<ListingSums, NodeError> {
         carried!(self, None, listing_sums, device = device.clone() => &device, kind = kind => kind, power = power => power, partitions = partitions => partitions)
     }
 
-    async fn listing_shards(&self, device: &Arc<str>, kind: ListingKind, wanted: ShardsRequest) -> Result<Vec<ListingSum>, NodeError> {
+    async fn listing_shards(
+        &self,
+        device: &Arc<str>,
+        kind: ListingKind,
+        wanted: ShardsRequest,
+    ) -> Result<Vec<ListingSum>, NodeError> {
         carried!(self, None, listing_shards, device = device.clone() => &device, kind = kind => kind, wanted = wanted => wanted)
     }
 
@@ -271,16 +314,27 @@ impl ObjectNode for Wire {
         carried!(self, Some(at), listing_state, kind = kind => kind, at = at.clone() => &at)
     }
 
-    async fn listing_parts(&self, kind: ListingKind, at: &At, range: RowRange, level: u8) -> Result<PartSums, NodeError> {
+    async fn listing_parts(
+        &self,
+        kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        level: u8,
+    ) -> Result<PartSums, NodeError> {
         carried!(self, Some(at), listing_parts, kind = kind => kind, at = at.clone() => &at, range = range => range, level = level => level)
     }
 
-    async fn listing_rows(&self, kind: ListingKind, at: &At, range: RowRange, limit: u32) -> Result<RowSums, NodeError> {
+    async fn listing_rows(
+        &self,
+        kind: ListingKind,
+        at: &At,
+        range: RowRange,
+        limit: u32,
+    ) -> Result<RowSums, NodeError> {
         carried!(self, Some(at), listing_rows, kind = kind => kind, at = at.clone() => &at, range = range => range, limit = limit => limit)
     }
 
     async fn merge_listing(&self, kind: ListingKind, at: &At, told: ListingState) -> Result<(), NodeError> {
         carried!(self, Some(at), merge_listing, kind = kind => kind, at = at.clone() => &at, told = told => told)
     }
-
 }
