@@ -377,7 +377,13 @@ async fn ec2_keys_belong_to_their_user_and_are_sealed() {
     .await
     .expect(403);
     let body = json!({"tenant_id": b.report.admin_project_id});
-    b.call("POST", &path, &demo, body).await.expect(403);
+    let idle = b.call("POST", &path, &demo, body).await.expect(201).json();
+    let idle = idle["credential"]["access"].as_str().unwrap();
+    let opens = b.identity.ec2_secret(idle).await.unwrap();
+    assert!(opens.is_none(), "without a role there the key opens nothing");
+    b.call("DELETE", &format!("{path}/{idle}"), &demo, Value::Null)
+        .await
+        .expect(204);
     b.call("DELETE", &format!("{path}/{access}"), &demo, Value::Null)
         .await
         .expect(204);

@@ -39,7 +39,8 @@ async fn show(ask: &Ask, c: &ApplicationCredential) -> Result<Value, Fault> {
         "description": c.description,
         "user_id": c.user_id,
         "project_id": c.project_id,
-        "expires_at": c.expires_at.map(time),
+        // Keystone leaves the zone out here, and clients compare.
+        "expires_at": c.expires_at.map(|at| time(at).trim_end_matches('Z').to_owned()),
         "unrestricted": c.unrestricted,
         "roles": roles,
         "links": {"self": ask.url(&format!("/v3/users/{}/application_credentials/{}", c.user_id, c.id))},
@@ -50,11 +51,15 @@ async fn show(ask: &Ask, c: &ApplicationCredential) -> Result<Value, Fault> {
     Ok(shown)
 }
 
+/// The credential of the path. Policy is asked for whom it belongs to: naming
+/// oneself in the path of somebody else's credential opens nothing.
 async fn found(ask: &Ask, action: &str) -> Result<ApplicationCredential, Fault> {
-    ask.enforce(action, Value::Null)?;
-    ask.not_delegated(true)?;
+    ask.caller()?;
     let id = ask.param("application_credential_id");
     let found = application_credential::get(&mut ask.app.state.reader(), id).await?;
+    let owner = found.as_ref().map_or(ask.param("user_id"), |c| &c.user_id);
+    ask.enforce_for(action, owner)?;
+    ask.not_delegated(true)?;
     found
         .filter(|c| c.user_id == ask.param("user_id"))
         .ok_or_else(|| Fault::not_found("Application Credential", id))

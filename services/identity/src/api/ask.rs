@@ -259,8 +259,22 @@ impl Ask {
         }
     }
 
+    /// As [`Ask::enforce`], for a thing whose owner is `owner`, whoever the path
+    /// names: rules of owners look at the path.
+    pub(crate) fn enforce_for(&self, action: &str, owner: &str) -> Result<(), Fault> {
+        if self.judge(action, json!({}), Some(owner))? {
+            Ok(())
+        } else {
+            Err(Fault::Denied(action.to_owned()))
+        }
+    }
+
     /// As [`Ask::enforce`], but as a question.
     pub(crate) fn allowed(&self, action: &str, target: Value) -> Result<bool, Fault> {
+        self.judge(action, target, None)
+    }
+
+    fn judge(&self, action: &str, target: Value, owner: Option<&str>) -> Result<bool, Fault> {
         let caller = self.caller()?;
         debug_assert!(self.app.rules.contains(action), "{action} is not a rule");
         let scope = match &caller.scope {
@@ -272,6 +286,9 @@ impl Ask {
         let mut subject = json!({"target": target});
         for (name, value) in &self.params {
             subject[name] = json!(value);
+        }
+        if let Some(owner) = owner {
+            subject["user_id"] = json!(owner);
         }
         Ok(self.app.rules.allows(action, scope, &self.credentials, &subject) == Decision::Allowed)
     }

@@ -115,6 +115,10 @@ async fn tokens_of_domain(app: &App, tx: &mut Transaction, id: &str) -> Result<V
 
 /// `PATCH /v3/domains/{id}`.
 pub(crate) async fn update(ask: Ask) -> Reply {
+    ask.caller()?;
+    let id = ask.param("domain_id");
+    // Told to everyone with a token, as upstream does.
+    projects::require_domain(&mut ask.app.state.reader(), id).await?;
     let before = found(&ask, "identity:update_domain").await?;
     ask.fields("domain")?.same_id(&before.id)?;
     let app = &ask.app;

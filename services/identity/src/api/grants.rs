@@ -129,8 +129,11 @@ async fn parse(ask: &Ask, rules: Rules) -> Result<Grant, Fault> {
     if let Some(fault) = seen.missing {
         return Err(fault);
     }
+    // Upstream looks at this for new grants on projects only.
     if let Some(domain) = role.as_ref().and_then(|r| r.domain_id.as_ref())
         && seen.domain.as_ref() != Some(domain)
+        && target_kind == TargetKind::Project
+        && rules == CREATE
     {
         return Err(Fault::Forbidden(format!(
             "The role {role_id} belongs to another domain."

@@ -41,6 +41,10 @@ async fn found(ask: &Ask, action: &str) -> Result<Group, Fault> {
     if let Some(u) = &member {
         target["user"] = json!({"id": u.id, "domain_id": u.domain_id});
     }
+    // Whether a group to be deleted is there is told first, as upstream does.
+    if found.is_none() && action == "identity:delete_group" {
+        return Err(Fault::not_found("group", id));
+    }
     ask.enforce(action, target)?;
     let found = found.ok_or_else(|| Fault::not_found("group", id))?;
     if !user_id.is_empty() && member.is_none() {
@@ -140,7 +144,14 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
 /// `GET /v3/groups/{id}/users`.
 pub(crate) async fn members(ask: Ask) -> Reply {
     let group = found(&ask, "identity:list_users_in_group").await?;
-    let members = user::list(&mut ask.app.state.reader(), None, None, Some(&group.id)).await?;
+    let mine = projects::listing_domain(&ask)?;
+    let members = user::list(
+        &mut ask.app.state.reader(),
+        mine.as_deref(),
+        None,
+        Some(&group.id),
+    )
+    .await?;
     let items = members.iter().map(|u| users::show_user(&ask, u)).collect();
     reply::list(&ask, "users", items, &["domain_id", "enabled", "name"])
 }

@@ -296,7 +296,8 @@ pub(crate) async fn change_password(ask: Ask) -> Reply {
 /// `GET /v3/users/{id}/groups`.
 pub(crate) async fn groups_of(ask: Ask) -> Reply {
     let user = found(&ask, "identity:list_groups_for_user").await?;
-    let found = group::list(&mut ask.app.state.reader(), None, None, Some(&user.id)).await?;
+    let mine = projects::listing_domain(&ask)?;
+    let found = group::list(&mut ask.app.state.reader(), mine.as_deref(), None, Some(&user.id)).await?;
     let items = found.iter().map(|g| groups::show_group(&ask, g)).collect();
     reply::list(&ask, "groups", items, &["name"])
 }

@@ -229,6 +229,41 @@ async fn nobody_gets_past_a_rule_that_is_not_for_them() {
     b.get(&user, &admin).await.expect(200);
 }
 
+/// A new trust or EC2 key of the administrator's, a group or a role, whichever
+/// the path names.
+async fn own(b: &Bench, admin: &str, path: &str) -> Option<String> {
+    let user = &b.report.admin_user_id;
+    let (path, body, at) = if path.contains("{trust_id}") {
+        let trust = json!({"trustor_user_id": user, "trustee_user_id": b.report.demo_user_id, "impersonation": false});
+        (
+            "/v3/OS-TRUST/trusts".to_owned(),
+            json!({"trust": trust}),
+            "/trust/id",
+        )
+    } else if path.contains("{group_id}") || path.starts_with("/v3/roles") {
+        let name = virga_identity_api::payload::new_audit_id().ok()?;
+        if path.contains("{group_id}") {
+            let body = json!({"group": {"name": name}});
+            ("/v3/groups".to_owned(), body, "/group/id")
+        } else {
+            let body = json!({"role": {"name": name}});
+            ("/v3/roles".to_owned(), body, "/role/id")
+        }
+    } else {
+        let path = format!("/v3/users/{user}/credentials/OS-EC2");
+        (
+            path,
+            json!({"tenant_id": b.report.admin_project_id}),
+            "/credential/access",
+        )
+    };
+    let made = b.call("POST", &path, admin, body).await;
+    if made.status != 201 {
+        return None;
+    }
+    Some(made.json().pointer(at)?.as_str()?.to_owned())
+}
+
 /// Which rules guard a route is found out by asking: with half of all rules
 /// set to "never", a route is refused if its rule is among them. As many
 /// halvings as a rule's number has bits tell every rule apart.
@@ -256,14 +291,27 @@ async fn each_route_is_guarded_by_the_rule_of_its_row() {
         let owner = b.report.admin_user_id.as_str();
         for (row, rule, who) in ROWS.iter().filter(|row| row.2 != "public") {
             let (method, path) = split(row);
-            // An EC2 key is looked up before the rule is asked.
-            if path.ends_with("{access}") {
-                continue;
+            // These are looked up before the rule is asked, so they must be
+            // there; they cannot be made where the rule for that is "never".
+            let mut real = String::new();
+            let group = *row == "DELETE /v3/groups/{group_id}";
+            let role = path.starts_with("/v3/roles/{role_id}");
+            if path.contains("{trust_id}") || path.ends_with("{access}") || group || role {
+                match own(&b, &admin, path).await {
+                    Some(id) => real = id,
+                    None => continue,
+                }
             }
             let path = filled(path, &|name| match (name, *who) {
+                ("trust_id" | "access", _) => real.clone(),
                 ("user_id", "self") => owner.to_owned(),
+                ("user_id", _) if !real.is_empty() => owner.to_owned(),
                 ("group", _) => "ldap".into(),
                 ("option", _) => "url".into(),
+                // Looked up before the rule, too.
+                ("domain_id", _) if *row == "PATCH /v3/domains/{domain_id}" => "default".into(),
+                ("role_id", _) if role => real.clone(),
+                ("group_id", _) if !real.is_empty() => real.clone(),
                 _ => "none".into(),
             });
             let answer = ask(&b, (method, &path), &admin, &demo, owner).await;
