@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use virga_node::clock::Version;
+use virga_object_wire::admin::{AdminAnswer, AdminRequest};
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::{
@@ -251,6 +252,10 @@ impl ObjectNode for Wire {
 
     async fn status(&self) -> Result<Vec<DeviceStatus>, NodeError> {
         carried!(self, None, status,)
+    }
+
+    async fn admin(&self, device: &Arc<str>, request: AdminRequest) -> Result<AdminAnswer, NodeError> {
+        carried!(self, None, admin, device = device.clone() => &device, request = request => request)
     }
 
     async fn movement(&self) -> Result<Vec<Movement>, NodeError> {
