@@ -11,6 +11,7 @@ const GROUPS: &str = "\
 For everyone:
   up       a whole cloud on this machine, in the foreground
   status   how every part and device is doing
+  verify   prove that a file, or a range of it, is an object's bytes
 
 For operators:
   run      chosen parts as a process of their own, from a configuration file
@@ -23,7 +24,8 @@ Start here:
   openstack token issue                     the clients you already have
   swift upload photos *.jpg
 
-Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration.";
+Exit codes: 0 fine, 1 failed, 2 wrong usage or configuration;
+of verify: 0 equal, 1 differs, 2 cannot tell.";
 
 /// A private cloud in one binary.
 #[derive(Debug, Parser)]
@@ -45,6 +47,8 @@ pub enum Verb {
     Status(Status),
     /// Give orders to devices: drain, scrub, look at what was set aside
     Admin(Admin),
+    /// Prove that a file, or a range of it, is an object's bytes
+    Verify(Verify),
     /// Build and look into ring files: virga ring FILE VERB ... (try: virga ring --help)
     #[command(disable_help_flag = true)]
     Ring {
@@ -320,6 +324,39 @@ pub struct Status {
     #[arg(long, requires = "wait", value_name = "SECONDS")]
     pub timeout: Option<u64>,
 }
+
+/// Flags of `virga verify`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = VERIFY_HELP)]
+pub struct Verify {
+    /// The file: the whole download, or with --range just that part of it
+    pub file: PathBuf,
+    /// The object (http://HOST:PORT/v1/ACCOUNT/CONTAINER/OBJECT, a temporary URL too)
+    pub url: Option<String>,
+    /// Only these bytes of the object: FIRST-LAST, FIRST- or -COUNT
+    #[arg(long, allow_hyphen_values = true, value_name = "A-B")]
+    pub range: Option<String>,
+    /// The object's BLAKE3, noted when it was stored [default: what the server says now]
+    #[arg(long, value_name = "HEX")]
+    pub root: Option<String>,
+    /// A proof of the range that was fetched before, in place of asking the server for one
+    #[arg(long, value_name = "FILE")]
+    pub proof: Option<PathBuf>,
+    /// Token for the server [default: from OS_AUTH_TOKEN or the OS_* of an openrc file, if the server asks]
+    #[arg(long)]
+    pub token: Option<String>,
+    /// Machine-readable output: one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What comes of verifying.
+const VERIFY_HELP: &str = "\
+Exit codes: 0 equal, 1 differs, 2 cannot tell.
+
+  virga verify photo.jpg http://127.0.0.1:8080/v1/AUTH_x/photos/photo.jpg
+  virga verify photo.jpg --root 9fb1...                       without any server
+  virga verify part.bin http://.../film.mkv --range 1000-1999";
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,8 @@
 //!
 //! `virga up` ([`up`]) is a whole cloud in one process; `virga run` ([`run`])
 //! the same parts ([`parts`]) by role and host; `virga ring` is
-//! [`virga_ring_builder`]; `virga status` ([`status`]) asks a running one.
+//! [`virga_ring_builder`]; `virga status` ([`status`]) asks a running one;
+//! `virga verify` ([`verify`]) holds a file against an object.
 mod admin;
 mod cli;
 mod config;
@@ -21,6 +22,7 @@ mod run;
 mod secrets;
 mod status;
 mod up;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Verb::Verify(flags) => return verify::run(&flags),
         Verb::Ring { args } => {
             let code = virga_ring_builder::run(args, &mut std::io::stdout(), &mut std::io::stderr());
             return ExitCode::from(u8::try_from(code).unwrap_or(2));
