@@ -30,12 +30,11 @@ fn whatever_breaks_nothing_acknowledged_is_lost_and_nothing_deleted_comes_back()
 }
 
 fn runs() {
-    let (first, runs) = (
-        number("VIRGA_SEED").unwrap_or(1),
-        number("VIRGA_LAB_RUNS").unwrap_or(RUNS),
-    );
+    let (first, asked) = (number("VIRGA_SEED").unwrap_or(1), number("VIRGA_LAB_RUNS"));
+    let runs = asked.unwrap_or(RUNS);
     println!("VIRGA_SEED={first} VIRGA_LAB_RUNS={runs}");
-    let mut report = Report::new();
+    // The short form leaves the page of a long one alone.
+    let mut report = Report::new(asked.map_or("short.md", |_| "report.md"));
     let mut field = None;
     for n in 0..runs {
         if n % TOGETHER == 0 {

@@ -9,23 +9,25 @@ use super::run::Verdict;
 /// Findings shown of a run; more are counted.
 const SHOWN: usize = 12;
 
-/// All verdicts so far and the page's place.
+/// All verdicts so far, and where the page is.
 #[derive(Debug)]
 pub struct Report {
-    /// Folder of the page and of the logs of runs that failed.
+    /// Folder of the page and of the logs of runs that were not good.
     pub folder: PathBuf,
+    page: PathBuf,
     verdicts: Vec<Verdict>,
 }
 
 impl Report {
-    /// A page in the build folder.
-    pub fn new() -> Self {
+    /// A page called `name` in the build folder.
+    pub fn new(name: &str) -> Self {
         let exe = std::env::current_exe().expect("the path of the test");
         // TARGET/PROFILE/deps/NAME
         let target = exe.ancestors().nth(3).expect("a build folder");
         let folder = target.join("lab");
         std::fs::create_dir_all(&folder).expect("a folder");
         Self {
+            page: folder.join(name),
             folder,
             verdicts: Vec::new(),
         }
@@ -41,7 +43,7 @@ impl Report {
             println!("    {failure}");
         }
         self.verdicts.push(verdict);
-        std::fs::write(self.folder.join("report.md"), self.page()).expect("a page");
+        std::fs::write(&self.page, self.page()).expect("a page");
     }
 
     /// Seeds of runs that were not good.
@@ -87,12 +89,6 @@ impl Report {
             }
         }
         page
-    }
-}
-
-impl Default for Report {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
