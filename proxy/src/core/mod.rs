@@ -65,8 +65,8 @@ pub use self::error::{
     Unavailable,
 };
 pub use self::listing::Listing;
-pub use self::reading::ContainerForReading;
 pub use self::names::{AccountName, BadName, ContainerName, ObjectName};
+pub use self::reading::ContainerForReading;
 pub use self::settings::{Affinity, Settings};
 
 /// The rings of a cluster and the secret its names are hashed with.

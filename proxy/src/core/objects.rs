@@ -166,7 +166,10 @@ impl Core {
             // the one that had the newest knows. A quorum has heard of whatever was
             // acknowledged, and one of it is among those that answered, unless
             // others stood in for them.
-            let had = tally.oks.iter().map(|(_, deleted)| (deleted.before, deleted.existed));
+            let had = tally
+                .oks
+                .iter()
+                .map(|(_, deleted)| (deleted.before, deleted.existed));
             let existed = had.max().is_some_and(|(_, existed)| existed);
             let stored = tally.oks.into_iter().map(|(peer, _)| peer).collect();
             let row = ObjectRow::deletion(name.object(), stamp);
