@@ -1,5 +1,6 @@
 //! Simulated clusters: a few hundred runs of every kind of harm, each repeatable
 //! from its seed. See `docs/testing.md`.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 mod determinism;
 mod regressions;
 mod report;

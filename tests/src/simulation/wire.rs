@@ -51,7 +51,10 @@ fn words(op: &str, at: Option<&At>) -> String {
 macro_rules! carried {
     ($self:ident, $at:expr, $op:ident, $($name:ident = $made:expr => $passed:expr),*) => {{
         let what = words(stringify!($op), $at);
-        $(let $name = $made;)*
+        $(
+            #[allow(clippy::redundant_locals, reason = "some arguments are copied, others moved")]
+            let $name = $made;
+        )*
         $self
             .network
             .call($self.from, $self.to, &what, move |node| {
