@@ -1,6 +1,7 @@
 //! What the whole cloud does, seen from outside.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
+mod admin;
 mod life;
 mod objects;
 mod policies;

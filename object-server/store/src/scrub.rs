@@ -153,6 +153,13 @@ impl Device {
         let mut all = self.segments().all();
         all.sort_by_key(|segment| segment.id());
         let Some(last) = all.last().map(|segment| segment.id()) else {
+            // Nothing to read is a whole pass too, for whoever asked for one.
+            if self.scrub_hurry().0.swap(false, Ordering::Relaxed) {
+                self.write_cursor(ScrubCursor {
+                    pass_ended: Some(self.clock().now()),
+                    ..ScrubCursor::default()
+                })?;
+            }
             return Ok(None);
         };
         let behind = all.iter().find(|segment| segment.id() > cursor.segment);
