@@ -33,7 +33,10 @@ fn a_drained_device_takes_no_writes_gives_away_what_it_holds_and_stays_drained_a
     assert_eq!(code, Some(0), "{said}");
     let found = finding(&cluster.proxy_status(0), &device).expect("the drain is shown");
     assert_eq!(found["kind"], "device-draining", "{found}");
-    assert!(found["what"].as_str().expect("words").contains("it clicks"), "{found}");
+    assert!(
+        found["what"].as_str().expect("words").contains("it clicks"),
+        "{found}"
+    );
     // What is written meanwhile goes elsewhere, and everything can be read.
     swift.put("box/meanwhile", b"elsewhere");
     wait_until("everything is on other devices", || {
