@@ -13,7 +13,7 @@ use virga_node::health::{Reporter, State};
 use virga_node::task::Tasks;
 use virga_node::telemetry::Metrics;
 
-use crate::placement::Placement;
+use crate::placement::{Placement, warn_of_map};
 
 /// Between looks at token keys, and folds of metrics.
 const REST: Duration = Duration::from_secs(15);
@@ -82,6 +82,7 @@ impl Housekeeping {
                 if let Ok(true) = outcome {
                     let version = ring.handle.current().version();
                     tracing::info!(ring = ring.name, version, "a new ring is in use");
+                    warn_of_map(&ring.name, &ring.handle);
                     if let Some(back) = ring.handle.went_back() {
                         tracing::warn!(
                             ring = ring.name,

@@ -79,6 +79,7 @@ impl Placement {
             for fault in faults {
                 tracing::warn!(ring = name, %fault, "rings before this one may be missing");
             }
+            warn_of_map(&name, &handle);
             Ok::<_, Failure>(NamedRing {
                 name,
                 handle: Arc::new(handle),
@@ -177,5 +178,16 @@ impl Placement {
         };
         let strange = devices.iter().filter(|entry| !named(entry));
         strange.map(|entry| entry.name.clone()).collect()
+    }
+}
+
+/// Says why the next start will have to unpack the ring again.
+pub(crate) fn warn_of_map(name: &str, handle: &RingHandle) {
+    if let Some(fault) = handle.map_fault() {
+        tracing::warn!(
+            ring = name,
+            %fault,
+            "the ring's map cannot be written: the next start takes longer"
+        );
     }
 }
