@@ -216,7 +216,10 @@ impl LocalNode {
     /// The same for a request that is answered from what the device holds.
     fn believed(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
         let device = self.placed(ring, at)?;
-        device.in_step(ring)?;
+        // Without rings there are no other replicas to be out of step with.
+        if self.movements.known().is_some() {
+            device.in_step(ring)?;
+        }
         Ok(device)
     }
 
@@ -491,7 +494,11 @@ impl ObjectNode for LocalNode {
         partitions: Vec<Partition>,
     ) -> Result<ListingSums, NodeError> {
         let device = self.device(device)?;
-        let (horizon, sums) = device.comparable()?.listings.sums(kind, power, partitions).await?;
+        let (horizon, sums) = device
+            .comparable()?
+            .listings
+            .sums(kind, power, partitions)
+            .await?;
         let answering = Answering {
             identity: device.objects.identity(),
             using: self.movements.using(ring_of(kind)),

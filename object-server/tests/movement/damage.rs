@@ -1,4 +1,6 @@
 //! Devices that rot, are replaced, or change places.
+use uuid::Uuid;
+use virga_disk::device::{Description, Device as Folder};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::object::Found;
 
@@ -47,12 +49,20 @@ async fn an_empty_device_in_place_of_a_dead_one_gets_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_devices_that_changed_places_find_their_way_back() {
+async fn two_devices_in_each_others_place_are_refused_until_they_are_put_back() {
     let mut cluster = Cluster::start(4, 4).await;
     let objects = cluster.fill(60).await;
     cluster.stop(0).await;
     cluster.stop(1).await;
     let aside = cluster.folder(9);
+    std::fs::rename(cluster.folder(0), &aside).unwrap();
+    std::fs::rename(cluster.folder(1), cluster.folder(0)).unwrap();
+    std::fs::rename(&aside, cluster.folder(1)).unwrap();
+    for n in 0..2 {
+        let asked = Description::new(Uuid::from_u128(7), Uuid::from_u128(1), [0; 8]).named(&format!("d{n}"));
+        let why = Folder::open(&cluster.folder(n), asked).err().unwrap().to_string();
+        assert!(why.contains(&format!("is d{}, not d{n}", 1 - n)), "{why}");
+    }
     std::fs::rename(cluster.folder(0), &aside).unwrap();
     std::fs::rename(cluster.folder(1), cluster.folder(0)).unwrap();
     std::fs::rename(&aside, cluster.folder(1)).unwrap();
