@@ -74,13 +74,15 @@ pub const ROW: u8 = 1;
 /// Length of a `work` key.
 pub const WORK_LEN: usize = 33;
 
-/// Key of `work`: what is owed, policy and partition of the object, version,
-/// hash.
+/// Key of `work`: what is owed, version, policy and partition of the object,
+/// hash. The version comes first, so that debts lie in the order in which they
+/// are made: they are written, and mostly deleted soon, next to each other, and
+/// the old ones are found without looking at the young ones.
 pub fn work(name: &NameKey, version: Version) -> [u8; WORK_LEN] {
     let mut key = [0; WORK_LEN];
     key[0] = ROW;
-    key[1..9].copy_from_slice(&name.0[..8]);
-    key[9..17].copy_from_slice(&version.0.to_be_bytes());
+    key[1..9].copy_from_slice(&version.0.to_be_bytes());
+    key[9..17].copy_from_slice(&name.0[..8]);
     key[17..].copy_from_slice(&name.hash().0);
     key
 }
@@ -92,9 +94,8 @@ pub fn parse_work(key: &[u8]) -> Option<(NameKey, Version)> {
         return None;
     }
     let mut name = [0; NAME_LEN];
-    name[..8].copy_from_slice(&key[1..9]);
-    name[8..].copy_from_slice(&key[17..]);
-    Some((NameKey(name), Version(be64(&key[9..]))))
+    name.copy_from_slice(&key[9..]);
+    Some((NameKey(name), Version(be64(&key[1..]))))
 }
 
 /// Length of a `due` key.
@@ -184,7 +185,8 @@ mod tests {
         assert!(name(0, 1) < name(0, 256));
         assert!(name(0, 256) < name(1, 1));
         assert!(due(255, &name(0, 9)) < due(256, &name(0, 1)));
-        let key = |v| work(&name(0, 3), Version(v));
-        assert!(key(255) < key(256));
+        let key = |policy, p, v| work(&name(policy, p), Version(v));
+        assert!(key(0, 3, 255) < key(0, 3, 256));
+        assert!(key(2, 9, 255) < key(1, 1, 256));
     }
 }

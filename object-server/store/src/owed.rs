@@ -17,10 +17,6 @@ use crate::entry::Kind;
 use crate::keys::{self, NameKey, WORK_LEN};
 use crate::record::{self, TombstoneHead};
 
-/// Debts looked at for one that is asked for: a call stays short although most
-/// debts are too young.
-const LOOK_AT: usize = 16;
-
 /// A container row that nobody has confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwedRow {
@@ -105,6 +101,7 @@ impl Device {
             .index()
             .cursor(keys::WORK, Bounds::prefix([keys::ROW]))
             .map_err(failed)?;
+        // By age: behind the first that is too young all are.
         match position.as_ref() {
             Some(last) => {
                 cursor.seek(last);
@@ -119,19 +116,18 @@ impl Device {
             None => cursor.first(),
         }
         let mut debts = Vec::new();
-        for _ in 0..limit.saturating_mul(LOOK_AT) {
+        while debts.len() < limit {
             let Some((key, _)) = cursor.current().map_err(failed)? else {
                 *position = None;
-                return Ok(debts);
+                break;
             };
             if let (Some((name, version)), Ok(key)) = (keys::parse_work(key), key.try_into()) {
-                *position = Some(key);
-                if version < older_than {
-                    debts.push(Debt { key, name, version });
+                if version >= older_than {
+                    *position = None;
+                    break;
                 }
-            }
-            if debts.len() >= limit {
-                break;
+                *position = Some(key);
+                debts.push(Debt { key, name, version });
             }
             cursor.step();
         }

@@ -28,7 +28,7 @@ mod object_index;
 mod object_record;
 
 const RECORDS: &str = include_str!("../golden/record-v1.txt");
-const INDEX: &str = include_str!("../golden/index-v2.txt");
+const INDEX: &str = include_str!("../golden/index-v3.txt");
 
 /// A golden file: a name and bytes in hex on each line.
 fn lines(text: &str) -> Vec<(&str, Vec<u8>)> {
@@ -236,7 +236,7 @@ fn version_1_metadata_is_read_from_these_bytes() {
 }
 
 #[test]
-fn format_2_of_the_index_is_written_in_these_bytes() {
+fn format_3_of_the_index_is_written_in_these_bytes() {
     let mut samples = vec![("obj.key", name().0.to_vec())];
     let entries = entries();
     for (sample, entry) in &entries {
@@ -276,7 +276,7 @@ fn format_2_of_the_index_is_written_in_these_bytes() {
 }
 
 #[test]
-fn format_2_of_the_index_is_read_from_these_bytes() {
+fn format_3_of_the_index_is_read_from_these_bytes() {
     let read = |name| golden(INDEX, name);
     for (sample, entry) in entries() {
         assert_eq!(Entry::decode(&read(sample)), Ok(entry), "{sample}");
@@ -290,7 +290,7 @@ fn format_2_of_the_index_is_read_from_these_bytes() {
     );
     assert_eq!(Sum::decode(&read("dig.value")), Some(SUM));
     assert_eq!(Live::decode(&read("seg.value")), Some(LIVE));
-    assert_eq!(sys::decode_format(&read("sys.whole.value")), Some(2));
+    assert_eq!(sys::decode_format(&read("sys.whole.value")), Some(3));
     assert_eq!(sys::decode_round(&read("sys.round.value")), Some(ROUND));
     assert_eq!(sys::decode_version(&read("sys.horizon.value")), Some(VERSION));
     assert_eq!(sys::decode_position(&read("sys.applied.value")), Some(POSITION));
