@@ -7,8 +7,8 @@
 //! (`virga-object-store`); which devices a name belongs on, of the rings. No
 //! HTTP here.
 mod absence;
-mod clocks;
 mod admin;
+mod clocks;
 pub mod config;
 mod device;
 pub mod local;

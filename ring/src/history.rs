@@ -146,7 +146,11 @@ impl RingsInUse {
     pub fn epoch(&self) -> RingEpoch {
         let earlier = self.previous.iter().map(|known| known.id.epoch());
         earlier.fold(self.current.id.epoch(), |newest, epoch| {
-            if epoch.version > newest.version { epoch } else { newest }
+            if epoch.version > newest.version {
+                epoch
+            } else {
+                newest
+            }
         })
     }
 

@@ -337,9 +337,9 @@ async fn the_subtree_values_of_a_large_object_are_had_without_its_bytes_and_make
     for chunk in bytes.chunks(EXTENT) {
         stream.send(Checked::seal(bytes.slice_ref(chunk))).await.unwrap();
     }
-    let put = request("o", version, &bytes);
-    let blake3 = put.blake3;
-    stream.commit(put).await.unwrap();
+    let put_large = request("o", version, &bytes);
+    let blake3 = put_large.blake3;
+    stream.commit(put_large).await.unwrap();
     let wanted = |first, count| SubtreesRequest {
         version,
         blake3,

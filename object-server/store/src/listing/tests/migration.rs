@@ -112,6 +112,12 @@ fn a_database_of_a_newer_program_is_refused_in_words() {
     db.commit(&writes).unwrap();
     drop(db);
     let cache = KvCache::new(8 << 20);
-    let refused = Listings::open(device.folder.path(), cache, device.clock.clone(), RECLAIM_AGE, Threads::Os);
+    let refused = Listings::open(
+        device.folder.path(),
+        cache,
+        device.clock.clone(),
+        RECLAIM_AGE,
+        Threads::Os,
+    );
     assert!(matches!(refused.err(), Some(OpenError::Format(3))));
 }

@@ -102,7 +102,14 @@ impl Device {
 }
 
 fn open(folder: &Path, clock: &Arc<ManualClock>) -> Listings {
-    Listings::open(folder, KvCache::new(8 << 20), clock.clone(), RECLAIM_AGE, Threads::Os).unwrap()
+    Listings::open(
+        folder,
+        KvCache::new(8 << 20),
+        clock.clone(),
+        RECLAIM_AGE,
+        Threads::Os,
+    )
+    .unwrap()
 }
 
 /// Cases of a random test: `short`, or many in a soak.
