@@ -434,7 +434,7 @@ impl ObjectNode for LocalNode {
             return Ok(None);
         }
         let handle = Arc::clone(handle);
-        let read = tokio::task::spawn_blocking(move || handle.to_file()).await;
+        let read = virga_node::task::offload(move || handle.to_file()).await;
         let failed = |why: String| NodeError::Device(format!("the {ring} ring cannot be given: {why}"));
         let bytes = read.map_err(|error| failed(error.to_string()))?;
         bytes.map(Some).map_err(|error| failed(error.to_string()))

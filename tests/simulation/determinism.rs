@@ -3,8 +3,11 @@ use std::process::Command;
 
 use crate::seeds::{play, scenario};
 
-// Left out: ring changes, whose workers still draw an order of their own.
-const RUNS: [(&str, u64); 2] = [("random-faults", 5), ("crash-in-reconciliation", 2)];
+const RUNS: [(&str, u64); 3] = [
+    ("random-faults", 5),
+    ("crash-in-reconciliation", 2),
+    ("ring-change-while-a-node-is-down", 3),
+];
 /// Asks a second process for the traces only.
 const CHILD: &str = "VIRGA_SIMULATION_TRACES";
 
@@ -31,6 +34,7 @@ fn a_seed_repeats_its_run_to_the_last_sync() {
         .env(CHILD, "1")
         .output()
         .expect("a second process");
+    assert!(child.status.success(), "the second process: {child:?}");
     let said = String::from_utf8_lossy(&child.stdout);
     let there: Vec<&str> = said
         .lines()

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use virga_node::task::offload;
 use virga_ring::{Device, InstallError, RingHandle};
 
 use crate::error::NodeError;
@@ -120,7 +121,7 @@ impl RingExchange {
 
     async fn get(&self, ring: RingName, known: &Ring, version: u64, from: &[Device]) -> Result<(), String> {
         let handle = Arc::clone(&known.handle);
-        let reloaded = tokio::task::spawn_blocking(move || handle.reload_if_changed()).await;
+        let reloaded = offload(move || handle.reload_if_changed()).await;
         if known.version() >= version {
             tracing::info!(%ring, version = known.version(), "a new ring is in use, read as others use it already");
             return Ok(());
@@ -158,7 +159,7 @@ impl RingExchange {
             return Ok(());
         };
         let handle = Arc::clone(&known.handle);
-        let installed = tokio::task::spawn_blocking(move || handle.install(&bytes)).await;
+        let installed = offload(move || handle.install(&bytes)).await;
         match installed.map_err(|error| error.to_string())? {
             Ok(true) => {
                 tracing::info!(

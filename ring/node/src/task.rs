@@ -5,9 +5,29 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// Runs work that may block for a moment, such as reading a file, where it holds
+/// up no other task. In a runtime of one thread it runs in place: there nobody
+/// else is served meanwhile anyway, and a simulated cluster, which is one such
+/// runtime, repeats its run only if no thread of the system takes part. Must be
+/// called in a runtime.
+///
+/// # Errors
+/// The work panicked on its thread.
+pub async fn offload<T, W>(work: W) -> Result<T, JoinError>
+where
+    T: Send + 'static,
+    W: FnOnce() -> T + Send + 'static,
+{
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => Ok(work()),
+        _ => tokio::task::spawn_blocking(work).await,
+    }
+}
 
 /// The tasks of one daemon: a cheap handle that spawns, stops and drains.
 #[derive(Clone, Debug, Default)]
@@ -75,5 +95,28 @@ impl Tasks {
         self.stop.cancel();
         self.tracker.close();
         tokio::time::timeout(limit, self.tracker.wait()).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn here() -> thread::ThreadId {
+        thread::current().id()
+    }
+
+    #[tokio::test]
+    async fn in_a_runtime_of_one_thread_blocking_work_takes_no_other() {
+        assert_eq!(offload(here).await.unwrap(), here());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn in_a_runtime_of_several_it_holds_up_none_of_them() {
+        let worker = Tasks::new().spawn(async { (here(), offload(here).await.unwrap()) });
+        let (worker, elsewhere) = worker.await.unwrap();
+        assert_ne!(worker, elsewhere);
     }
 }
