@@ -80,6 +80,9 @@ pub(super) struct Reading<'a> {
     out: Members,
     /// Members that answered, or were stood in for by one that did.
     heard: Members,
+    /// Those of them whose answer counts where nothing is found: see
+    /// [`Quorums::denies`](super::quorum::Quorums::denies).
+    vouched: Members,
     /// Members that know nothing of the name. One that leaves the ring, even a
     /// ring that this proxy has not heard of, may have brought it to the others
     /// and forgotten it after they were asked.
@@ -120,6 +123,7 @@ impl<'a> Reading<'a> {
             failed: Vec::new(),
             out: Members::NONE,
             heard: Members::NONE,
+            vouched: Members::NONE,
             absent: Members::NONE,
             known: Members::NONE,
             said: Vec::with_capacity(place.targets()),
@@ -219,6 +223,9 @@ impl<'a> Reading<'a> {
             Ok(found) => {
                 let one = Members::one(asked.member);
                 self.heard |= one;
+                if !asked.stands_in || found != Found::Absent {
+                    self.vouched |= one;
+                }
                 if !asked.stands_in {
                     match found {
                         Found::Absent => self.absent |= one,
@@ -387,6 +394,7 @@ impl<'a> Reading<'a> {
         }
         for (member, peer) in again {
             self.heard = self.heard.without(Members::one(member));
+            self.vouched = self.vouched.without(Members::one(member));
             self.ask_head(Asked {
                 peer: Arc::clone(peer),
                 member,
@@ -396,7 +404,25 @@ impl<'a> Reading<'a> {
         self.quorum(|heard| place.quorums().read(heard)).await
     }
 
-    /// The head that a read quorum agrees on; `newest` tries to hear all.
+    /// When nothing was found and devices that stand in made up the quorum:
+    /// waits for members that were taken as dead and may answer yet, as only
+    /// they can say that there is nothing.
+    async fn hear_members(&mut self) {
+        let quorums = self.place.quorums();
+        while !matches!(self.best, Found::Object(_))
+            && !quorums.denies(self.vouched)
+            && !self.pending.is_empty()
+        {
+            if !self.step().await {
+                return;
+            }
+        }
+    }
+
+    /// The head that a read quorum agrees on; `newest` tries to hear all. That
+    /// there is nothing is said only if these members may (see
+    /// [`Quorums::denies`](super::quorum::Quorums::denies)); what was found is
+    /// served whoever the others were that answered.
     pub(super) async fn head(&mut self, newest: bool) -> Result<ObjectStat, ReadObjectError> {
         let place = self.place;
         let quorums = place.quorums();
@@ -407,6 +433,7 @@ impl<'a> Reading<'a> {
         if !quorums.read(self.heard) {
             self.quorum(|heard| quorums.read(heard)).await?;
         }
+        self.hear_members().await;
         if !self.absent.is_empty() {
             self.confirm().await?;
         }
@@ -421,6 +448,9 @@ impl<'a> Reading<'a> {
             Found::Deleted(version) => Some(version),
             Found::Absent => None,
         };
+        if !quorums.denies(self.vouched) {
+            return Err(self.unavailable().into());
+        }
         Err(ReadObjectError::NotFound { deleted })
     }
 

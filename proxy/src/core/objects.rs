@@ -164,13 +164,14 @@ impl Core {
             }
             // A replica that was away may still have had what was deleted meanwhile:
             // the one that had the newest knows. A quorum has heard of whatever was
-            // acknowledged, and one of it is among those that answered, unless
-            // others stood in for them.
+            // acknowledged, and one of it is among those that answered. Where
+            // others stood in, members that were not heard may have had it:
+            // that nothing was there is not known then, and not said.
             let had = tally
                 .oks
                 .iter()
                 .map(|(_, deleted)| (deleted.before, deleted.existed));
-            let existed = had.max().is_some_and(|(_, existed)| existed);
+            let existed = !tally.by_members || had.max().is_some_and(|(_, existed)| existed);
             let stored = tally.oks.into_iter().map(|(peer, _)| peer).collect();
             let row = ObjectRow::deletion(name.object(), stamp);
             conclude(&self.shared, name, &place, row, stored, Some(late)).await;

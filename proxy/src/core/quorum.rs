@@ -144,6 +144,27 @@ impl Quorums {
             .all(|set| heard.both(set.members) >= set.read_quorum())
     }
 
+    /// Whether `vouched` may say together that an object does not exist: each
+    /// answered itself, or was stood in for by a device that knows something
+    /// of the name.
+    ///
+    /// A write is acknowledged when a write quorum of members has it; devices
+    /// that stand in make one up only where fewer members can be reached. So a
+    /// read quorum of members has heard of every write that members took, and
+    /// that nobody there knows of the name is news. That one which stands in
+    /// knows nothing is none: while two of three members are away, they may be
+    /// the two that have the write, and nobody had to stand in for them. One
+    /// that does know (of a deletion) stood in when it was written, and counts
+    /// for the member as it did then: the deletion it names was acknowledged
+    /// with its help while the same members were away.
+    ///
+    /// What was found needs no such care: it is served as the newest of what
+    /// can be reached, as an old answer is better there than none. "There is
+    /// nothing" makes clients act on a loss that did not happen.
+    pub(super) fn denies(&self, vouched: Members) -> bool {
+        self.read(vouched)
+    }
+
     /// In how many sets a member does not count: those that count in all are
     /// the best to ask.
     pub(super) fn misses(&self, number: usize) -> usize {

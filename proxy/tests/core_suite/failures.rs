@@ -11,7 +11,10 @@ use virga_proxy::core::{
     GetOptions, NewObject, PutObjectError, ReadObjectError, Settings, Unavailable, Wanted,
 };
 
-use crate::cluster::{Cluster, bytes, found, object, pieces, settle, whole};
+use virga_object_wire::twin::MemoryNode;
+use virga_proxy::core::ObjectName;
+
+use crate::cluster::{Cluster, bytes, container, found, object, pieces, settle, whole};
 
 /// Rings of three devices have no handoffs.
 async fn three() -> Cluster {
@@ -69,6 +72,131 @@ async fn with_two_of_three_nodes_down_nothing_is_acknowledged() {
         cluster.get(&name).await,
         Err(ReadObjectError::Unavailable(_))
     ));
+}
+
+/// Twelve devices, and an object none of whose replicas are on a device of its
+/// container, with its primaries.
+async fn apart() -> (Cluster, ObjectName, Vec<Arc<MemoryNode>>) {
+    let cluster = Cluster::with(12, 3, Settings::default()).await;
+    let of_container: Vec<_> = cluster.of_container(&container("c"));
+    let is_apart = |name: &ObjectName| {
+        let places = cluster.of_object(name);
+        places[..3].iter().all(|(twin, _)| {
+            of_container[..3]
+                .iter()
+                .all(|(other, _)| !Arc::ptr_eq(twin, other))
+        })
+    };
+    let name = (0..100).map(|n| object(&format!("o{n}"))).find(is_apart).unwrap();
+    let primaries = cluster.of_object(&name).into_iter().take(3);
+    let primaries = primaries.map(|(twin, _)| twin).collect();
+    (cluster, name, primaries)
+}
+
+fn is_unavailable<T>(result: &Result<T, ReadObjectError>) -> bool {
+    matches!(result, Err(ReadObjectError::Unavailable(_)))
+}
+
+fn is_not_found<T>(result: &Result<T, ReadObjectError>) -> bool {
+    matches!(result, Err(ReadObjectError::NotFound { .. }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_there_is_nothing_is_said_only_by_a_quorum_of_primaries_whatever_stand_ins_say() {
+    let (cluster, name, primaries) = apart().await;
+    for written in [false, true] {
+        if written {
+            // The first primary misses it and nobody has to stand in.
+            primaries[0].set(|s| s.answer = Some(NodeError::Full));
+            cluster.put(&name, "x").await.unwrap();
+            settle().await;
+            primaries[0].set(|s| s.answer = None);
+            for (twin, at) in cluster.of_object(&name).iter().skip(3) {
+                twin.forget(at);
+            }
+        }
+        for away in [1..3, 0..3] {
+            tokio::time::advance(Duration::from_secs(5)).await;
+            primaries[away.clone()]
+                .iter()
+                .for_each(|twin| twin.set_down(true));
+            for newest in [false, true] {
+                let head = cluster.core.head_object(&name, newest).await;
+                assert!(
+                    is_unavailable(&head),
+                    "{away:?} away, written: {written}: {head:?}"
+                );
+                let got = cluster.get(&name).await;
+                assert!(is_unavailable(&got), "{away:?} away, written: {written}: {got:?}");
+            }
+            primaries.iter().for_each(|twin| twin.set_down(false));
+        }
+    }
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(cluster.get(&name).await.unwrap(), "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_primaries_are_enough_to_say_that_there_is_nothing() {
+    let (cluster, name, primaries) = apart().await;
+    for away in &primaries {
+        away.set_down(true);
+        let head = cluster.core.head_object(&name, true).await;
+        assert!(is_not_found(&head), "{head:?}");
+        let got = cluster.get(&name).await;
+        assert!(is_not_found(&got), "{got:?}");
+        away.set_down(false);
+        tokio::time::advance(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_taken_with_the_help_of_stand_ins_is_told_while_the_same_primaries_are_away() {
+    let (cluster, name, primaries) = apart().await;
+    cluster.put(&name, "x").await.unwrap();
+    settle().await;
+    primaries[1].set_down(true);
+    primaries[2].set_down(true);
+    // One replica in reach: what it has is served.
+    assert_eq!(cluster.get(&name).await.unwrap(), "x");
+    assert!(cluster.core.delete_object(&name, None).await.unwrap().existed);
+    settle().await;
+    for _ in 0..3 {
+        let got = cluster.get(&name).await;
+        assert!(
+            matches!(got, Err(ReadObjectError::NotFound { deleted: Some(_) })),
+            "{got:?}"
+        );
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_reaches_too_few_primaries_does_not_say_that_there_was_nothing() {
+    let (cluster, name, primaries) = apart().await;
+    primaries[0].set(|s| s.answer = Some(NodeError::Full));
+    cluster.put(&name, "x").await.unwrap();
+    settle().await;
+    primaries[0].set(|s| s.answer = None);
+    for (twin, at) in cluster.of_object(&name).iter().skip(3) {
+        twin.forget(at);
+    }
+    tokio::time::advance(Duration::from_secs(5)).await;
+    primaries[1].set_down(true);
+    primaries[2].set_down(true);
+    assert!(cluster.core.delete_object(&name, None).await.unwrap().existed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn primaries_that_only_take_their_time_are_waited_for_before_it_is_said_that_there_is_nothing() {
+    let (cluster, name, primaries) = apart().await;
+    for twin in &primaries {
+        twin.set(|s| s.latency = Some(Arc::new(|| Duration::from_secs(1))));
+    }
+    for _ in 0..3 {
+        let got = cluster.get(&name).await;
+        assert!(is_not_found(&got), "{got:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
