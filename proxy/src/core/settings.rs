@@ -35,8 +35,10 @@ pub struct Settings {
     /// A replica that takes no bytes for this long, while a quorum does, is
     /// left out of an upload.
     pub stall: Duration,
-    /// Longest wait of an acknowledgement for the container's row. The object
-    /// node owes the row from then on: the listing is late, never wrong for good.
+    /// Longest wait of an acknowledgement for the container's row, so that the
+    /// next listing shows what was acknowledged. It ends early at a quorum, so only
+    /// a container with most of its replicas away or swamped lets it run out. The
+    /// object node owes the row from then on: the listing is late, never wrong for good.
     pub row_wait: Duration,
     /// A read is asked for at a second replica when the first is silent for
     /// this long, or for the 95th percentile of recent reads if that is longer.
@@ -75,7 +77,7 @@ impl Default for Settings {
             node_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(60),
             stall: Duration::from_secs(1),
-            row_wait: Duration::from_millis(50),
+            row_wait: Duration::from_secs(1),
             hedge: Duration::from_millis(10),
             info_ttl: Duration::from_secs(1),
             info_entries: 100_000,
