@@ -93,25 +93,28 @@ impl Device {
         self.check_clock(version)?;
         let name = NameKey::of(at);
         let before = self.seen(&name).await?.ok_or(NodeError::NotFound)?;
-        // The hash is of what was asked, so that the same request twice is one.
         let facts = Facts {
             delete_at: meta.delete_at,
             handoff_for: None,
         };
-        let blake3 = *blake3::hash(&encode(facts, &meta)?).as_bytes();
+        // The hash is of what was asked, so that the same request twice is one.
+        let asked = *blake3::hash(&encode(facts, &meta)?).as_bytes();
+        let mut blake3 = asked;
+        if meta.content_type.is_none() && before.posted_type.is_some() {
+            // What an earlier POST set stays, though its record will be dropped.
+            // Never the type that came with the data: this replica may have
+            // missed newer data, and that brings its own.
+            meta.content_type = before.posted_type;
+            blake3 = carrying(*blake3::hash(&encode(facts, &meta)?).as_bytes());
+        }
         if before.stat.meta_version >= version {
-            let same = before
-                .post
-                .is_some_and(|post| post.version == version && post.tie == tie(&blake3));
+            let here = before.post.filter(|post| post.version == version);
+            let same = here.is_some_and(|post| [tie(&asked), tie(&blake3)].contains(&post.tie));
             return if same {
                 Ok(before.stat)
             } else {
                 Err(NodeError::Newer(before.stat.meta_version))
             };
-        }
-        if before.post.is_some() && meta.content_type.is_none() {
-            // What an earlier POST set stays, though its record will be dropped.
-            meta.content_type = Some(before.stat.meta.content_type.clone());
         }
         let bytes = encode(facts, &meta)?;
         let head = head(RecordKind::Meta, &name, version, 0, blake3);
@@ -183,6 +186,15 @@ pub(crate) fn from(source: Source, head: Head) -> Head {
         settled: source == Source::Replica { row_owed: false },
         ..head
     }
+}
+
+/// The hash of a metadata update that carries on a content type which its
+/// request did not name: another than that of the same request at a replica
+/// which has not heard of the type, and the larger of the two, so that replicas
+/// compare as different and end with the one that carries it.
+fn carrying(mut blake3: [u8; 32]) -> [u8; 32] {
+    blake3[..4].fill(u8::MAX);
+    blake3
 }
 
 /// Encodes metadata within its bound.

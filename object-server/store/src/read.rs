@@ -29,6 +29,8 @@ const READ_AHEAD: usize = 2;
 pub(crate) struct Seen {
     pub stat: ObjectStat,
     pub post: Option<Post>,
+    /// The content type that `post` sets; none where the data's own stands.
+    pub posted_type: Option<String>,
 }
 
 /// Why one attempt did not give a record.
@@ -48,6 +50,7 @@ impl From<NodeError> for Miss {
 /// What stands in the winner's record, decoded.
 struct Opened {
     stat: ObjectStat,
+    posted_type: Option<String>,
     record: Record,
     runs: Vec<Run>,
 }
@@ -128,6 +131,7 @@ impl Device {
                     return Ok(Some(Seen {
                         stat: opened.stat,
                         post: entry.post.clone(),
+                        posted_type: opened.posted_type,
                     }));
                 }
                 Err(Miss::Moved) => {}
@@ -267,12 +271,13 @@ impl Device {
             let meta: ObjectMeta = record::decode(record.meta()).map_err(unreadable)?;
             (meta, Vec::new())
         };
-        let mut meta_version = winner.version;
+        let (mut meta_version, mut posted_type) = (winner.version, None);
         if let Some(post) = &entry.post {
             let update = self
                 .record(name, post.place, RecordKind::Meta, post.version, Some((0, 0)))
                 .await?;
             let update: PostMeta = record::decode(update.meta()).map_err(unreadable)?;
+            posted_type.clone_from(&update.content_type);
             record::merge_post(&mut meta, update);
             meta_version = post.version;
         }
@@ -283,7 +288,12 @@ impl Device {
             blake3: winner.blake3,
             meta,
         };
-        Ok(Opened { stat, record, runs })
+        Ok(Opened {
+            stat,
+            posted_type,
+            record,
+            runs,
+        })
     }
 
     /// Reads one record and makes sure that it is the one the index means.
