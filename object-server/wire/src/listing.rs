@@ -187,7 +187,8 @@ pub struct ContainerRow {
     pub deleted: Version,
     /// Policy index.
     pub policy: u32,
-    /// When `objects` and `bytes` were counted; larger wins.
+    /// Says which count of `objects` and `bytes` is newer: larger wins. A little
+    /// after the newest version that the replica knew when it counted.
     pub counted: Version,
     /// Objects.
     pub objects: u64,

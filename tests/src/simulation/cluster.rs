@@ -39,8 +39,7 @@ pub struct Plan {
     /// Time in which every record is read from the medium.
     pub scrub_pass: Duration,
     /// Whether sums may differ although everything that lives is equal: while some
-    /// replicas still keep deletions that others have forgotten, and while a row
-    /// stamped by a clock that was ahead lies in the future.
+    /// replicas still keep deletions that others have forgotten.
     pub sums_may_differ: bool,
 }
 

@@ -39,9 +39,7 @@ pub const ALL: &[Scenario] = &[
     scenario("slow-disk", some, |cluster| Box::pin(slow_disk(cluster))),
     scenario("one-way-partition", some, |cluster| Box::pin(one_way(cluster))),
     scenario("clock-skew", some, |cluster| Box::pin(clock_skew(cluster))),
-    scenario("clock-a-year-off", forgetful, |cluster| {
-        Box::pin(year_off(cluster))
-    }),
+    scenario("clock-a-year-off", some, |cluster| Box::pin(year_off(cluster))),
     scenario("ring-change-while-a-node-is-down", with_spares, |cluster| {
         Box::pin(ring_change(cluster))
     }),
@@ -77,7 +75,8 @@ fn scrubbed(world: &World) -> Plan {
     }
 }
 
-/// The same, compared by what lives.
+/// The same, compared by what lives: whoever hears of a deletion late keeps it
+/// for as long as anybody, and forgets it when the others have long done so.
 fn forgetful(world: &World) -> Plan {
     Plan {
         sums_may_differ: true,
@@ -318,6 +317,10 @@ async fn year_off(cluster: &Cluster) {
     cluster.start(machine.number).await;
     cluster.rest(5_000, 20_000).await;
     if cluster.world.strikes(300) {
+        if off > 0 {
+            // Two that are ahead together are a limit: docs/testing.md.
+            machine.clock.skew(0);
+        }
         cluster.proxies[0].clock.skew(off);
         cluster.rest(2_000, 8_000).await;
     }

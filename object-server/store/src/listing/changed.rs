@@ -1,8 +1,9 @@
 //! Containers whose account has not heard of their newest totals.
 //!
 //! A worker of the object server asks, tells the accounts, and comes back with
-//! what it told; how often is its business. The marks survive a restart.
-use virga_node::clock::Version;
+//! what it told; how often is its business. The marks survive a restart. No clock
+//! is asked: what a node whose clock is a year ahead reported would stand for a
+//! year ([`super::head::Head::counted`]).
 use virga_object_wire::listing::ContainerRow;
 use virga_ring::Partition;
 use virga_ring::hash::NameHash;
@@ -33,7 +34,6 @@ pub fn after(
     db: &Db,
     from: NameHash,
     limit: usize,
-    now: Version,
 ) -> Result<(Vec<ContainerChange>, Vec<NameHash>), ReadError> {
     let mut cursor = db.cursor(keys::DIRTY, [&from.0[..], &[0]].concat(), None)?;
     // Made second, so it knows every shard that is marked.
@@ -54,7 +54,7 @@ pub fn after(
                     put: head.put,
                     deleted: head.deleted,
                     policy: head.policy,
-                    counted: now.max(head.put),
+                    counted: head.counted(),
                     objects: head.live,
                     bytes: head.bytes,
                 };

@@ -152,6 +152,15 @@ impl Head {
         (self.put, self.deleted, self.policy, self.live, self.bytes)
     }
 
+    /// Under what version a container's totals go to its account, which keeps
+    /// the largest. It grows with every change here, whatever the order in which
+    /// rows arrive. So the largest of all replicas' is one's last, and that one
+    /// knew all that the others do once they are equal: the account ends with the
+    /// right totals. It lies hardly after the newest row: 4096 changes are 10 us.
+    pub fn counted(&self) -> Version {
+        Version(self.newest.max(self.put).0.saturating_add(self.changes))
+    }
+
     /// Notes that this version was seen here.
     pub fn saw(&mut self, version: Version) {
         self.newest = self.newest.max(version);

@@ -279,10 +279,9 @@ impl Listings {
     /// that one account out of reach holds up no other.
     pub async fn changed(&self, limit: usize) -> Result<Vec<ContainerChange>, ReadError> {
         let from = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Version::at(self.clock.now());
         let db = self.db.clone();
         let (changes, gone) = self
-            .on_reader(move || changed::after(&db, from, limit, now))
+            .on_reader(move || changed::after(&db, from, limit))
             .await?;
         let last = changes
             .iter()

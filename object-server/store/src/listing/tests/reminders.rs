@@ -31,13 +31,26 @@ fn a_changed_container_is_marked_until_its_account_knows_even_across_a_crash() {
         (row.name.as_str(), row.put, row.objects, row.bytes),
         ("c", v(1), 1, 10)
     );
-    assert!(row.counted >= Version::at(START));
+    assert!(row.counted > v(2), "after the newest row");
+    assert!(row.counted < v(100), "whatever the clock says");
     device.crash();
     assert_eq!(marked(&device, 10), [("c".to_owned(), 1)]);
     device.run(device.listings().reported(&changes)).unwrap();
     assert_eq!(marked(&device, 10), []);
     device.crash();
     assert_eq!(marked(&device, 10), []);
+}
+
+#[test]
+fn a_row_that_comes_late_is_counted_under_a_later_version_all_the_same() {
+    let device = Device::new();
+    let at = device.put_container("c", 1);
+    device.put_rows(&at, &[object("o", 9, 10)]);
+    let before = device.run(device.listings().changed(10)).unwrap().remove(0).row;
+    device.put_rows(&at, &[object("late", 2, 5)]);
+    let after = device.run(device.listings().changed(10)).unwrap().remove(0).row;
+    assert_eq!((before.bytes, after.bytes), (10, 15));
+    assert!(before.counted < after.counted, "the account keeps the larger");
 }
 
 #[test]
