@@ -2,6 +2,7 @@
 //! from its seed. See `docs/testing.md`.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 mod determinism;
+mod recovery;
 mod regressions;
 mod report;
 mod seeds;

@@ -34,7 +34,7 @@ impl Duty for Expire {
         "expire"
     }
 
-    fn rest(&self) -> Duration {
+    fn rest(&self, _device: &OpenDevice) -> Duration {
         Duration::from_millis(self.0.settings.expire_ms)
     }
 

@@ -10,6 +10,7 @@ mod reclaim;
 mod reconcile;
 mod reconcile_listings;
 mod report_containers;
+mod rest;
 mod update_listings;
 
 use std::collections::BTreeMap;
@@ -57,8 +58,8 @@ pub(crate) struct Round {
 pub(crate) trait Duty: Send + Sync + 'static {
     /// Name in logs and in [`Progress`].
     fn name(&self) -> &'static str;
-    /// Rest between rounds.
-    fn rest(&self) -> Duration;
+    /// Rest between rounds of a device.
+    fn rest(&self, device: &OpenDevice) -> Duration;
     /// Ends a rest early, when something has happened.
     async fn wake(&self, _device: &OpenDevice) {
         std::future::pending().await
@@ -231,7 +232,7 @@ impl Workers {
             }
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(rest(duty.rest(), failures)) => {}
+                () = tokio::time::sleep(rest(duty.rest(device), failures)) => {}
                 () = duty.wake(device) => {}
                 () = self.node.movements().nudged(&device.name) => {}
             }

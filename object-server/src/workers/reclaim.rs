@@ -21,7 +21,7 @@ impl Duty for Reclaim {
         "reclaim"
     }
 
-    fn rest(&self) -> Duration {
+    fn rest(&self, _device: &OpenDevice) -> Duration {
         Duration::from_millis(self.0.settings.reclaim_ms)
     }
 

@@ -57,7 +57,7 @@ impl Duty for ReportContainers {
         "report containers"
     }
 
-    fn rest(&self) -> Duration {
+    fn rest(&self, _device: &OpenDevice) -> Duration {
         Duration::from_millis(self.all.settings.report_containers_ms)
     }
 

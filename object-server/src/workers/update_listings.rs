@@ -31,7 +31,7 @@ impl Duty for UpdateListings {
         "update listings"
     }
 
-    fn rest(&self) -> Duration {
+    fn rest(&self, _device: &OpenDevice) -> Duration {
         Duration::from_millis(self.0.settings.update_listings_ms)
     }
 

@@ -40,14 +40,7 @@ impl OneRing<'_> {
         let movements = self.duty.all.node.movements();
         let rings = self.handle.in_use();
         let (id, ring) = (rings.current.id, &*rings.current.ring);
-        let peers = Peers::new(
-            self.duty.all.nodes.as_ref(),
-            ring,
-            id,
-            self.policy,
-            self.device,
-            self.known,
-        );
+        let peers = Peers::new(self.duty.all.nodes.as_ref(), ring, id, self.policy, self);
         let held = self.device.objects.held(self.policy).await?;
         let mut waiting: Vec<Held> = held
             .into_iter()

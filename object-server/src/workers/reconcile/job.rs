@@ -10,7 +10,7 @@ use super::OneRing;
 use super::jobs::pair;
 use super::judge::{Lack, Rules};
 use super::memory::Difference;
-use super::peers::{Names, Peer, Peers, in_time};
+use super::peers::{Names, Peer, Peers};
 use super::send::{self, SendError};
 use crate::movement::Tally;
 
@@ -156,7 +156,7 @@ impl<'a> Walk<'a> {
                 continue;
             };
             let call = peer.node.bucket_sums(&peer.name, policy, partition);
-            match in_time(send::PATIENCE, call).await {
+            match peer.in_time(send::PATIENCE, call).await {
                 Ok(theirs) => {
                     // A bucket that is empty here has nothing to push.
                     let differing = ours.iter().filter(|sum| !theirs.contains(sum));
@@ -317,7 +317,7 @@ impl<'a> Walk<'a> {
                 Err(error) => {
                     self.fail(id, &error);
                     // Names are walked in order: there is no going on in the middle.
-                    self.peers.give_up(id, &error.to_string());
+                    self.peers.give_up_on(id, &error);
                 }
             }
         }

@@ -22,13 +22,11 @@ mod peers;
 mod send;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
-use tokio::time::Instant;
 use virga_node::clock::{Micros, Version};
 use virga_object_store::rounds::LastRound;
 use virga_object_wire::error::NodeError;
@@ -39,7 +37,8 @@ use self::job::{Done, Job};
 use self::jobs::Found;
 use self::judge::Rules;
 use self::memory::Memory;
-use self::peers::Peers;
+use self::peers::{Away, Peers};
+use super::rest::{Effort, Rests};
 use super::{Duty, Round, Workers};
 use crate::absence::nothing_forgotten;
 use crate::local::OpenDevice;
@@ -47,10 +46,6 @@ use crate::movement::Known;
 
 /// Partitions of a device worked on at the same time.
 const PARTITIONS: usize = 4;
-/// An idle round may take one part in so many of a device's time.
-const IDLE_SHARE: u32 = 20;
-/// Longest rest between two rounds.
-const LONGEST_REST: Duration = Duration::from_secs(300);
 /// How often a resting worker looks whether a ring has changed: two loads.
 const RING_LOOK: Duration = Duration::from_millis(200);
 
@@ -59,8 +54,7 @@ pub(super) struct Reconcile {
     memory: Memory,
     /// Rings under which a device's last round began.
     seen: Mutex<BTreeMap<Arc<str>, Vec<RingId>>>,
-    /// Milliseconds that the last round took, if it found nothing to do.
-    idle_ms: AtomicU64,
+    rests: Rests<Away>,
 }
 
 impl Reconcile {
@@ -69,8 +63,15 @@ impl Reconcile {
             memory: Memory::new(Arc::clone(&all.clock)),
             all,
             seen: Mutex::default(),
-            idle_ms: AtomicU64::new(0),
+            rests: Rests::new(),
         }
+    }
+
+    /// Whether a device answers that was away.
+    async fn ask(&self, away: Away) -> Result<(), NodeError> {
+        let name: Arc<str> = Arc::from(away.device.device.as_str());
+        let node = self.all.nodes.node(&away.device);
+        node.sums(&name, away.policy, Vec::new()).await.map(|_| ())
     }
 
     /// The rings as they are now.
@@ -86,10 +87,9 @@ impl Duty for Reconcile {
         "reconcile"
     }
 
-    fn rest(&self) -> Duration {
+    fn rest(&self, device: &OpenDevice) -> Duration {
         let usual = Duration::from_millis(self.all.settings.reconcile_ms);
-        let took = Duration::from_millis(self.idle_ms.load(Ordering::Relaxed));
-        usual.max(took.saturating_mul(IDLE_SHARE).min(LONGEST_REST))
+        self.rests.rest(&device.name, usual)
     }
 
     async fn wake(&self, device: &OpenDevice) {
@@ -97,8 +97,15 @@ impl Duty for Reconcile {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.get(&device.name).cloned()
         };
-        while before.as_ref().is_none_or(|before| *before == self.rings_now()) {
-            tokio::time::sleep(RING_LOOK).await;
+        let changed = async {
+            while before.as_ref().is_none_or(|before| *before == self.rings_now()) {
+                tokio::time::sleep(RING_LOOK).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = changed => {}
+            () = self.rests.answered(&device.name, |away| self.ask(away)) => {}
         }
     }
 
@@ -110,7 +117,7 @@ impl Duty for Reconcile {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(Arc::clone(&device.name), self.rings_now());
-        let began = Instant::now();
+        let (effort, mut away) = (Effort::begin(), Vec::new());
         let mut round = Round::default();
         for (policy, handle) in &self.all.rings.object {
             let ring = OneRing {
@@ -119,6 +126,7 @@ impl Duty for Reconcile {
                 known,
                 policy: *policy,
                 handle,
+                effort: &effort,
             };
             let drained = match device.objects.is_to_be_emptied() {
                 true => Some(ring.drain().await?),
@@ -128,7 +136,7 @@ impl Duty for Reconcile {
                 }
             };
             round.done += drained.as_ref().map_or(0, |done| done.names);
-            let outcome = match ring.round().await {
+            let outcome = match ring.round(&mut away).await {
                 // What a broken device cannot note must not keep it from being emptied.
                 Err(error) if drained.is_some() => Round {
                     left: 1,
@@ -143,13 +151,7 @@ impl Duty for Reconcile {
             round.error = round.error.or(outcome.error);
         }
         let idle = round.done == 0 && round.left == 0;
-        let took = began.elapsed().as_millis();
-        let took = if idle {
-            u64::try_from(took).unwrap_or(u64::MAX)
-        } else {
-            0
-        };
-        self.idle_ms.store(took, Ordering::Relaxed);
+        self.rests.note(&device.name, &effort, idle, away);
         Ok(round)
     }
 }
@@ -161,24 +163,18 @@ struct OneRing<'a> {
     known: &'a Known,
     policy: u32,
     handle: &'a RingHandle,
+    effort: &'a Arc<Effort>,
 }
 
 impl OneRing<'_> {
-    async fn round(&self) -> Result<Round, NodeError> {
+    async fn round(&self, away: &mut Vec<Away>) -> Result<Round, NodeError> {
         let (movements, name) = (self.duty.all.node.movements(), RingName::Object(self.policy));
         let rings = self.handle.in_use();
         let (id, ring) = (rings.current.id, &rings.current.ring);
         // Before the start: what an earlier ring places after it would be missed.
         let closed = self.known.fence.is_closed(name);
         let started = Version::at(self.duty.all.clock.now());
-        let peers = Peers::new(
-            self.duty.all.nodes.as_ref(),
-            ring,
-            id,
-            self.policy,
-            self.device,
-            self.known,
-        );
+        let peers = Peers::new(self.duty.all.nodes.as_ref(), ring, id, self.policy, self);
         let found = jobs::find(self, ring, &peers).await?;
         let objects = &self.device.objects;
         objects.raise_horizon(self.policy, peers.horizon())?;
@@ -193,6 +189,7 @@ impl OneRing<'_> {
         };
         let mut left = (found.jobs.len() + found.left) as u64;
         if let Some(waits) = self.returning(name, &found, &rules, peers.error()) {
+            away.extend(peers.away());
             movements.ended(&self.device.name, name, left, Some(waits.clone()));
             return Ok(Round {
                 left,
@@ -211,6 +208,7 @@ impl OneRing<'_> {
             done.add(one);
         }
         drop(working);
+        away.extend(peers.away());
         let changed = self.handle.id() != id;
         let error = peers.error().or(done.error);
         // Nothing is to be forgotten by a clock that is off.

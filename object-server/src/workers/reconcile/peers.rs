@@ -1,6 +1,6 @@
 //! The other devices of a ring as one round sees them: what they answer, and
 //! which of them do not.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use virga_object_wire::movement::{NamesPage, NamesRequest, RingName, Sum};
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_ring::{Device, DeviceId, Partition, Ring, RingId};
 
-use crate::local::OpenDevice;
+use super::OneRing;
 use crate::movement::Known;
 use crate::workers::exchange;
+use crate::workers::rest::{self, Effort};
 
 /// Longest wait for an answer about sums and names.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -36,7 +37,23 @@ pub(super) struct Peers<'a> {
     policy: u32,
     identity: [u8; 16],
     known: &'a Known,
+    effort: Arc<Effort>,
     standing: Mutex<BTreeMap<DeviceId, Standing>>,
+    /// Those that are out because they are away.
+    away: Mutex<BTreeSet<DeviceId>>,
+}
+
+/// A device that was away in a round.
+#[derive(Clone)]
+pub(super) struct Away {
+    pub(super) device: Device,
+    pub(super) policy: u32,
+}
+
+impl rest::Peer for Away {
+    fn device(&self) -> &Device {
+        &self.device
+    }
 }
 
 /// A device of the ring and its node.
@@ -45,6 +62,18 @@ pub(super) struct Peer {
     pub(super) device: Device,
     pub(super) name: Arc<str>,
     pub(super) node: Arc<dyn ObjectNode>,
+    effort: Arc<Effort>,
+}
+
+impl Peer {
+    /// Waits for a call to it, but not for ever.
+    pub(super) async fn in_time<T>(
+        &self,
+        patience: Duration,
+        call: impl Future<Output = Result<T, NodeError>>,
+    ) -> Result<T, NodeError> {
+        self.effort.wait(patience, call).await
+    }
 }
 
 impl<'a> Peers<'a> {
@@ -53,17 +82,18 @@ impl<'a> Peers<'a> {
         ring: &'a Ring,
         id: RingId,
         policy: u32,
-        own: &OpenDevice,
-        known: &'a Known,
+        one: &OneRing<'a>,
     ) -> Self {
         Self {
             nodes,
             ring,
             id,
             policy,
-            identity: own.objects.identity(),
-            known,
+            identity: one.device.objects.identity(),
+            known: one.known,
+            effort: Arc::clone(one.effort),
             standing: Mutex::default(),
+            away: Mutex::default(),
         }
     }
 
@@ -80,6 +110,7 @@ impl<'a> Peers<'a> {
         Some(Peer {
             name: Arc::from(device.device.as_str()),
             node: self.nodes.node(&device),
+            effort: Arc::clone(&self.effort),
             device,
         })
     }
@@ -99,6 +130,29 @@ impl<'a> Peers<'a> {
         if !matches!(standing.get(&id), Some(Standing::Out(_))) {
             standing.insert(id, Standing::Out(format!("{name}: {why}")));
         }
+    }
+
+    /// The same because a call to it failed.
+    pub(super) fn give_up_on(&self, id: DeviceId, error: &NodeError) {
+        if rest::is_away(error) {
+            self.away
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id);
+        }
+        self.give_up(id, &error.to_string());
+    }
+
+    /// Those that are away.
+    pub(super) fn away(&self) -> Vec<Away> {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = away.iter().filter_map(|id| self.ring.device(*id));
+        let policy = self.policy;
+        let one = |device: &Device| Away {
+            device: device.clone(),
+            policy,
+        };
+        devices.map(one).collect()
     }
 
     /// Why the first of those that are out is out.
@@ -134,10 +188,10 @@ impl<'a> Peers<'a> {
         let peer = self.get(id)?;
         let asked = partitions.len();
         let call = peer.node.sums(&peer.name, self.policy, partitions);
-        let sums = match in_time(PATIENCE, call).await {
+        let sums = match peer.in_time(PATIENCE, call).await {
             Ok(sums) => sums,
             Err(error) => {
-                self.give_up(id, &error.to_string());
+                self.give_up_on(id, &error);
                 return None;
             }
         };
@@ -179,21 +233,10 @@ impl<'a> Peers<'a> {
                 | NodeError::Ahead(_)
         );
         if out {
-            self.give_up(id, &error.to_string());
+            self.give_up_on(id, error);
         }
         out
     }
-}
-
-/// Waits for a call, but not for ever.
-pub(super) async fn in_time<T>(
-    patience: Duration,
-    call: impl Future<Output = Result<T, NodeError>>,
-) -> Result<T, NodeError> {
-    let late = || Err(NodeError::Unreachable("no answer in time".into()));
-    tokio::time::timeout(patience, call)
-        .await
-        .unwrap_or_else(|_| late())
 }
 
 /// The names of a partition on another device, walked in order of their hash.
@@ -236,7 +279,7 @@ impl Names {
             }
             self.begun = true;
             let call = self.peer.node.names(&self.peer.name, self.wanted.clone());
-            let page = in_time(PATIENCE, call).await?;
+            let page = self.peer.in_time(PATIENCE, call).await?;
             if page.upto.is_some() && page.upto <= self.wanted.after {
                 return Err(NodeError::Invalid("a page of names that does not go on".into()));
             }

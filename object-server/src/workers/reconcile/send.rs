@@ -15,7 +15,7 @@ use virga_object_wire::object::{At, PutObject};
 
 use super::OneRing;
 use super::judge::Lack;
-use super::peers::{Peer, in_time};
+use super::peers::Peer;
 
 /// Longest wait for one call, or for one piece of a large object to be taken.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,7 +60,7 @@ pub(super) async fn name(
 }
 
 async fn record(peer: &Peer, at: &At, push: Push) -> Result<(), SendError> {
-    in_time(PATIENCE, peer.node.push(at, push))
+    peer.in_time(PATIENCE, peer.node.push(at, push))
         .await
         .map_err(SendError::There)
 }
@@ -77,22 +77,23 @@ async fn object(
     let first = first.unwrap_or_default();
     pace.admit(from, first.len()).await;
     if first.len() as u64 == put.size && first.len() <= EXTENT {
-        return in_time(PATIENCE, peer.node.put(at, put, first))
+        return peer
+            .in_time(PATIENCE, peer.node.put(at, put, first))
             .await
             .map_err(SendError::There);
     }
-    let stream = in_time(PATIENCE, peer.node.begin_put(at)).await;
+    let stream = peer.in_time(PATIENCE, peer.node.begin_put(at)).await;
     let mut stream = stream.map_err(SendError::There)?;
     let mut piece = Some(first);
     while let Some(bytes) = piece {
-        in_time(PATIENCE, stream.send(bytes))
+        peer.in_time(PATIENCE, stream.send(bytes))
             .await
             .map_err(SendError::There)?;
         piece = body.next().await.transpose().map_err(SendError::Here)?;
         pace.admit(from, piece.as_ref().map_or(0, |piece| piece.len()))
             .await;
     }
-    in_time(COMMIT, stream.commit(put))
+    peer.in_time(COMMIT, stream.commit(put))
         .await
         .map_err(SendError::There)
 }

@@ -33,6 +33,7 @@ use virga_ring::{Device, DeviceId, Partition, Ring, RingHandle, RingId};
 
 use self::partition::{Outcome, Target};
 use self::push::Primary;
+use super::rest::{self, Effort, Rests};
 use super::{Duty, Round, Workers, exchange};
 use crate::absence::nothing_forgotten;
 use crate::local::OpenDevice;
@@ -47,11 +48,6 @@ const AT_ONCE: usize = 4;
 const ASKED: usize = 16;
 /// Longest wait for a node.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// A round that finds nothing to do may take one part in so many of a device's
-/// time.
-const IDLE_SHARE: u32 = 20;
-/// Longest rest between two rounds.
-const LONGEST_REST: Duration = Duration::from_secs(300);
 /// How often a resting worker looks whether the ring has changed: a load.
 const RING_LOOK: Duration = Duration::from_millis(200);
 
@@ -60,8 +56,7 @@ pub(super) struct ReconcileListings {
     kind: ListingKind,
     /// Rings under which a device's last round began.
     seen: Mutex<BTreeMap<Arc<str>, RingId>>,
-    /// Milliseconds that the last round took, if it found nothing to do.
-    idle_ms: AtomicU64,
+    rests: Rests<Away>,
 }
 
 impl ReconcileListings {
@@ -70,8 +65,17 @@ impl ReconcileListings {
             all,
             kind,
             seen: Mutex::default(),
-            idle_ms: AtomicU64::new(0),
+            rests: Rests::new(),
         }
+    }
+
+    /// Whether a device answers that was away.
+    async fn ask(&self, away: Away) -> Result<(), NodeError> {
+        let Away(device) = away;
+        let (name, node) = (Arc::from(device.device.as_str()), self.all.nodes.node(&device));
+        let power = self.handle().in_use().current.ring.part_power();
+        let sums = node.listing_sums(&name, self.kind, power, Vec::new());
+        sums.await.map(|_| ())
     }
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, RingId>> {
@@ -99,16 +103,22 @@ impl Duty for ReconcileListings {
         }
     }
 
-    fn rest(&self) -> Duration {
+    fn rest(&self, device: &OpenDevice) -> Duration {
         let usual = Duration::from_millis(self.all.settings.reconcile_ms);
-        let took = Duration::from_millis(self.idle_ms.load(Ordering::Relaxed));
-        usual.max(took.saturating_mul(IDLE_SHARE).min(LONGEST_REST))
+        self.rests.rest(&device.name, usual)
     }
 
     async fn wake(&self, device: &OpenDevice) {
         let before = self.seen().get(&device.name).copied();
-        while before.is_none_or(|before| before == self.handle().id()) {
-            tokio::time::sleep(RING_LOOK).await;
+        let changed = async {
+            while before.is_none_or(|before| before == self.handle().id()) {
+                tokio::time::sleep(RING_LOOK).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = changed => {}
+            () = self.rests.answered(&device.name, |away| self.ask(away)) => {}
         }
     }
 
@@ -121,8 +131,7 @@ impl Duty for ReconcileListings {
         self.seen().insert(Arc::clone(&device.name), id);
         // Before the start: what an earlier ring places after it would be missed.
         let closed = known.fence.is_closed(self.ring());
-        // The effort is measured by a clock that nobody sets.
-        let (started, began) = (self.all.clock.now(), tokio::time::Instant::now());
+        let (started, effort) = (self.all.clock.now(), Effort::begin());
         let last = device.listings.round(self.kind).await.map_err(NodeError::from)?;
         let looking = Looking {
             duty: self,
@@ -138,7 +147,9 @@ impl Duty for ReconcileListings {
             },
             emptied: device.objects.is_to_be_emptied(),
             held: AtomicU64::new(0),
+            effort,
             standing: Mutex::default(),
+            gone: Mutex::default(),
         };
         let away = looking.returning().await?;
         let outcome = match &away {
@@ -160,13 +171,8 @@ impl Duty for ReconcileListings {
             noted.map_err(NodeError::from)?;
         }
         let idle = outcome.names == 0 && outcome.left == 0;
-        let took = began.elapsed().as_millis();
-        let took = if idle {
-            u64::try_from(took).unwrap_or(u64::MAX)
-        } else {
-            0
-        };
-        self.idle_ms.store(took, Ordering::Relaxed);
+        self.rests
+            .note(&device.name, &looking.effort, idle, looking.away());
         let movements = self.all.node.movements();
         movements.ended(&device.name, self.ring(), outcome.left, error.clone());
         if looking.emptied {
@@ -208,7 +214,20 @@ struct Looking<'a> {
     emptied: bool,
     /// Partitions seen on such a device.
     held: AtomicU64,
+    effort: Arc<Effort>,
     standing: Mutex<BTreeMap<DeviceId, Standing>>,
+    /// Those that are out because they are away.
+    gone: Mutex<BTreeSet<DeviceId>>,
+}
+
+/// A device that was away in a round.
+#[derive(Clone)]
+struct Away(Device);
+
+impl rest::Peer for Away {
+    fn device(&self) -> &Device {
+        &self.0
+    }
 }
 
 impl Looking<'_> {
@@ -369,6 +388,7 @@ impl Looking<'_> {
             device: Arc::from(device.device.as_str()),
             horizon,
             guarded: self.last_round <= horizon,
+            effort: Arc::clone(&self.effort),
         }
     }
 
@@ -382,14 +402,16 @@ impl Looking<'_> {
         let node = self.duty.all.nodes.node(device);
         let name: Arc<str> = Arc::from(device.device.as_str());
         let (kind, power) = (self.duty.kind, self.ring.part_power());
-        let ListingSums { answering, sums } =
-            match patient(node.listing_sums(&name, kind, power, partitions.to_vec())).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    self.give_up(id, &error.to_string());
-                    return None;
-                }
-            };
+        let ListingSums { answering, sums } = match self
+            .patient(node.listing_sums(&name, kind, power, partitions.to_vec()))
+            .await
+        {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.give_up_on(id, &error);
+                return None;
+            }
+        };
         self.known.clocks.note(device, answering.now);
         if answering.identity == self.device.objects.identity() {
             self.give_up(
@@ -428,6 +450,29 @@ impl Looking<'_> {
             .insert(id, Standing::Out(format!("{name}: {why}")));
     }
 
+    /// The same because a call to it failed.
+    fn give_up_on(&self, id: DeviceId, error: &NodeError) {
+        if rest::is_away(error) {
+            self.gone
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id);
+        }
+        self.give_up(id, &error.to_string());
+    }
+
+    /// Those that are away.
+    fn away(&self) -> Vec<Away> {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = gone.iter().filter_map(|id| self.ring.device(*id));
+        devices.cloned().map(Away).collect()
+    }
+
+    /// Waits for a call, but not for ever.
+    async fn patient<T>(&self, call: impl Future<Output = Result<T, NodeError>>) -> Result<T, NodeError> {
+        self.effort.wait(PATIENCE, call).await
+    }
+
     /// Why the first of those that are out is out.
     fn error(&self) -> Option<String> {
         self.standing().values().find_map(|standing| match standing {
@@ -452,12 +497,4 @@ impl Looking<'_> {
         });
         horizons.max().unwrap_or_default()
     }
-}
-
-/// Waits for a call, but not for ever.
-async fn patient<T>(call: impl Future<Output = Result<T, NodeError>>) -> Result<T, NodeError> {
-    let late = || Err(NodeError::Unreachable("no answer in time".into()));
-    tokio::time::timeout(PATIENCE, call)
-        .await
-        .unwrap_or_else(|_| late())
 }

@@ -10,8 +10,8 @@ use virga_object_wire::listing::{ListingSum, ShardsRequest};
 use virga_object_wire::object::At;
 use virga_ring::{Device, NameHash, Partition};
 
+use super::Looking;
 use super::push::{Primary, Pushing, Told, unknown_to_all};
-use super::{Looking, patient};
 use crate::movement::Tally;
 
 /// Listings compared at a time.
@@ -156,7 +156,7 @@ impl Work<'_> {
             let call = primary
                 .node
                 .listing_shards(&primary.device, self.looking.duty.kind, wanted);
-            let page = patient(call).await?;
+            let page = self.looking.patient(call).await?;
             let end = page.last().map(|listing| listing.hash);
             if end.is_some() && end <= wanted.after {
                 return Err(NodeError::Invalid(
@@ -180,7 +180,7 @@ impl Work<'_> {
     fn fail(&mut self, target: usize, error: &NodeError) -> Result<(), NodeError> {
         let target = &self.targets[target];
         if matches!(error, NodeError::Unreachable(_) | NodeError::NoDevice(_)) {
-            self.looking.give_up(target.device.id, &error.to_string());
+            self.looking.give_up_on(target.device.id, error);
         }
         self.complete = false;
         let device = &target.device;

@@ -18,7 +18,7 @@ use virga_object_wire::node::ObjectNode;
 use virga_object_wire::object::At;
 
 use super::difference::{differing, first_level, next_level};
-use super::patient;
+use super::{Effort, PATIENCE};
 
 /// Listings with fewer rows than this are compared row by row at once.
 const FEW: u64 = 512;
@@ -39,6 +39,8 @@ pub(super) struct Primary {
     /// Whether this device may hold what the primary has long known to be
     /// deleted: it has not compared itself since.
     pub(super) guarded: bool,
+    /// Waiting for it is no work.
+    pub(super) effort: Arc<Effort>,
 }
 
 /// What a look at one listing came to.
@@ -83,7 +85,9 @@ impl Pushing<'_> {
             return Ok(told);
         };
         let theirs = if known {
-            patient(primary.node.listing_state(self.kind, &self.place(primary))).await?
+            primary
+                .patient(primary.node.listing_state(self.kind, &self.place(primary)))
+                .await?
         } else {
             None
         };
@@ -120,7 +124,9 @@ impl Pushing<'_> {
         let mut open = vec![(RowRange::default(), first_level(ours.rows.max(theirs.rows)))];
         while let Some((range, level)) = open.pop() {
             let at = self.place(primary);
-            let sums = patient(primary.node.listing_parts(self.kind, &at, range.clone(), level)).await?;
+            let sums = primary
+                .patient(primary.node.listing_parts(self.kind, &at, range.clone(), level))
+                .await?;
             let level = sums.level;
             let (own_level, parts) = self.listings.named_parts(self.at, range.clone(), level).await?;
             if own_level != level {
@@ -196,7 +202,9 @@ impl Pushing<'_> {
         let at = self.place(primary);
         loop {
             let limit = u32::try_from(PAGE * 4).unwrap_or(u32::MAX);
-            let page = patient(primary.node.listing_rows(self.kind, &at, range.clone(), limit)).await?;
+            let page = primary
+                .patient(primary.node.listing_rows(self.kind, &at, range.clone(), limit))
+                .await?;
             for row in page.rows {
                 if let Some((value, theirs)) = rows.get_mut(&row.name) {
                     *theirs = if *value == row.value {
@@ -251,7 +259,7 @@ impl Pushing<'_> {
                 });
                 let size = (rows.len(), rows.iter().map(object_bytes).sum::<usize>());
                 if !rows.is_empty() {
-                    patient(primary.node.put_object_rows(&at, rows)).await?;
+                    primary.patient(primary.node.put_object_rows(&at, rows)).await?;
                 }
                 size
             }
@@ -262,7 +270,9 @@ impl Pushing<'_> {
                 });
                 let size = (rows.len(), rows.iter().map(container_bytes).sum::<usize>());
                 if !rows.is_empty() {
-                    patient(primary.node.put_container_rows(&at, rows)).await?;
+                    primary
+                        .patient(primary.node.put_container_rows(&at, rows))
+                        .await?;
                 }
                 size
             }
@@ -318,7 +328,9 @@ impl Pushing<'_> {
         ours.meta = kept;
         told.names += 1;
         told.bytes += state_bytes(&ours) as u64;
-        patient(primary.node.merge_listing(self.kind, &self.place(primary), ours)).await
+        primary
+            .patient(primary.node.merge_listing(self.kind, &self.place(primary), ours))
+            .await
     }
 
     /// Whether an item is news to the primary.
@@ -346,6 +358,11 @@ enum Verdict {
 }
 
 impl Primary {
+    /// Waits for a call to it, but not for ever.
+    async fn patient<T>(&self, call: impl Future<Output = Result<T, NodeError>>) -> Result<T, NodeError> {
+        self.effort.wait(PATIENCE, call).await
+    }
+
     fn judge(&self, newest: Version, death: Option<Version>) -> Verdict {
         match death {
             Some(death) if death <= self.horizon => Verdict::Spare,

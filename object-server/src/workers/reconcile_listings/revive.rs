@@ -14,7 +14,7 @@ use virga_object_wire::listing::{ListingKind, ListingState, PutContainer};
 use virga_object_wire::object::At;
 use virga_ring::NameHash;
 
-use super::{Looking, patient};
+use super::Looking;
 
 /// Containers looked at together.
 const PAGE: usize = 100;
@@ -62,7 +62,7 @@ impl Looking<'_> {
                 continue;
             }
             let (node, at) = (self.duty.all.nodes.node(device), place(&device.device));
-            match patient(node.listing_state(kind, &at)).await {
+            match self.patient(node.listing_state(kind, &at)).await {
                 Ok(Some(theirs)) if theirs == ours => others.push((node, at)),
                 // Whoever is away or knows something else may know better.
                 _ => return Ok(false),
@@ -87,7 +87,7 @@ impl Looking<'_> {
         };
         for (node, at) in others {
             // Who misses it is told by the next comparison.
-            let _ = patient(node.put_container(&at, put.clone())).await;
+            let _ = self.patient(node.put_container(&at, put.clone())).await;
         }
         match listings.put_container(&here, put).await.map_err(NodeError::from) {
             Ok(created) => Ok(created.created),
