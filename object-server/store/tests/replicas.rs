@@ -55,17 +55,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(prop_oneof![4 => heard, 1 => brought], 1..20)
 }
 
+/// What decides between data records and deletions.
+type Rank = (Version, [u8; 32]);
+/// An object as it was stored.
+type Content = (PutObject, Bytes);
+
 /// What one client after the other would have left, each at the time that its
 /// version says.
 #[derive(Debug, Default)]
 struct Model {
-    /// Version and hash of the newest data or deletion, and the data.
-    data: Option<((Version, [u8; 32]), Option<(PutObject, Bytes)>)>,
+    /// The newest data or deletion, and the data.
+    data: Option<(Rank, Option<Content>)>,
     post: Option<Version>,
 }
 
 impl Model {
-    fn data(&mut self, rank: (Version, [u8; 32]), content: Option<(PutObject, Bytes)>) {
+    fn data(&mut self, rank: Rank, content: Option<Content>) {
         if self.data.as_ref().is_none_or(|(old, _)| *old < rank) {
             self.data = Some((rank, content));
         }
@@ -82,7 +87,7 @@ fn headers(version: Version) -> Vec<(String, String)> {
     vec![("x-object-meta-of".to_owned(), version.0.to_string())]
 }
 
-fn put_of(name: &str, version: Version, seed: u64) -> (PutObject, Bytes) {
+fn put_of(name: &str, version: Version, seed: u64) -> Content {
     let body = body(300, seed);
     let mut put = request(name, version, &body);
     put.meta.content_type = format!("text/{}-{seed}", version.0);
