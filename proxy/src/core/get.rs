@@ -60,6 +60,25 @@ fn data_known(found: &Found) -> DataId {
     }
 }
 
+/// How often a write is stamped anew while newer metadata is in its way.
+pub(super) const STAMPS: usize = 5;
+
+/// Whether a write of this version was replaced: a read quorum knows data, or a
+/// deletion, as new as that. A refusal alone does not say so, as a replica
+/// refuses also for newer metadata of older data, and that replaces nothing.
+pub(super) async fn is_replaced(
+    shared: &Arc<Shared>,
+    name: &ObjectName,
+    place: &Place,
+    version: Version,
+) -> Result<bool, Unavailable> {
+    match Reading::new(shared, name, place, None).head(false).await {
+        Ok(stat) => Ok(stat.version >= version),
+        Err(ReadObjectError::NotFound { deleted }) => Ok(deleted.is_some_and(|gone| gone >= version)),
+        Err(ReadObjectError::Unavailable(error)) => Err(error),
+    }
+}
+
 /// A read under way.
 pub(super) struct Reading<'a> {
     shared: &'a Arc<Shared>,

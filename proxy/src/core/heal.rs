@@ -1,7 +1,8 @@
 //! Brings a replica what it missed, from one that has it, under its own
 //! version: when a write cannot go on without, and in passing when a read has
 //! seen that one is behind ([`Healing`]). Later metadata updates (POST) are
-//! left to the nodes, which find every difference by themselves.
+//! left to the nodes, which find every difference by themselves: only they can
+//! tell an object's own metadata from what was posted later.
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -122,7 +123,8 @@ impl Default for Healing {
 /// Brings `behind` what a read found to be the newest, without anybody waiting
 /// for it: the next read need not look further. Only small objects and
 /// deletions; and only as many as there is room for, as the nodes find every
-/// difference themselves.
+/// difference themselves. Not what has been posted to: a head has the posted
+/// metadata in it, which is not to become the data's own elsewhere.
 pub(super) fn in_passing(
     shared: &Arc<Shared>,
     name: &ObjectName,
@@ -131,8 +133,11 @@ pub(super) fn in_passing(
     from: &[Arc<Peer>],
     behind: Vec<Arc<Peer>>,
 ) {
-    let large = matches!(newest, Found::Object(stat) if stat.size > EXTENT as u64);
-    if large || behind.is_empty() || tokio::runtime::Handle::try_current().is_err() {
+    let left_to_nodes = matches!(
+        newest,
+        Found::Object(stat) if stat.size > EXTENT as u64 || stat.meta_version > stat.version
+    );
+    if left_to_nodes || behind.is_empty() || tokio::runtime::Handle::try_current().is_err() {
         return;
     }
     for peer in behind {

@@ -2,12 +2,15 @@
 use std::sync::Arc;
 
 use virga_node::clock::Version;
+use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::ObjectRow;
 use virga_object_wire::object::{ObjectStat, PostMeta};
 
 use super::error::{DeleteObjectError, PostObjectError, Unavailable};
 use super::fanout::{self, Call};
+use super::found::data_of;
+use super::get::{STAMPS, is_replaced};
 use super::names::ObjectName;
 use super::peer::Peer;
 use super::place::Place;
@@ -87,14 +90,38 @@ impl Core {
                     _ => return Err(tally.unavailable().into()),
                 }
             }
-            let (stored, stats): (Vec<_>, Vec<_>) = tally.oks.into_iter().unzip();
-            let Some(stat) = stats.into_iter().max_by_key(|stat| stat.version) else {
+            let newest = tally.oks.iter().max_by_key(|(_, stat)| data_of(stat));
+            let Some(stat) = newest.map(|(_, stat)| stat.clone()) else {
                 return Err(PostObjectError::NotFound);
             };
+            self.bring_newest(&place, &stat, &tally.oks).await;
+            let stored = tally.oks.into_iter().map(|(peer, _)| peer).collect();
             if let Some(row) = ObjectRow::of(&stat) {
                 conclude(&self.shared, name, &place, row, stored, Some(late)).await;
             }
             return Ok(stat);
+        }
+    }
+
+    /// Brings the newest data that replicas had when they took a POST to those
+    /// of them that missed it: else a reader that hears only of these would be
+    /// shown the new metadata over data that was replaced before. Small objects
+    /// only, as a client waits; the nodes bring the others.
+    async fn bring_newest(&self, place: &Place, newest: &ObjectStat, oks: &[(Arc<Peer>, ObjectStat)]) {
+        let has = |stat: &ObjectStat| data_of(stat) == data_of(newest);
+        let behind = oks.iter().filter(|(peer, stat)| {
+            !has(stat) && place.members().iter().any(|member| Arc::ptr_eq(member, peer))
+        });
+        let behind: Vec<_> = behind.map(|(peer, _)| peer).collect();
+        if behind.is_empty() || newest.size > EXTENT as u64 {
+            return;
+        }
+        let from = oks.iter().filter(|(_, stat)| has(stat));
+        let from: Vec<_> = from.map(|(peer, _)| Arc::clone(peer)).collect();
+        for peer in behind {
+            if let Err(error) = heal::bring(&self.shared, place, newest, &from, peer).await {
+                tracing::debug!(device = %peer.name, %error, "could not be brought data that it missed before a POST");
+            }
         }
     }
 
@@ -137,8 +164,9 @@ impl Core {
             .ok_or(DeleteObjectError::NoContainer)?;
         let mut place = self.shared.object_place(name, policy)?;
         let mut stamp = self.shared.version(version);
-        let mut restamped = false;
+        let mut stamps = 0;
         loop {
+            stamps += 1;
             let path: Arc<str> = name.path().into();
             let call: Call<_> = Box::new(move |node, at, _| {
                 let path = path.clone();
@@ -148,16 +176,19 @@ impl Core {
             if !tally.reached {
                 match tally.newer() {
                     Some(newer) if version.is_some() => return Err(DeleteObjectError::Newer(newer)),
-                    Some(newer) if !restamped => {
-                        restamped = true;
-                        stamp = self.shared.restamp(newer);
-                        continue;
-                    }
-                    Some(_) if tally.is_overtaken(&place) => {
+                    Some(_)
+                        if stamps > 1
+                            && tally.is_overtaken(&place)
+                            && is_replaced(&self.shared, name, &place, stamp).await? =>
+                    {
                         return Ok(DeletedObject {
                             version: stamp,
                             existed: true,
                         });
+                    }
+                    Some(newer) if stamps == 1 || stamps < STAMPS && tally.is_overtaken(&place) => {
+                        stamp = self.shared.restamp(newer);
+                        continue;
                     }
                     _ => return Err(tally.unavailable().into()),
                 }

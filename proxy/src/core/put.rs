@@ -15,6 +15,7 @@ use virga_object_wire::object::{ObjectMeta, ObjectStat, PutObject, Source};
 use super::digest::{self, Digests};
 use super::error::{BodyError, PutObjectError, ReadObjectError, Unavailable};
 use super::fanout::{self, Call, Rest};
+use super::get::{STAMPS, is_replaced};
 use super::heal;
 use super::names::ObjectName;
 use super::peer::Peer;
@@ -301,7 +302,7 @@ impl Core {
             handoff_for: None,
             source: Source::Client,
         };
-        store(&self.shared, place, put, body, asked.is_some()).await
+        store(&self.shared, name, place, put, body, asked.is_some()).await
     }
 
     async fn conclude_put(
@@ -371,28 +372,33 @@ pub(super) fn shutting_down() -> Unavailable {
     }
 }
 
-/// Puts a whole object onto a quorum of replicas, with a newer version once if
-/// the nodes have seen a newer one.
+/// Puts a whole object onto a quorum of replicas, with a newer version if the
+/// nodes have seen a newer one; overtaken again, it counts as done if newer data
+/// has replaced it.
 async fn store(
     shared: &Arc<Shared>,
+    name: &ObjectName,
     place: &mut Place,
     mut put: PutObject,
     body: Checked,
     fixed: bool,
 ) -> Result<Placed, PutObjectError> {
-    let mut restamped = false;
+    let mut stamps = 0;
     loop {
+        stamps += 1;
         let (tally, late) = fanout::write(shared, place, put_call(put.clone(), body.clone())).await;
         let newer = tally.newer();
         match newer {
             _ if tally.reached => {}
             Some(newer) if fixed => return Err(PutObjectError::Newer(newer)),
-            Some(newer) if !restamped => {
-                restamped = true;
+            Some(_)
+                if stamps > 1
+                    && tally.is_overtaken(place)
+                    && is_replaced(shared, name, place, put.version).await? => {}
+            Some(newer) if stamps == 1 || stamps < STAMPS && tally.is_overtaken(place) => {
                 put.version = shared.restamp(newer);
                 continue;
             }
-            Some(_) if tally.is_overtaken(place) => {}
             _ => return Err(tally.unavailable().into()),
         }
         let stored = tally.oks.into_iter().map(|(peer, ())| peer).collect();

@@ -27,6 +27,7 @@ use super::NewObject;
 use super::digest::Extents;
 use super::error::{BodyError, PutObjectError, Unavailable};
 use super::fanout::why_unavailable;
+use super::get::{STAMPS, is_replaced};
 use super::names::ObjectName;
 use super::peer::Peer;
 use super::place::{Place, node_of};
@@ -39,7 +40,7 @@ use super::shared::Shared;
 const QUEUE: usize = 2;
 /// Most reports one replica sends: one for each commit it is asked for, one
 /// failure.
-const REPORTS: usize = 3;
+const REPORTS: usize = STAMPS + 1;
 
 /// What a replica's task is told.
 enum Step {
@@ -330,9 +331,15 @@ impl Upload {
         Err(self.unavailable())
     }
 
-    /// Commits until a quorum has the object, with a newer version once.
-    async fn commit(&mut self, mut put: PutObject, fixed: bool) -> Result<Placed, PutObjectError> {
-        for restamped in [false, true] {
+    /// Commits until a quorum has the object, with a newer version if nodes have
+    /// seen one; overtaken again, it counts as done if newer data replaced it.
+    async fn commit(
+        &mut self,
+        name: &ObjectName,
+        mut put: PutObject,
+        fixed: bool,
+    ) -> Result<Placed, PutObjectError> {
+        for stamps in 1..=STAMPS {
             (self.overtaken, self.newer) = (Members::NONE, None);
             let shared_put = Arc::new(put.clone());
             self.tell(|| Step::Commit(Arc::clone(&shared_put))).await?;
@@ -347,7 +354,11 @@ impl Upload {
             match self.newer {
                 _ if self.reached() => {}
                 Some(newer) if fixed => return Err(PutObjectError::Newer(newer)),
-                Some(newer) if !restamped => {
+                Some(_)
+                    if stamps > 1
+                        && overtaken
+                        && is_replaced(&self.shared, name, &self.place, put.version).await? => {}
+                Some(newer) if stamps == 1 || overtaken => {
                     put.version = self.shared.restamp(newer);
                     // What was stored under the older version does not count.
                     (self.done, self.direct) = (Members::NONE, Members::NONE);
@@ -356,7 +367,6 @@ impl Upload {
                     }
                     continue;
                 }
-                Some(_) if overtaken => {}
                 _ => break,
             }
             return Ok(Placed {
@@ -412,10 +422,10 @@ where
         handoff_for: None,
         source: Source::Client,
     };
-    match upload.commit(put.clone(), asked.is_some()).await {
+    match upload.commit(name, put.clone(), asked.is_some()).await {
         Err(PutObjectError::Unavailable(error)) => {
             held.begin_again(&mut upload, place, error).await?;
-            upload.commit(put, asked.is_some()).await
+            upload.commit(name, put, asked.is_some()).await
         }
         done => done,
     }

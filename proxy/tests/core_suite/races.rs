@@ -143,6 +143,93 @@ async fn a_write_overtaken_twice_counts_as_done() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_overtaken_by_newer_metadata_alone_is_not_taken_for_done_before_it_is() {
+    for deletes in [false, true] {
+        let cluster = Cluster::with(3, 3, Settings::default()).await;
+        let name = object("o");
+        let places = cluster.of_object(&name);
+        let gate = Arc::new(Notify::new());
+        let fast = ahead(&cluster);
+        let first = cluster
+            .core
+            .put_object(&name, at_version(fast), whole("first"))
+            .await;
+        first.unwrap();
+        settle().await;
+        cluster.core.container_info(&name.container_name()).await.unwrap();
+        for (twin, _) in &places {
+            twin.set(|s| s.delay_calls = Some(Arc::clone(&gate)));
+        }
+        let (core, of, body) = (cluster.core.clone(), name.clone(), bytes(10));
+        let sent = body.clone();
+        let slow = cluster.tasks.spawn(async move {
+            match deletes {
+                true => core.delete_object(&of, None).await.map(|_| ()).is_ok(),
+                false => core
+                    .put_object(&of, NewObject::new("x/y"), whole(sent))
+                    .await
+                    .is_ok(),
+            }
+        });
+        settle().await;
+        // The first try learns that it comes too late ...
+        gate.notify_waiters();
+        settle().await;
+        assert!(
+            places.iter().all(|(twin, _)| twin.waiting() > 0),
+            "the second try is at the nodes"
+        );
+        // ... and the second meets newer metadata of the old data.
+        let newest = Version(fast.0 + (1 << 30));
+        for (twin, at) in &places {
+            twin.set(|s| s.delay_calls = None);
+            twin.post(at, newest, PostMeta::default()).await.unwrap();
+        }
+        for _ in 0..10 {
+            gate.notify_waiters();
+            settle().await;
+        }
+        assert!(slow.await.unwrap());
+        match deletes {
+            true => assert!(matches!(
+                cluster.get(&name).await,
+                Err(ReadObjectError::NotFound { .. })
+            )),
+            false => assert_eq!(cluster.get(&name).await.unwrap(), body),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_brings_the_newest_data_to_replicas_that_missed_it() {
+    let cluster = Cluster::with(3, 3, Settings::default()).await;
+    let name = object("o");
+    cluster.put(&name, "old").await.unwrap();
+    settle().await;
+    let stale = cluster.of_object(&name).remove(1);
+    stale.0.set_down(true);
+    cluster.put(&name, "new").await.unwrap();
+    settle().await;
+    stale.0.set_down(false);
+    // The stale one is among the two that answer first.
+    let slow = cluster.of_object(&name).remove(2).0;
+    slow.set(|s| s.latency = Some(Arc::new(|| Duration::from_millis(300))));
+    tokio::time::advance(Duration::from_secs(5)).await;
+    let meta = PostMeta {
+        headers: vec![("x-object-meta-a".into(), "1".into())],
+        ..PostMeta::default()
+    };
+    cluster.core.post_object(&name, meta.clone(), None).await.unwrap();
+    let Found::Object(stat) = found(&stale).await else {
+        panic!("gone")
+    };
+    assert_eq!(
+        (stat.blake3, stat.meta.headers),
+        (*blake3::hash(b"new").as_bytes(), meta.headers)
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_in_the_middle_leaves_nothing() {
     let cluster = Cluster::new().await;
     let name = object("o");
