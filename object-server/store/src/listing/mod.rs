@@ -280,9 +280,7 @@ impl Listings {
     pub async fn changed(&self, limit: usize) -> Result<Vec<ContainerChange>, ReadError> {
         let from = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let db = self.db.clone();
-        let (changes, gone) = self
-            .on_reader(move || changed::after(&db, from, limit))
-            .await?;
+        let (changes, gone) = self.on_reader(move || changed::after(&db, from, limit)).await?;
         let last = changes
             .iter()
             .map(|change| change.hash)
