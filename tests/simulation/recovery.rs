@@ -44,7 +44,7 @@ fn all_soon(scenario: &Scenario) {
             "seed {seed}: {:#?}",
             outcome.findings
         );
-        let health = outcome.health.unwrap();
+        let health = outcome.health.expect("it became well");
         println!("{}, seed {seed}: {health:?}", scenario.name);
         assert!(health <= SOON, "seed {seed}: {health:?}");
     }
