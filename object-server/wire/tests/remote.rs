@@ -195,7 +195,11 @@ async fn knowledge(node: &dyn ObjectNode, at: &At) -> String {
     let mut sums = node.sums(&at.device, at.policy, partitions).await;
     if let Ok(sums) = &mut sums {
         // The two are asked one after the other.
-        assert_ne!(sums.answering.now, Micros::default(), "a node says what time it is");
+        assert_ne!(
+            sums.answering.now,
+            Micros::default(),
+            "a node says what time it is"
+        );
         sums.answering.now = Micros::default();
     }
     let buckets = node.bucket_sums(&at.device, at.policy, at.partition).await;
