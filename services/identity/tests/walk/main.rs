@@ -192,7 +192,7 @@ async fn nobody_gets_past_a_rule_that_is_not_for_them() {
     let foreign = elsewhere.admin().await;
     let things = things(&b, &admin).await;
     let owner = b.report.admin_user_id.as_str();
-    for (row, _, who) in ROWS {
+    for (row, _, who) in ROWS.iter() {
         let (method, path) = split(row);
         let path = filled(path, &|name| things[name].clone());
         let route = (method, path.as_str());
