@@ -17,7 +17,7 @@ const BOUND: Duration = Duration::from_secs(8);
 /// DELETE may find there what the first one deleted, and says 204 for 404.
 const AFTER_AN_ABSENCE: &[Kind] = &[Kind::Told];
 /// Workers that take some seconds for a change, so that there is a middle of it.
-const SLOW: &str = "update_listings_ms = 200\nreconcile_ms = 200\nmove_bytes_per_s = 600000\n";
+const SLOW: &str = "update_listings_ms = 200\nreconcile_ms = 200\nmove_bytes_per_s = 300000\n";
 /// The ring of objects.
 const OBJECTS: &str = "object";
 const RINGS: [&str; 3] = ["account", "container", OBJECTS];
@@ -309,7 +309,7 @@ fn a_second_change_may_come_before_the_first_is_over() {
         let store = new_host(cluster);
         hours_pass(cluster);
         let first = Changes::tell(cluster, before);
-        load.wait_answers(WHILE / 4);
+        load.wait_answers(WHILE / 16);
         // Some of what just came goes elsewhere again.
         on_all(cluster, &["set_weight", &cluster.search(store, 1), "30"]);
         on_all(cluster, &["set_weight", &cluster.search(0, 1), "150"]);

@@ -72,13 +72,11 @@ impl Device {
             // Another replica's data is merged: metadata updates do not matter.
             return Ok(entry.outranks(put.version, &put.blake3));
         }
-        // Equal versions are decided by the hash, as everywhere.
-        let held = (
-            entry.version(),
-            entry.object().map_or([0; 32], |winner| winner.blake3),
-        );
-        if held >= (put.version, put.blake3) {
-            return Err(NodeError::Newer(held.0));
+        // Another write of the same version, from another proxy: replicas would
+        // agree on one by the hash, but the container's row cannot know which.
+        // Whoever came second is stamped anew.
+        if entry.version() >= put.version {
+            return Err(NodeError::Newer(entry.version()));
         }
         Ok(false)
     }

@@ -82,7 +82,6 @@ pub struct Cluster {
     /// What it began with.
     pub plan: Plan,
     builder: Mutex<Builder>,
-    _folders: TempDir,
 }
 
 /// Workers look often: virtual time costs little.
@@ -130,20 +129,19 @@ fn rings_of(builder: &Builder) -> Rings {
 }
 
 impl Cluster {
-    /// A cluster whose machines are off.
-    pub fn new(world: &Arc<World>, plan: &Plan) -> Self {
+    /// A cluster whose machines are off. Their databases lie in `root`.
+    pub fn new(world: &Arc<World>, plan: &Plan, root: &Path) -> Self {
         let mut builder = Builder::create(PART_POWER, 3.0, 0).expect("good settings");
         for number in 0..plan.members {
             builder.add(new_device(number)).expect("a good device");
         }
         builder.rebalance(world.seed(), 0).expect("it can be balanced");
-        let folders = scratch();
         let network = Network::new(world);
         let cache = KvCache::new(32 << 20);
         let machines = (0..plan.machines).map(|number| {
             let parts = MachineParts {
                 number,
-                root: folders.path().to_owned(),
+                root: root.to_owned(),
                 rings: rings_of(&builder),
                 cache: cache.clone(),
                 settings: settings(),
@@ -170,7 +168,6 @@ impl Cluster {
             network,
             plan: plan.clone(),
             builder: Mutex::new(builder),
-            _folders: folders,
             world: Arc::clone(world),
         }
     }
@@ -315,8 +312,10 @@ fn proxy(world: &Arc<World>, network: &Arc<Network>, builder: &Builder, number: 
     }
 }
 
-/// A folder for databases; in memory if the machine has such.
-fn scratch() -> TempDir {
+/// A folder for databases; in memory if the machine has such. It must outlive
+/// the runtime: a database that is closed without its folder waits a second, on
+/// the clock of the wall, before it gives up.
+pub fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::tempdir_in(memory)
         .or_else(|_| tempfile::tempdir())

@@ -287,8 +287,9 @@ impl Machine {
         for database in ["index", "list"] {
             copy(&old.join(database), &new.join(database));
         }
-        // The old one is closed into a folder that nobody reads again.
-        let _ = std::fs::remove_dir_all(old);
+        // Nobody reads the old folder again. It stays until the run is over: a
+        // database that is closed without its folder waits a second, on the
+        // clock of the wall, before it gives up.
         true
     }
 

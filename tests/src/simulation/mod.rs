@@ -20,6 +20,7 @@ pub mod scenarios;
 mod wire;
 pub mod world;
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -67,12 +68,12 @@ pub struct Outcome {
 }
 
 /// Runs one seed of a scenario. Must be called in a runtime of one thread whose
-/// time is paused.
-pub async fn run(scenario: &Scenario, seed: u64, loud: bool) -> Outcome {
+/// time is paused, with a folder that outlives it ([`cluster::scratch`]).
+pub async fn run(scenario: &Scenario, seed: u64, loud: bool, root: &Path) -> Outcome {
     let world = World::new(seed, loud);
     world.note(format_args!("{} {seed}", scenario.name));
     let (plan, mix) = ((scenario.plan)(&world), (scenario.mix)(&world));
-    let cluster = Cluster::new(&world, &plan);
+    let cluster = Cluster::new(&world, &plan, root);
     cluster.start_all().await;
     let seats = cluster.proxies.iter().map(|proxy| Seat {
         core: proxy.core.clone(),
