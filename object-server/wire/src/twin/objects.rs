@@ -29,15 +29,6 @@ impl Slot {
             .map_or(data, |(post, _)| data.max(post.version))
     }
 
-    /// What decides whether a PUT comes too late: larger version, then larger
-    /// BLAKE3 (a deletion loses against data of the same version).
-    fn held(&self) -> (Version, [u8; 32]) {
-        (
-            self.version(),
-            self.data.as_ref().map_or([0; 32], |(put, _)| put.blake3),
-        )
-    }
-
     /// What a reader is told at `now` (Unix seconds): an object whose time has
     /// come is as good as deleted.
     pub(super) fn found(&self, now: u64) -> Found {
@@ -207,8 +198,8 @@ impl Contents {
             if slot.data.as_ref().is_some_and(same) {
                 return Ok(());
             }
-            if slot.held() >= (put.version, put.blake3) {
-                return Err(NodeError::Newer(slot.held().0));
+            if slot.version() >= put.version {
+                return Err(NodeError::Newer(slot.version()));
             }
         }
         check_bytes(&put, &body)?;

@@ -108,15 +108,21 @@ async fn the_larger_version_wins_in_either_order() {
     assert!(node.delete(&at(1), Version(6), "a/c/o").await.unwrap().existed);
     assert_eq!(
         put(&node, 6, b"").await,
-        Ok(()),
-        "data wins over a deletion of the same version"
+        Err(NodeError::Newer(Version(6))),
+        "one version is one write"
     );
-    assert!(node.delete(&at(1), Version(7), "a/c/o").await.unwrap().existed);
-    assert!(!node.delete(&at(1), Version(8), "a/c/o").await.unwrap().existed);
-    assert_eq!(node.head(&at(1)).await, Ok(Found::Deleted(Version(8))));
+    put(&node, 7, b"").await.unwrap();
+    assert_eq!(
+        put(&node, 7, b"other").await,
+        Err(NodeError::Newer(Version(7))),
+        "one version is one write"
+    );
+    assert!(node.delete(&at(1), Version(8), "a/c/o").await.unwrap().existed);
+    assert!(!node.delete(&at(1), Version(9), "a/c/o").await.unwrap().existed);
+    assert_eq!(node.head(&at(1)).await, Ok(Found::Deleted(Version(9))));
     assert!(matches!(
         node.get(&at(1), None).await,
-        Ok(Read::Gone(Some(Version(8))))
+        Ok(Read::Gone(Some(Version(9))))
     ));
     assert_eq!(node.head(&at(9)).await, Ok(Found::Absent));
 }
