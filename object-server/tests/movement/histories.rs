@@ -36,7 +36,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Change::Delete),
         2 => Just(Change::Post),
     ];
-    let step = (0..6_u8, any::<u8>(), 1..16_u8, change);
+    // Few versions, so that many are equal: two proxies may draw the same.
+    let step = (0..6_u8, 0..16_u8, 1..16_u8, change);
     let step = step.prop_map(|(name, version, by, change)| Step {
         name,
         version,
@@ -123,14 +124,16 @@ proptest! {
     fn i6_replicas_that_heard_different_things_end_with_the_newest_of_all(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            // Nobody compares while the history goes on: no ring yet names the devices.
             let mut cluster = Cluster::start(4, 4).await;
             let start = cluster.next_version();
             for step in &steps {
                 carry(&cluster, start, step).await;
             }
+            // Names in the wrong place move while the history goes on. Asked twice:
+            // what a device gave away before it was asked for the first time, its
+            // primaries have the second time.
             let mut before = Vec::new();
-            for n in 0..4 {
+            for n in (0..4).chain(0..4) {
                 before.push(known(&cluster, n).await);
             }
             let end = merged(&before);
