@@ -5,6 +5,7 @@
 //! compares [`Record::head`] with what its index says, which catches a misdirected read. Quarantine and repair
 //! of damaged records are the caller's.
 
+mod buffers;
 pub mod pool;
 
 use std::io;
@@ -20,6 +21,7 @@ use crate::io::aligned::AlignedBuf;
 use crate::segment::Locator;
 use crate::segment::table::{Segment, Segments};
 
+use buffers::Buffers;
 use pool::{PoolClosed, ReadPool};
 
 /// Records up to this many bytes are read in one piece even for a small range.
@@ -146,6 +148,7 @@ impl Record {
 pub struct Reader {
     segments: Arc<Segments>,
     pool: Arc<ReadPool>,
+    buffers: Arc<Buffers>,
 }
 
 /// How bytes are fetched: one attempt of a read.
@@ -165,6 +168,7 @@ impl Reader {
         Reader {
             pool: Arc::new(ReadPool::new(pool::THREADS, segments.threads().clone())),
             segments,
+            buffers: Arc::default(),
         }
     }
 
@@ -196,7 +200,7 @@ impl Reader {
     /// See [`ReadError`].
     pub fn record_blocking(&self, locator: Locator) -> Result<Record, ReadError> {
         let segment = self.segment(locator)?;
-        patiently(&segment, locator, None)
+        patiently(&segment, &self.buffers, locator, None)
     }
 
     /// As [`Reader::record_blocking`], past the page cache: what the medium itself says.
@@ -205,7 +209,7 @@ impl Reader {
     /// See [`ReadError`].
     pub fn record_from_medium(&self, locator: Locator) -> Result<Record, ReadError> {
         let segment = self.segment(locator)?;
-        let read = attempt(&segment, locator, None, &Way::Direct)?;
+        let read = attempt(&segment, &self.buffers, locator, None, &Way::Direct)?;
         read.ok_or_else(|| ReadError::Io {
             locator,
             error: io::ErrorKind::UnexpectedEof.into(),
@@ -219,19 +223,25 @@ impl Reader {
     async fn read(&self, locator: Locator, wanted: Option<Range<usize>>) -> Result<Record, ReadError> {
         let segment = self.segment(locator)?;
         // Damage seen on the fast path is judged on the slow one, which reads again from the medium.
-        if let Ok(Some(record)) = attempt(&segment, locator, wanted.clone(), &Way::Cached) {
+        if let Ok(Some(record)) = attempt(&segment, &self.buffers, locator, wanted.clone(), &Way::Cached) {
             return Ok(record);
         }
+        let buffers = Arc::clone(&self.buffers);
         self.pool
-            .run(move || patiently(&segment, locator, wanted))
+            .run(move || patiently(&segment, &buffers, locator, wanted))
             .await?
     }
 }
 
 /// Reads with waiting, and once more from the medium if what came is damaged.
-fn patiently(segment: &Segment, locator: Locator, wanted: Option<Range<usize>>) -> Result<Record, ReadError> {
+fn patiently(
+    segment: &Segment,
+    buffers: &Arc<Buffers>,
+    locator: Locator,
+    wanted: Option<Range<usize>>,
+) -> Result<Record, ReadError> {
     for way in [Way::Buffered, Way::Direct] {
-        match attempt(segment, locator, wanted.clone(), &way) {
+        match attempt(segment, buffers, locator, wanted.clone(), &way) {
             Ok(Some(record)) => return Ok(record),
             Ok(None) => {}
             Err(ReadError::Damaged { .. }) if matches!(way, Way::Buffered) => {
@@ -253,6 +263,7 @@ fn patiently(segment: &Segment, locator: Locator, wanted: Option<Range<usize>>) 
 /// One attempt; none if the bytes are not at hand.
 fn attempt(
     segment: &Segment,
+    buffers: &Arc<Buffers>,
     locator: Locator,
     wanted: Option<Range<usize>>,
     way: &Way,
@@ -265,7 +276,7 @@ fn attempt(
         bytes: bytes.clone(),
     };
     if wanted.is_none() || length <= WHOLE {
-        let Some(bytes) = fetch(segment, u64::from(locator.offset), length, way).map_err(io)? else {
+        let Some(bytes) = fetch(segment, buffers, u64::from(locator.offset), length, way).map_err(io)? else {
             return Ok(None);
         };
         let record = decode::descriptor(&bytes).map_err(|why| damaged(why, &bytes))?;
@@ -291,7 +302,7 @@ fn attempt(
         }));
     }
     let wanted = wanted.unwrap_or(0..0);
-    let Some(bytes) = fetch_descriptor(segment, locator, way).map_err(io)? else {
+    let Some(bytes) = fetch_descriptor(segment, buffers, locator, way).map_err(io)? else {
         return Ok(None);
     };
     let record = decode::descriptor(&bytes).map_err(|why| damaged(why, &bytes))?;
@@ -301,7 +312,7 @@ fn attempt(
     check_range(&wanted, record.payload_len)?;
     let covering = Covering::of(&wanted, record.head.kind.crc_block(), record.payload_len);
     let at = u64::from(locator.offset) + (record.descriptor_len + covering.bytes.start) as u64;
-    let Some(blocks) = fetch(segment, at, covering.bytes.len(), way).map_err(io)? else {
+    let Some(blocks) = fetch(segment, buffers, at, covering.bytes.len(), way).map_err(io)? else {
         return Ok(None);
     };
     if !record.verifies(covering.first_block, &blocks) {
@@ -354,10 +365,15 @@ fn check_range(wanted: &Range<usize>, payload_len: usize) -> Result<(), ReadErro
 }
 
 /// Reads a descriptor: a page first, and the rest if its length says that there is more.
-fn fetch_descriptor(segment: &Segment, locator: Locator, way: &Way) -> io::Result<Option<Bytes>> {
+fn fetch_descriptor(
+    segment: &Segment,
+    buffers: &Arc<Buffers>,
+    locator: Locator,
+    way: &Way,
+) -> io::Result<Option<Bytes>> {
     let length = usize::try_from(locator.length).unwrap_or(usize::MAX);
     let at = u64::from(locator.offset);
-    let Some(bytes) = fetch(segment, at, length.min(DESCRIPTOR_GUESS), way)? else {
+    let Some(bytes) = fetch(segment, buffers, at, length.min(DESCRIPTOR_GUESS), way)? else {
         return Ok(None);
     };
     let claimed = bytes
@@ -367,26 +383,30 @@ fn fetch_descriptor(segment: &Segment, locator: Locator, way: &Way) -> io::Resul
     if claimed <= bytes.len() || claimed > length {
         return Ok(Some(bytes));
     }
-    fetch(segment, at, claimed, way)
+    fetch(segment, buffers, at, claimed, way)
 }
 
-fn fetch(segment: &Segment, at: u64, len: usize, way: &Way) -> io::Result<Option<Bytes>> {
+fn fetch(
+    segment: &Segment,
+    buffers: &Arc<Buffers>,
+    at: u64,
+    len: usize,
+    way: &Way,
+) -> io::Result<Option<Bytes>> {
     // A locator from a damaged index must not make us allocate gigabytes.
     if at + len as u64 > segment.size() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     match way {
         Way::Cached => {
-            let mut buf = vec![0; len];
-            Ok(segment
-                .file()
-                .pread_nowait(&mut buf, at)?
-                .then(|| Bytes::from(buf)))
+            let mut buf = buffers.take(len);
+            let here = segment.file().pread_nowait(buf.as_mut(), at)?;
+            Ok(here.then(|| buf.filled()))
         }
         Way::Buffered => {
-            let mut buf = vec![0; len];
-            segment.file().pread(&mut buf, at)?;
-            Ok(Some(Bytes::from(buf)))
+            let mut buf = buffers.take(len);
+            segment.file().pread(buf.as_mut(), at)?;
+            Ok(Some(buf.filled()))
         }
         Way::Direct => {
             let lead = usize::try_from(at % PAGE as u64).unwrap_or(0);
