@@ -37,15 +37,15 @@ impl BaseUrl {
     /// From the configured public URL if there is one, else from what proxies
     /// (`Forwarded`, `X-Forwarded-*`) and the client (`Host`) say. Values that
     /// are no scheme, host or path are passed over, so that nothing strange
-    /// gets into links.
-    pub fn of_request(public: Option<&str>, headers: &HeaderMap, uri: &Uri) -> Self {
+    /// gets into links. `secure`: the connection is inside TLS.
+    pub fn of_request(public: Option<&str>, headers: &HeaderMap, uri: &Uri, secure: bool) -> Self {
         if let Some(public) = public {
             return Self(public.trim_end_matches('/').to_owned());
         }
         let scheme = forwarded(headers, "proto")
             .or_else(|| first(headers, "x-forwarded-proto"))
             .filter(|s| ["http", "https"].contains(s))
-            .unwrap_or("http");
+            .unwrap_or(if secure { "https" } else { "http" });
         let host = forwarded(headers, "host")
             .or_else(|| first(headers, "x-forwarded-host"))
             .or_else(|| first(headers, "host"))
@@ -73,7 +73,14 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, value.parse().unwrap());
         }
-        BaseUrl::of_request(public, &map, &Uri::from_static("/v3")).0
+        BaseUrl::of_request(public, &map, &Uri::from_static("/v3"), false).0
+    }
+
+    #[test]
+    fn inside_tls_links_begin_with_https() {
+        let headers = HeaderMap::from_iter([(http::header::HOST, "c".parse().unwrap())]);
+        let of = |secure| BaseUrl::of_request(None, &headers, &Uri::from_static("/v3"), secure).0;
+        assert_eq!((of(true), of(false)), ("https://c".into(), "http://c".into()));
     }
 
     #[test]

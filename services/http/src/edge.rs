@@ -13,8 +13,11 @@ use http::{HeaderValue, Request, StatusCode, Uri, header};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 use tracing::Instrument;
+use virga_node::clock::Clock;
 
 use crate::base_url::BaseUrl;
+use crate::limits::{self, Buckets};
+use crate::peer::{Network, Peer, Source};
 use crate::request_id::{self, RequestId};
 
 /// A request that the edge itself refuses.
@@ -24,6 +27,8 @@ pub enum Refusal {
     TooLarge,
     /// The path is not valid: 400.
     BadPath,
+    /// Too many requests from one address: 429.
+    TooMany,
     /// Too many requests wait already: 503.
     Overloaded,
     /// The handler took too long: 504.
@@ -38,6 +43,7 @@ impl Refusal {
         match self {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BadPath => StatusCode::BAD_REQUEST,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
@@ -63,8 +69,21 @@ pub struct Edge {
     pub max_concurrent: usize,
     /// How long a request waits for its turn.
     pub max_wait: Duration,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Requests of one address, and the time by which they are counted.
+    pub rate: Option<SourceRate>,
     /// Draws the service's own fault.
     pub fault: fn(Refusal) -> Response,
+}
+
+/// How often one address may ask; see [`Edge::rate`].
+#[derive(Clone, Debug)]
+pub struct SourceRate {
+    /// A bucket for each address.
+    pub buckets: Arc<Buckets>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// A path without double slashes and without one at the end, and what it was
@@ -116,6 +135,10 @@ impl Edge {
         );
         request.extensions_mut().insert(id.clone());
         let mut response = async {
+            match self.meter(&mut request) {
+                Ok(()) => {}
+                Err(wait) => return self.come_back(Refusal::TooMany, limits::retry_after(wait)),
+            }
             match self.admit(&mut request) {
                 Ok(()) => self.run(request, turns, inner).await,
                 Err(refusal) => (self.fault)(refusal),
@@ -126,6 +149,29 @@ impl Edge {
         let status = response.status().as_u16().to_string();
         metrics::counter!("http_requests_total", "service" => self.service, "status" => status).increment(1);
         response.headers_mut().insert(request_id::HEADER, id.header());
+        response
+    }
+
+    /// Notes from where the request comes and counts it; how long to wait, if
+    /// too many came from there.
+    fn meter(&self, request: &mut Request<Body>) -> Result<(), Duration> {
+        let Some(peer) = request.extensions().get::<Peer>() else {
+            return Ok(());
+        };
+        let source = Source::of_request(peer.address.ip(), request.headers(), &self.trusted_proxies);
+        request.extensions_mut().insert(source);
+        match &self.rate {
+            Some(rate) => rate.buckets.take(&source.whole(), rate.clock.now()),
+            None => Ok(()),
+        }
+    }
+
+    /// The service's fault, with the seconds to wait before another try.
+    fn come_back(&self, refusal: Refusal, seconds: u64) -> Response {
+        let mut response = (self.fault)(refusal);
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         response
     }
 
@@ -141,7 +187,9 @@ impl Edge {
             return Err(Refusal::TooLarge);
         }
         let (path, prefix) = normal_path(request.uri().path(), self.prefixes).ok_or(Refusal::BadPath)?;
-        let base = BaseUrl::of_request(self.public_url.as_deref(), request.headers(), request.uri());
+        let secure = request.extensions().get::<Peer>().is_some_and(|p| p.secure);
+        let public = self.public_url.as_deref();
+        let base = BaseUrl::of_request(public, request.headers(), request.uri(), secure);
         request.extensions_mut().insert(base.join(prefix));
         let target = match request.uri().query() {
             Some(query) => format!("{path}?{query}"),
@@ -154,13 +202,7 @@ impl Edge {
     async fn run(&self, request: Request<Body>, turns: &Semaphore, inner: Router) -> Response {
         let turn = match tokio::time::timeout(self.max_wait, turns.acquire()).await {
             Ok(Ok(turn)) => turn,
-            Ok(Err(_)) | Err(_) => {
-                let mut response = (self.fault)(Refusal::Overloaded);
-                response
-                    .headers_mut()
-                    .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                return response;
-            }
+            Ok(Err(_)) | Err(_) => return self.come_back(Refusal::Overloaded, 1),
         };
         let work = AssertUnwindSafe(inner.oneshot(request)).catch_unwind();
         let outcome = tokio::time::timeout(self.timeout, work).await;

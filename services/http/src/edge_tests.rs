@@ -4,7 +4,10 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use http_body_util::BodyExt;
 
+use virga_node::clock::{ManualClock, Micros};
+
 use super::*;
+use crate::limits::Rate;
 
 fn edge() -> Edge {
     Edge {
@@ -15,6 +18,8 @@ fn edge() -> Edge {
         timeout: Duration::from_millis(50),
         max_concurrent: 1,
         max_wait: Duration::from_millis(1),
+        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        rate: None,
         fault: |refusal| (refusal.status(), format!("{refusal:?}")).into_response(),
     }
 }
@@ -112,4 +117,53 @@ async fn an_announced_body_beyond_the_limit_is_refused_unread() {
             .len(),
         10
     );
+}
+
+fn from(peer: &str, forwarded: &str) -> Request<Body> {
+    let mut request = get_request("/v3/where");
+    let peer = Peer {
+        address: peer.parse().unwrap(),
+        secure: true,
+    };
+    request.extensions_mut().insert(peer);
+    let forwarded = forwarded.parse().unwrap();
+    request.headers_mut().insert("x-forwarded-for", forwarded);
+    request
+}
+
+#[tokio::test]
+async fn one_address_that_asks_too_often_is_told_when_to_come_back() {
+    let clock = Arc::new(ManualClock::new(Micros(1)));
+    let rate = Rate {
+        per_minute: 6,
+        burst: 2,
+    };
+    let edge = Edge {
+        rate: Some(SourceRate {
+            buckets: Arc::new(Buckets::new(rate)),
+            clock: clock.clone(),
+        }),
+        ..edge()
+    };
+    let router = edge.wrap(router());
+    for _ in 0..2 {
+        let (status, base, _) = ask(&router, from("9.9.9.9:1", "1.1.1.1")).await;
+        assert_eq!((status, base.as_str()), (StatusCode::OK, "https://cloud:5000"));
+    }
+    let (status, text, response) = ask(&router, from("9.9.9.9:2", "2.2.2.2")).await;
+    assert_eq!(
+        (status, text.as_str()),
+        (StatusCode::TOO_MANY_REQUESTS, "TooMany")
+    );
+    assert_eq!(response.headers()["retry-after"], "10");
+    // Behind a proxy that is believed, each client counts by itself.
+    for client in ["1.1.1.1", "2.2.2.2", "3.3.3.3"] {
+        assert_eq!(
+            ask(&router, from("10.1.1.1:1", client)).await.0,
+            StatusCode::OK,
+            "{client}"
+        );
+    }
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(ask(&router, from("9.9.9.9:3", "")).await.0, StatusCode::OK);
 }
