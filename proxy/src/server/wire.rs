@@ -1,5 +1,5 @@
-//! The bytes of a connection: a bound on clients that do not read, and our
-//! own words where hyper would refuse a request in its own.
+//! The bytes of a connection: our own words where hyper would refuse a request
+//! in its own.
 //!
 //! hyper answers a head that it cannot parse by itself, without a transaction
 //! id. [`Wire`] sees such an answer by the moment it comes: nothing that we
@@ -9,14 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::Sleep;
+use virga_http::stream::Stream;
 
 use crate::swift::body::{Broken, Outgoing};
 
@@ -104,12 +102,9 @@ pub type Refuse = Arc<dyn Fn(StatusCode, &[u8]) -> Bytes + Send + Sync>;
 
 /// A connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     traffic: Arc<Traffic>,
     refuse: Refuse,
-    /// Longest wait for the client to take bytes.
-    patience: Duration,
-    stalled: Option<Pin<Box<Sleep>>>,
     /// Start of the head that is being read.
     head: Vec<u8>,
     reading_head: bool,
@@ -119,13 +114,11 @@ pub struct Wire {
 
 impl Wire {
     /// Takes a connection.
-    pub fn new(stream: TcpStream, traffic: Arc<Traffic>, refuse: Refuse, patience: Duration) -> Self {
+    pub fn new(stream: Stream, traffic: Arc<Traffic>, refuse: Refuse) -> Self {
         Self {
             stream,
             traffic,
             refuse,
-            patience,
-            stalled: None,
             head: Vec::new(),
             reading_head: false,
             instead: None,
@@ -156,35 +149,12 @@ impl Wire {
         StatusCode::from_bytes(line.get(..3)?).ok()
     }
 
-    /// Fails once the client has taken nothing for too long.
-    fn bounded<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let patience = self.patience;
-        let timer = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client takes no bytes",
-        )))
-    }
-
     /// Writes our words; says that all `length` bytes of hyper's are written.
     fn write_instead(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
         while let Some(words) = self.instead.as_mut().filter(|words| words.has_remaining()) {
-            let written = Pin::new(&mut self.stream).poll_write(cx, words);
-            match ready!(self.bounded(cx, written)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(count) => {
-                    if let Some(words) = self.instead.as_mut() {
-                        words.advance(count);
-                    }
-                }
-                Err(error) => return Poll::Ready(Err(error)),
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, words))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => words.advance(count),
             }
         }
         Poll::Ready(Ok(length))
@@ -219,8 +189,7 @@ impl AsyncWrite for Wire {
         if self.replaces(buf) {
             return self.write_instead(cx, buf.len());
         }
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.bounded(cx, written)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -232,8 +201,7 @@ impl AsyncWrite for Wire {
         if self.replaces(first) {
             return self.write_instead(cx, bufs.iter().map(|buf| buf.len()).sum());
         }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.bounded(cx, written)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
