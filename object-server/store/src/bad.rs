@@ -1,10 +1,11 @@
 //! Bytes that failed their checksum: counted, and a copy kept as evidence.
 //!
-//! Written by quarantine ([`crate::quarantine`]) and replay ([`crate::apply`]);
-//! the folder and its bound are the disk's.
-use std::collections::VecDeque;
+//! Written by quarantine ([`crate::quarantine`]), the scrub and replay
+//! ([`crate::apply`]); the folder and its bound are the disk's. A segment with
+//! several damaged places is worn: compaction moves what lives out of it.
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use virga_disk::device::Device as Folder;
@@ -13,6 +14,8 @@ use virga_node::clock::Micros;
 /// So many bad records within [`WINDOW`], and the device is not trusted with
 /// new data any more.
 pub const TOO_MANY: usize = 10;
+/// So many damaged places in one segment, and what still lives there is moved.
+pub const WORN: usize = 3;
 /// See [`TOO_MANY`].
 const WINDOW: Duration = Duration::from_secs(3600);
 
@@ -21,6 +24,9 @@ pub struct BadRecords {
     folder: Option<Arc<Folder>>,
     count: AtomicU64,
     recent: Mutex<VecDeque<Micros>>,
+    /// By segment: offsets of damaged places, [`WORN`] at most. Lost with the
+    /// process: what is still damaged then is found again.
+    places: Mutex<BTreeMap<u64, BTreeSet<u64>>>,
 }
 
 impl BadRecords {
@@ -30,12 +36,44 @@ impl BadRecords {
             folder,
             count: AtomicU64::new(0),
             recent: Mutex::default(),
+            places: Mutex::default(),
         }
+    }
+
+    fn places(&self) -> MutexGuard<'_, BTreeMap<u64, BTreeSet<u64>>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a damaged place; whether the segment is worn by it.
+    pub fn note(&self, segment: u64, offset: u64) -> bool {
+        let mut places = self.places();
+        let known = places.entry(segment).or_default();
+        known.len() < WORN && known.insert(offset) && known.len() == WORN
+    }
+
+    /// Whether what lives in a segment is to leave it.
+    pub fn is_worn(&self, segment: u64) -> bool {
+        self.places()
+            .get(&segment)
+            .is_some_and(|known| known.len() >= WORN)
+    }
+
+    /// Segments that are worn.
+    pub fn worn(&self) -> Vec<u64> {
+        let places = self.places();
+        let worn = places.iter().filter(|(_, known)| known.len() >= WORN);
+        worn.map(|(segment, _)| *segment).collect()
+    }
+
+    /// The segment is no more.
+    pub fn gone(&self, segment: u64) {
+        self.places().remove(&segment);
     }
 
     /// Counts a piece and keeps a copy. Blocks on the device.
     pub fn keep(&self, segment: u64, offset: u64, bytes: &[u8]) {
         self.count.fetch_add(1, Ordering::Relaxed);
+        self.note(segment, offset);
         let Some(folder) = &self.folder else { return };
         match folder.quarantine(segment, offset, bytes) {
             Ok(true) => {}
@@ -62,5 +100,36 @@ impl BadRecords {
     /// Pieces set aside since the device was opened.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_worn_by_three_different_places_and_only_until_it_is_gone() {
+        let bad = BadRecords::new(None);
+        for _ in 0..5 {
+            assert!(!bad.note(1, 4096), "the same place again");
+        }
+        assert!(!bad.note(2, 8192), "another segment");
+        assert!(!bad.note(1, 8192) && !bad.is_worn(1));
+        assert!(bad.note(1, 12288), "the third place");
+        assert!(!bad.note(1, 16384), "it was worn already");
+        assert!(bad.is_worn(1) && !bad.is_worn(2));
+        assert_eq!(bad.worn(), [1]);
+        bad.gone(1);
+        assert!(bad.worn().is_empty());
+    }
+
+    #[test]
+    fn what_replay_sets_aside_counts_too() {
+        let bad = BadRecords::new(None);
+        for offset in [4096, 8192, 12288] {
+            bad.keep(7, offset, b"rotten");
+        }
+        assert!(bad.is_worn(7));
+        assert_eq!(bad.count(), 3);
     }
 }

@@ -111,8 +111,16 @@ impl Device {
         // its pin is looked at first and what is named after that.
         self.flush_index_blocking()?;
         if !self.pinned(&segment) && self.index().live(id).refs == 0 {
+            if self.bad().is_worn(id) {
+                tracing::warn!(
+                    device = &**self.name(),
+                    segment = id,
+                    "everything has left a segment with damaged records, its file is deleted"
+                );
+            }
             drop(segment);
             self.segments().release(id).map_err(device_failed)?;
+            self.bad().gone(id);
             done.released = true;
         }
         tracing::debug!(
@@ -161,14 +169,15 @@ impl Device {
                 let size = i64::try_from(segment.size()).unwrap_or(i64::MAX);
                 let live = self.index().live(segment.id());
                 let used = (live.bytes.max(0) * 100 / size.max(1)).min(100);
-                let worth = live.refs == 0 || used < FULL_ENOUGH || (pressed && used < 100);
+                let worn = self.bad().is_worn(segment.id());
+                let worth = worn || live.refs == 0 || used < FULL_ENOUGH || (pressed && used < 100);
                 let age = now.since(Version(segment.created()).time()).as_secs() + 1;
                 // (1 - u) * age / (1 + u), in integers.
                 let score = i128::from(100 - used) * i128::from(age) * 1000 / i128::from(100 + used);
-                worth.then_some((live.refs == 0, score, segment))
+                worth.then_some(((worn, live.refs == 0, score), segment))
             })
-            .max_by_key(|(empty, score, _)| (*empty, *score))
-            .map(|(_, _, segment)| segment.clone())
+            .max_by_key(|(urgency, _)| *urgency)
+            .map(|(_, segment)| segment.clone())
     }
 
     /// Moves everything alive out of `segment`.

@@ -7,7 +7,7 @@ use virga_disk::segment::Locator;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::status::Cause;
 
-use crate::bad::TOO_MANY;
+use crate::bad::{TOO_MANY, WORN};
 use crate::change::Change;
 use crate::device::Device;
 use crate::keys::NameKey;
@@ -32,6 +32,25 @@ impl Device {
             Ok(Ok(())) => NodeError::Damaged,
             Ok(Err(error)) => error,
             Err(closed) => crate::device::device_failed(closed),
+        }
+    }
+
+    /// Takes note of a damaged place; everything leaves a segment with several.
+    pub(crate) fn note_damage(&self, damaged: Locator) {
+        if self.bad().note(damaged.segment, u64::from(damaged.offset)) {
+            tracing::warn!(
+                device = &**self.name(),
+                segment = damaged.segment,
+                "{WORN} records of a segment are damaged, what lives in it is moved"
+            );
+            self.leave_worn(damaged.segment);
+        }
+    }
+
+    /// Has nothing more written to a worn segment, nor to its file later.
+    pub(crate) fn leave_worn(&self, segment: u64) {
+        if let Some(segment) = self.segments().get(segment) {
+            segment.leave();
         }
     }
 
@@ -64,6 +83,7 @@ impl Device {
             offset = damaged.offset,
             "a damaged record is set aside"
         );
+        self.note_damage(damaged);
         self.bad().keep(damaged.segment, u64::from(damaged.offset), bytes);
         let now = self.clock().now();
         let why = || format!("{TOO_MANY} damaged records within an hour");

@@ -221,6 +221,8 @@ impl Device {
                 .entry(&name)
                 .map_err(|error| self.index_failed(&error))?;
             if entry.is_some_and(|entry| needs(&entry, place)) && !self.reads_well(place) {
+                // What the page cache still has is saved, and the medium has rotted all the same.
+                self.note_damage(place);
                 suspects.push(Found { name, place });
             }
         }

@@ -11,12 +11,14 @@ use virga_disk::order::{Order, Standing};
 use virga_node::clock::Micros;
 use virga_object_wire::admin::SHOWN;
 use virga_object_wire::error::NodeError;
-use virga_object_wire::status::{Cause, DeviceState, DeviceStatus, Reason};
+use virga_object_wire::status::{Cause, DeviceState, DeviceStatus, Reason, Work};
 
+use crate::bad::WORN;
 use crate::device::{Device, device_failed};
 
 impl Device {
-    /// How the device is doing. What its workers do is left empty.
+    /// How the device is doing, and what it does by itself. What its workers do
+    /// is theirs to add.
     pub fn status(&self) -> DeviceStatus {
         let (state, reasons) = self.condition().state();
         let (total, free) = self.condition().space();
@@ -34,8 +36,21 @@ impl Device {
             stale_files: kept.1,
             // What the index cannot say now, its failure does.
             scrub: self.scrub_status().unwrap_or_default(),
-            work: Vec::new(),
+            work: self.leaving().into_iter().collect(),
         }
+    }
+
+    /// What is being done about segments with several damaged records.
+    fn leaving(&self) -> Option<Work> {
+        let worn = self.bad().worn();
+        let (first, left) = (worn.first()?, worn.len() as u64);
+        Some(Work {
+            duty: "empty damaged segments".to_owned(),
+            unit: "segments".to_owned(),
+            left,
+            trouble: Some(format!("{WORN} or more records of segment {first} are damaged")),
+            ..Work::default()
+        })
     }
 
     /// What the device is good for, and why.

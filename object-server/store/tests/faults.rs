@@ -141,6 +141,93 @@ async fn many_damaged_records_make_the_device_read_only() {
     assert_eq!(bench.device().status().state, DeviceState::ReadOnly);
 }
 
+/// Names and bodies that fill some segments of `hot` to the brim.
+async fn fill(bench: &Bench, from: u64, objects: u64) -> Vec<(String, bytes::Bytes)> {
+    let mut stored = Vec::new();
+    for n in from..from + objects {
+        let name = format!("o{n}");
+        let bytes = store(bench, &name, 250_000).await;
+        stored.push((name, bytes));
+    }
+    stored
+}
+
+#[tokio::test]
+async fn three_damaged_records_in_a_segment_have_the_others_moved_out_of_it() {
+    let bench = Bench::small();
+    let stored = fill(&bench, 0, 40).await;
+    assert_eq!(bench.device().compact().await.unwrap(), None, "nothing is dead");
+    for (nth, (name, bytes)) in stored[..3].iter().enumerate() {
+        assert_eq!(bench.device().status().work, [], "after {nth}");
+        assert_eq!(bench.device().compact().await.unwrap(), None, "after {nth}");
+        assert_eq!(bench.rot(&bytes[5000..5064]), 1);
+        assert_eq!(get(bench.device(), name).await, Err(NodeError::Damaged));
+    }
+    let work = bench.device().status().work;
+    assert_eq!(
+        (work[0].duty.as_str(), work[0].left),
+        ("empty damaged segments", 1)
+    );
+    assert_eq!(bench.device().status().state, DeviceState::Active);
+    let files = bench.disk.list().unwrap();
+    let done = bench.device().compact().await.unwrap().unwrap();
+    assert!(done.moved >= 10 && done.released, "{done:?}");
+    assert_eq!(bench.device().status().work, []);
+    let left = bench.disk.list().unwrap();
+    assert!(
+        files.iter().any(|file| !left.contains(file)),
+        "its file is not used again"
+    );
+    for (name, bytes) in &stored[3..] {
+        assert_eq!(
+            get(bench.device(), name).await.unwrap(),
+            Some(bytes.clone()),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_segment_that_is_being_written_is_left_by_its_stream() {
+    let bench = Bench::small();
+    let stored = fill(&bench, 0, 5).await;
+    for (name, bytes) in &stored[..3] {
+        assert_eq!(bench.rot(&bytes[5000..5064]), 1);
+        assert_eq!(get(bench.device(), name).await, Err(NodeError::Damaged));
+    }
+    assert_eq!(bench.device().compact().await.unwrap(), None, "it is in use");
+    let next = fill(&bench, 5, 1).await;
+    let done = bench.device().compact().await.unwrap().unwrap();
+    assert_eq!((done.moved, done.released), (2, true));
+    for (name, bytes) in stored[3..].iter().chain(&next) {
+        assert_eq!(
+            get(bench.device(), name).await.unwrap(),
+            Some(bytes.clone()),
+            "{name}"
+        );
+    }
+    assert_eq!(bench.device().compact().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_the_scrub_finds_rotten_and_can_still_save_wears_a_segment_too() {
+    let bench = Bench::small();
+    let stored = fill(&bench, 0, 40).await;
+    for (_, bytes) in &stored[..3] {
+        assert_eq!(bench.rot(&bytes[5000..5064]), 1);
+    }
+    while !bench.device().scrub().await.unwrap().unwrap().pass_done {}
+    let done = bench.device().compact().await.unwrap().unwrap();
+    assert!(done.moved >= 10 && done.released, "{done:?}");
+    for (name, bytes) in &stored[3..] {
+        assert_eq!(
+            get(bench.device(), name).await.unwrap(),
+            Some(bytes.clone()),
+            "{name}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn i8_a_full_device_refuses_data_takes_deletes_and_recovers_by_compaction() {
     const SEGMENT: u64 = 4 << 20;

@@ -166,7 +166,9 @@ impl<T: Carries> Writer<T> {
     /// [`WriteError::Full`], or [`WriteError::Failed`] when two files in a row refuse their header.
     pub fn make_room(&mut self, bytes: usize) -> Result<(), WriteError> {
         debug_assert!(self.unsynced.is_empty() || bytes <= self.room());
-        if self.open.is_some() && bytes <= self.room() {
+        // A segment that is to be left is left between groups: what is unsynced lies in one segment.
+        let left = |open: &Open| open.segment.is_left() && self.unsynced.is_empty();
+        if self.open.as_ref().is_some_and(|open| !left(open)) && bytes <= self.room() {
             return Ok(());
         }
         let taken = match self.segments.take(self.stream, self.reserve) {

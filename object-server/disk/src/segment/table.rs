@@ -87,6 +87,7 @@ pub struct Segment {
     name: String,
     file: Arc<dyn Seg>,
     open: AtomicBool,
+    left: AtomicBool,
 }
 
 impl Segment {
@@ -124,6 +125,15 @@ impl Segment {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// Has its stream go on in another segment from its next batch on: this one is not to be trusted with more.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_open(&self, open: bool) {
@@ -244,12 +254,13 @@ impl Segments {
                         name,
                         file,
                         open: AtomicBool::new(false),
+                        left: AtomicBool::new(false),
                     };
                     live.insert(header.id, Arc::new(segment));
                 }
                 None if file.len() == options.size => pool.free.push(Spare { name, file }),
                 // The segment size was changed: a free file of the old size is of no use.
-                None => disk.remove(&name)?,
+                None => unless_read_only(disk.remove(&name))?,
             }
         }
         Ok(Arc::new(Segments {
@@ -350,6 +361,7 @@ impl Segments {
             name: spare.name,
             file: spare.file,
             open: AtomicBool::new(false),
+            left: AtomicBool::new(false),
         });
         self.live
             .write()
@@ -387,7 +399,8 @@ impl Segments {
     }
 
     /// Gives a segment back. The caller has made sure that no durable index names it any more. It is marked free
-    /// on the device at once and used again when the last reader lets go. Blocks on the device.
+    /// on the device at once and used again when the last reader lets go; the file of one that its stream was made
+    /// to leave is deleted instead. Blocks on the device.
     ///
     /// # Errors
     /// `ResourceBusy` for a segment that its stream still appends to. If the mark cannot be written, the segment
@@ -414,7 +427,7 @@ impl Segments {
         segment.file.pwrite(&header.encode(), 0)?;
         segment.file.sync()?;
         segment.file.end_writes();
-        if segment.size == self.options.size {
+        if segment.size == self.options.size && !segment.is_left() {
             self.pool().draining.push(segment);
         } else {
             self.disk.remove(&segment.name)?;
@@ -520,6 +533,14 @@ impl Drop for Segments {
             // At most one segment's worth of zeros away; the folder must be quiet when the device is closed.
             drop(thread.join());
         }
+    }
+}
+
+/// A device that takes no writes is left as it is.
+pub(crate) fn unless_read_only(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        done => done,
     }
 }
 
