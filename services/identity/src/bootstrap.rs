@@ -191,6 +191,7 @@ impl Identity {
                 id,
                 action: "created",
                 actor: None,
+                detail: "",
             })
             .await?;
             Ok(())

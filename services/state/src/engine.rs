@@ -3,7 +3,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -11,7 +11,7 @@ use sqlx::sqlite::{
 use tokio::sync::Semaphore;
 use virga_node::clock::{Clock, Micros};
 
-use crate::change::{self, FeedEntry};
+use crate::change::{self, Keep};
 use crate::error::{OpenError, StateError};
 use crate::row::{self, Arg, Row};
 use crate::transaction::{Answer, Queries, Sql};
@@ -22,7 +22,7 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the records live.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`.
@@ -30,10 +30,22 @@ pub struct Config {
     /// Connections kept open at most.
     #[serde(default = "default_connections")]
     pub connections: u32,
+    /// How long entries of the change feed are kept.
+    #[serde(default)]
+    pub keep: Keep,
 }
 
 fn default_connections() -> u32 {
     4
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL may hold a password.
+        f.debug_struct("Config")
+            .field("connections", &self.connections)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {
@@ -42,6 +54,7 @@ impl Config {
         Self {
             url: format!("sqlite:{}", path.display()),
             connections: default_connections(),
+            keep: Keep::default(),
         }
     }
 }
@@ -60,6 +73,9 @@ pub struct State {
     /// waiting inside SQLite polls and may starve.
     pub(crate) writer: Arc<Semaphore>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) keep: Keep,
+    /// Whether nothing is ever committed; see [`State::dry_run`].
+    pub(crate) dry: bool,
 }
 
 impl State {
@@ -99,8 +115,23 @@ impl State {
             pool,
             writer: Arc::new(Semaphore::new(1)),
             clock,
+            keep: config.keep,
+            dry: false,
         };
         state.statement(feed).await?;
+        if matches!(state.pool, Pool::Postgres(_)) {
+            state.statement(change::POSTGRES_COUNTS_NO_MORE).await?;
+        }
+        state.migrate("state", change::MIGRATIONS).await?;
+        let trimmed = crate::transact!(state, |tx| -> Result<u64, StateError> {
+            change::trim(tx, config.keep).await
+        });
+        match trimmed {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "old entries of the change feed are gone"),
+            // The next append tries again.
+            Err(error) => tracing::warn!(%error, "old entries of the change feed could not be dropped"),
+        }
         Ok(state)
     }
 
@@ -134,21 +165,22 @@ impl State {
         }
     }
 
-    /// Changes after position `after`, oldest first, at most `limit`.
-    pub async fn changes(&self, after: i64, limit: i64) -> Result<Vec<FeedEntry>, StateError> {
-        let rows = self
-            .reader()
-            .fetch(change::READ, vec![Arg::from(after), Arg::from(limit)])
-            .await?;
-        rows.iter().map(change::entry).collect()
+    /// The same records for a rehearsal: transactions run as always (with all
+    /// constraints, and in turn with real ones) and are rolled back at their
+    /// end, so that neither a record nor an entry of the feed stays. What a
+    /// service keeps beside its records is its own to leave alone:
+    /// [`State::is_dry_run`] says when.
+    #[must_use]
+    pub fn dry_run(&self) -> Self {
+        Self {
+            dry: true,
+            ..self.clone()
+        }
     }
 
-    /// Drops feed entries made before `before`. Returns how many went.
-    pub async fn trim_changes(&self, before: Micros) -> Result<u64, StateError> {
-        let before = i64::try_from(before.0).unwrap_or(i64::MAX);
-        crate::transact!(self, |tx| -> Result<u64, StateError> {
-            tx.execute(change::TRIM, vec![Arg::from(before)]).await
-        })
+    /// Whether this handle is for a rehearsal.
+    pub fn is_dry_run(&self) -> bool {
+        self.dry
     }
 
     /// Closes the pool after what is in flight.

@@ -6,8 +6,12 @@
 //! SQL in the subset both speak: TEXT, BIGINT, BOOLEAN, BYTEA (as BLOB on
 //! SQLite), `$N`, `ON CONFLICT`, `RETURNING`, recursive `WITH`.
 //!
+//! Every change is an entry of the change feed, and the feed a chain of hashes
+//! ([`chain`]). [`State::dry_run`] gives the same records for a rehearsal.
+//!
 //! What it leaves out: object listings and other data-plane records (RocksDB,
 //! in `virga-disk`), and any knowledge of what a record means.
+pub mod chain;
 mod change;
 mod engine;
 mod error;
@@ -15,7 +19,7 @@ mod migrate;
 mod row;
 mod transaction;
 
-pub use change::{Change, FeedEntry};
+pub use change::{Change, FeedEntry, Keep, Wanted};
 pub use engine::{Config, Reader, State};
 pub use error::{Conflicted, OpenError, StateError};
 pub use migrate::Migration;

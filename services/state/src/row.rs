@@ -95,6 +95,20 @@ impl Row {
             .ok_or_else(|| StateError::Column(name.to_owned()))
     }
 
+    /// All columns by name: of bytes their BLAKE3, and a BOOLEAN as the engine
+    /// keeps it.
+    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
+        let shown = |cell: &Cell| match cell {
+            Cell::Null => serde_json::Value::Null,
+            Cell::Text(text) => text.as_str().into(),
+            Cell::Int(value) => (*value).into(),
+            Cell::Bool(value) => (*value).into(),
+            Cell::Bytes(bytes) => blake3::hash(bytes).to_hex().as_str().into(),
+        };
+        let pairs = self.names.iter().zip(&self.cells);
+        pairs.map(|(name, cell)| (name.clone(), shown(cell))).collect()
+    }
+
     /// A TEXT column that may be NULL.
     pub fn maybe_text(&self, name: &str) -> Result<Option<String>, StateError> {
         match self.cell(name)? {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::args;
-use crate::change::{self, Change};
+use crate::change::{self, Change, Keep};
 use crate::engine::{Pool, State};
 use crate::error::{Conflicted, StateError};
 use crate::row::{self, Arg, Row};
@@ -65,6 +64,7 @@ enum Inner {
 pub struct Transaction {
     inner: Inner,
     now: i64,
+    keep: Keep,
 }
 
 impl std::fmt::Debug for Transaction {
@@ -101,16 +101,9 @@ impl Transaction {
     }
 
     /// Appends to the change feed, in this transaction.
-    pub fn record(&mut self, change: Change<'_>) -> Answer<'_, ()> {
-        let args = args![
-            self.now,
-            change.service,
-            change.kind,
-            change.id,
-            change.action,
-            change.actor.map(str::to_owned)
-        ];
-        Box::pin(async move { self.execute(change::APPEND, args).await.map(drop) })
+    pub fn record<'a>(&'a mut self, change: Change<'a>) -> Answer<'a, ()> {
+        let keep = self.keep;
+        Box::pin(change::append(self, change, keep))
     }
 
     /// When the transaction began, in microseconds since the epoch.
@@ -166,6 +159,7 @@ impl State {
         Ok(Transaction {
             inner,
             now: i64::try_from(self.clock.now().0).unwrap_or(i64::MAX),
+            keep: self.keep,
         })
     }
 
@@ -202,13 +196,15 @@ impl Attempts<'_> {
         self.state.begin().await
     }
 
-    /// Commits if `outcome` is good, rolls back if not. `None` means that
-    /// another transaction was in the way and everything is to run again.
+    /// Commits if `outcome` is good, rolls back if not, or if the records are
+    /// for a rehearsal. `None` means that another transaction was in the way
+    /// and everything is to run again.
     pub async fn finish<T, E>(&mut self, tx: Transaction, outcome: Result<T, E>) -> Option<Result<T, E>>
     where
         E: From<StateError> + Conflicted,
     {
         let outcome = match outcome {
+            Ok(value) if self.state.dry => tx.rollback().await.map(|()| value).map_err(E::from),
             Ok(value) => tx.commit().await.map(|()| value).map_err(E::from),
             Err(error) => tx.rollback().await.map_err(E::from).and(Err(error)),
         };

@@ -1,9 +1,13 @@
 //! The engine by its behaviour, on SQLite.
 #![allow(clippy::unwrap_used, reason = "a failed test should panic")]
 use std::sync::Arc;
+use std::time::Duration;
 
 use virga_node::clock::{ManualClock, Micros};
-use virga_state::{Change, Config, Migration, OpenError, Queries, State, StateError, args, transact};
+use virga_state::chain::Broken;
+use virga_state::{
+    Change, Config, Keep, Migration, OpenError, Queries, State, StateError, Wanted, args, transact,
+};
 
 const FIRST: Migration = Migration {
     version: 1,
@@ -63,6 +67,7 @@ async fn a_failed_transaction_leaves_no_record_and_no_feed_entry() {
         id: "rex",
         action,
         actor: Some("me"),
+        detail: "{}",
     };
     let add = "INSERT INTO pet (id, good) VALUES ($1, $2)";
     transact!(state, |tx| -> Result<_, StateError> {
@@ -76,7 +81,7 @@ async fn a_failed_transaction_leaves_no_record_and_no_feed_entry() {
         tx.execute(add, args!["rex", true]).await
     });
     assert!(matches!(second, Err(StateError::Duplicate)));
-    let feed = state.changes(0, 10).await.unwrap();
+    let feed = state.reader().changes(&Wanted::default(), 10).await.unwrap();
     assert_eq!(feed.len(), 1);
     assert_eq!(
         (feed[0].action.as_str(), feed[0].at, feed[0].actor.as_deref()),
@@ -91,8 +96,6 @@ async fn a_failed_transaction_leaves_no_record_and_no_feed_entry() {
             .len(),
         1
     );
-    assert_eq!(state.changes(feed[0].sequence, 10).await.unwrap(), []);
-    assert_eq!(state.trim_changes(Micros(1_001)).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -191,7 +194,228 @@ async fn an_unknown_engine_is_refused_without_showing_the_password() {
     let config = Config {
         url: "mysql://root:secret@host/db".into(),
         connections: 1,
+        keep: Keep::default(),
     };
     let error = State::open(&config, clock).await.unwrap_err().to_string();
     assert!(error.contains("mysql") && !error.contains("secret"), "{error}");
+}
+
+fn change<'a>(id: &'a str, detail: &'a str) -> Change<'a> {
+    Change {
+        service: "pets",
+        kind: "pet",
+        id,
+        action: "fed",
+        actor: Some("me"),
+        detail,
+    }
+}
+
+async fn record(state: &State, id: &str) -> Result<(), StateError> {
+    transact!(state, |tx| -> Result<(), StateError> {
+        tx.record(change(id, "{}")).await
+    })
+}
+
+#[tokio::test]
+async fn the_feed_is_a_chain_in_which_holes_and_edits_show() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir).await;
+    for id in ["a", "b", "c", "d"] {
+        record(&state, id).await.unwrap();
+    }
+    let verdict = state.verify_changes().await.unwrap();
+    assert!(verdict.is_intact() && verdict.entries == 4, "{verdict:?}");
+    for (harm, broken) in [
+        (
+            "UPDATE state_change SET actor = 'you' WHERE sequence = 2",
+            Broken::Changed { sequence: 2 },
+        ),
+        (
+            "DELETE FROM state_change WHERE sequence = 3",
+            Broken::Hole { after: 2, found: 4 },
+        ),
+        (
+            "DELETE FROM state_change WHERE sequence = 4",
+            Broken::End { found: 3, wanted: 4 },
+        ),
+    ] {
+        let copy = tempfile::tempdir().unwrap();
+        let file = copy.path().join("state.db");
+        let into = format!("VACUUM INTO '{}'", file.display());
+        state.reader().fetch(into, args![]).await.unwrap();
+        let copied = open(&copy).await;
+        transact!(copied, |tx| -> Result<_, StateError> {
+            tx.execute(harm, args![]).await
+        })
+        .unwrap();
+        assert_eq!(copied.verify_changes().await.unwrap().broken, Some(broken));
+    }
+}
+
+#[tokio::test]
+async fn old_entries_go_and_the_chain_is_whole_from_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Micros(1_000)));
+    let config = Config {
+        keep: Keep { days: 1, entries: 0 },
+        ..Config::sqlite(&dir.path().join("state.db"))
+    };
+    let state = State::open(&config, clock.clone()).await.unwrap();
+    for _ in 0..300 {
+        record(&state, "early").await.unwrap();
+    }
+    clock.advance(Duration::from_secs(2 * 24 * 3600));
+    for _ in 0..300 {
+        record(&state, "late").await.unwrap();
+    }
+    let verdict = state.verify_changes().await.unwrap();
+    assert!(verdict.is_intact(), "{verdict:?}");
+    assert_eq!((verdict.anchor.sequence, verdict.entries), (300, 300));
+    clock.advance(Duration::from_secs(2 * 24 * 3600));
+    drop(state);
+    let again = State::open(&config, clock).await.unwrap();
+    let verdict = again.verify_changes().await.unwrap();
+    assert_eq!((verdict.anchor.sequence, verdict.entries), (600, 0));
+    assert!(verdict.is_intact());
+    record(&again, "later").await.unwrap();
+    assert!(again.verify_changes().await.unwrap().is_intact());
+}
+
+#[tokio::test]
+async fn a_database_from_before_the_chain_gets_one_and_keeps_its_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir).await;
+    record(&state, "old").await.unwrap();
+    transact!(state, |tx| -> Result<(), StateError> {
+        for sql in [
+            "DROP TABLE state_chain",
+            "DROP INDEX state_change_time",
+            "DROP INDEX state_change_actor",
+            "DROP INDEX state_change_record",
+            "ALTER TABLE state_change DROP COLUMN detail",
+            "ALTER TABLE state_change DROP COLUMN hash",
+            "DELETE FROM state_migration",
+        ] {
+            tx.execute(sql, args![]).await?;
+        }
+        Ok(())
+    })
+    .unwrap();
+    drop(state);
+    let state = open(&dir).await;
+    record(&state, "new").await.unwrap();
+    assert_eq!(
+        state
+            .reader()
+            .changes(&Wanted::default(), 10)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
+    let verdict = state.verify_changes().await.unwrap();
+    assert!(verdict.is_intact() && verdict.entries == 1, "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_rehearsal_meets_every_constraint_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir).await;
+    state.migrate("pets", &[FIRST]).await.unwrap();
+    let add = "INSERT INTO pet (id, good) VALUES ($1, $2)";
+    let dry = state.dry_run();
+    assert!(dry.is_dry_run() && !state.is_dry_run());
+    for _ in 0..2 {
+        let made = transact!(dry, |tx| -> Result<u64, StateError> {
+            tx.record(change("rex", "{}")).await?;
+            tx.execute(add, args!["rex", true]).await
+        });
+        assert_eq!(made.unwrap(), 1);
+    }
+    let twice = transact!(dry, |tx| -> Result<u64, StateError> {
+        tx.execute(add, args!["rex", true]).await?;
+        tx.execute(add, args!["rex", true]).await
+    });
+    assert!(matches!(twice, Err(StateError::Duplicate)));
+    let mut q = state.reader();
+    assert!(q.fetch("SELECT * FROM pet", args![]).await.unwrap().is_empty());
+    assert_eq!(q.changes(&Wanted::default(), 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_feed_is_asked_by_time_actor_record_and_action() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Micros(1_000)));
+    let state = State::open(&Config::sqlite(&dir.path().join("state.db")), clock.clone())
+        .await
+        .unwrap();
+    for id in ["a", "b", "me", "a"] {
+        record(&state, id).await.unwrap();
+        clock.advance(Duration::from_micros(10));
+    }
+    let found = async |wanted: Wanted| -> Vec<i64> {
+        let entries = state.reader().changes(&wanted, 10).await.unwrap();
+        entries.iter().map(|e| e.sequence).collect()
+    };
+    let all = Wanted::default;
+    assert_eq!(
+        found(Wanted {
+            newest_first: true,
+            ..all()
+        })
+        .await,
+        [4, 3, 2, 1]
+    );
+    assert_eq!(
+        found(Wanted {
+            id: Some("a".into()),
+            ..all()
+        })
+        .await,
+        [1, 4]
+    );
+    assert_eq!(
+        found(Wanted {
+            user: Some("me".into()),
+            ..all()
+        })
+        .await,
+        [1, 2, 3, 4]
+    );
+    assert_eq!(
+        found(Wanted {
+            user: Some("b".into()),
+            ..all()
+        })
+        .await,
+        [2]
+    );
+    assert_eq!(
+        found(Wanted {
+            since: Some(1_010),
+            until: Some(1_030),
+            ..all()
+        })
+        .await,
+        [2, 3]
+    );
+    assert_eq!(
+        found(Wanted {
+            after: Some(1),
+            before: Some(4),
+            action: Some("fed".into()),
+            ..all()
+        })
+        .await,
+        [2, 3]
+    );
+    assert!(
+        found(Wanted {
+            kind: Some("toy".into()),
+            ..all()
+        })
+        .await
+        .is_empty()
+    );
 }

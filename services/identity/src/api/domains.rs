@@ -1,7 +1,7 @@
 //! `/v3/domains`.
 use serde_json::{Value, json};
 use virga_identity_api::revocation::Revocation;
-use virga_state::{Change, Transaction, transact};
+use virga_state::{Transaction, transact};
 
 use super::ask::Ask;
 use super::fields::SHORT_NAME;
@@ -79,18 +79,9 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         options: fields.options(&["immutable"], &[])?,
         extra: fields.rest(),
     };
-    let actor = ask.caller()?.user_id.clone();
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
         project::insert(tx, &new).await?;
-        let (service, kind, id) = ("identity", "domain", &*new.id);
-        tx.record(Change {
-            service,
-            kind,
-            id,
-            action: "created",
-            actor: Some(&actor),
-        })
-        .await?;
+        ask.note(tx, "domain", &new.id, "created").await?;
         Ok(())
     });
     stored.map_err(|e| projects::duplicate(e, "domain", &new.name, None))?;
@@ -122,7 +113,6 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_domain").await?;
     ask.fields("domain")?.same_id(&before.id)?;
     let app = &ask.app;
-    let actor = ask.caller()?.user_id.clone();
     let stored = transact!(app.state, |tx| -> Result<(Project, Vec<Revocation>), Fault> {
         let mut fields = ask.fields("domain")?;
         let id = &before.id;
@@ -139,15 +129,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
             Vec::new()
         };
         app.store_revocations(tx, &events).await?;
-        let (service, kind) = ("identity", "domain");
-        tx.record(Change {
-            service,
-            kind,
-            id,
-            action: "updated",
-            actor: Some(&actor),
-        })
-        .await?;
+        ask.note(tx, "domain", id, "updated").await?;
         Ok((d, events))
     });
     let (domain, events) = stored.map_err(|e| projects::duplicate(e, "domain", &before.name, None))?;
@@ -168,7 +150,6 @@ pub(crate) async fn delete_found(ask: &Ask, domain: Project) -> Reply {
     }
     projects::check_immutable(&domain.options, false, "domain", &domain.id)?;
     let app = &ask.app;
-    let actor = ask.caller()?.user_id.clone();
     let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
         let id = &*domain.id;
         if project::get(tx, id).await?.is_some_and(|d| d.enabled) {
@@ -180,15 +161,7 @@ pub(crate) async fn delete_found(ask: &Ask, domain: Project) -> Reply {
         empty_domain(tx, id).await?;
         project::delete(tx, id).await?;
         app.store_revocations(tx, &events).await?;
-        let (service, kind) = ("identity", "domain");
-        tx.record(Change {
-            service,
-            kind,
-            id,
-            action: "deleted",
-            actor: Some(&actor),
-        })
-        .await?;
+        ask.note(tx, "domain", id, "deleted").await?;
         Ok(events)
     })?;
     app.roles.forget();

@@ -3,7 +3,7 @@ use axum::response::IntoResponse;
 use http::StatusCode;
 use serde_json::{Value, json};
 use virga_identity_api::caller::Scope;
-use virga_state::{Change, Queries, StateError, Transaction, transact};
+use virga_state::{Queries, StateError, Transaction, transact};
 
 use super::ask::Ask;
 use super::fields::{Fields, SHORT_NAME, merge_options};
@@ -246,20 +246,11 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         extra: fields.rest(),
     };
     let depth = ask.app.config.max_project_depth;
-    let actor = ask.caller()?.user_id.clone();
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
         check_parent(tx, &new, depth).await?;
         project::insert(tx, &new).await?;
         project::set_tags(tx, &new.id, &tags).await?;
-        let (service, kind, id) = ("identity", "project", &*new.id);
-        tx.record(Change {
-            service,
-            kind,
-            id,
-            action: "created",
-            actor: Some(&actor),
-        })
-        .await?;
+        ask.note(tx, "project", &new.id, "created").await?;
         Ok(())
     });
     stored.map_err(|e| duplicate(e, "project", &new.name, new.domain_id.as_deref()))?;
@@ -383,7 +374,6 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     let tags = checked.texts("tags")?;
     check_tags(tags.as_deref().unwrap_or_default())?;
     let app = &ask.app;
-    let actor = ask.caller()?.user_id.clone();
     let events = vec![tokens_of_project(app, &before.id)];
     let stored = transact!(app.state, |tx| -> Result<(Project, Vec<String>, bool), Fault> {
         let mut fields = ask.fields("project")?;
@@ -403,15 +393,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         if disabled {
             app.store_revocations(tx, &events).await?;
         }
-        let (service, kind) = ("identity", "project");
-        tx.record(Change {
-            service,
-            kind,
-            id,
-            action: "updated",
-            actor: Some(&actor),
-        })
-        .await?;
+        ask.note(tx, "project", id, "updated").await?;
         let tags = project::tags(tx, id).await?;
         Ok((p, tags, disabled))
     });
@@ -431,7 +413,6 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
     }
     check_immutable(&project.options, false, "project", &project.id)?;
     let app = &ask.app;
-    let actor = ask.caller()?.user_id.clone();
     let events = vec![tokens_of_project(app, &project.id)];
     transact!(app.state, |tx| -> Result<(), Fault> {
         let id = &*project.id;
@@ -442,15 +423,7 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
         }
         project::delete(tx, id).await?;
         app.store_revocations(tx, &events).await?;
-        let (service, kind) = ("identity", "project");
-        tx.record(Change {
-            service,
-            kind,
-            id,
-            action: "deleted",
-            actor: Some(&actor),
-        })
-        .await?;
+        ask.note(tx, "project", id, "deleted").await?;
         Ok(())
     })?;
     app.announce(events);
@@ -469,18 +442,9 @@ pub(crate) async fn tags(ask: Ask) -> Reply {
 
 async fn store_tags(ask: &Ask, project: &Project, tags: &[String]) -> Result<(), Fault> {
     check_tags(tags)?;
-    let actor = ask.caller()?.user_id.clone();
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
         project::set_tags(tx, &project.id, tags).await?;
-        let (service, kind, id) = ("identity", "project", &*project.id);
-        tx.record(Change {
-            service,
-            kind,
-            id,
-            action: "updated",
-            actor: Some(&actor),
-        })
-        .await?;
+        ask.note(tx, "project", &project.id, "updated").await?;
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use virga_identity_api::payload::Payload;
 use virga_identity_api::revocation::Revocation;
-use virga_state::{Change, transact};
+use virga_state::transact;
 
 use super::ask::Ask;
 use super::reply::{self, Reply};
@@ -37,7 +37,9 @@ pub(crate) async fn answer(ask: &Ask, status: StatusCode, token: &str, standing:
 pub(crate) async fn issue(ask: Ask) -> Reply {
     let request = AuthRequest::parse(&ask.json()?)?;
     let receipt = ask.header("openstack-auth-receipt")?;
-    let (token, standing) = ask.app.authenticate(&request, receipt).await?;
+    let attempt = ask.app.attempt(ask.source, request.accounts())?;
+    let outcome = ask.app.authenticate(&request, receipt).await;
+    let (token, standing) = attempt.settle(outcome)?;
     answer(&ask, StatusCode::CREATED, &token, &standing).await
 }
 
@@ -91,19 +93,9 @@ pub(crate) async fn revoke(ask: Ask) -> Reply {
         ..app.revocation()
     };
     let events = vec![event];
-    let actor = ask.caller()?.user_id.clone();
     transact!(app.state, |tx| -> Result<(), Fault> {
         app.store_revocations(tx, &events).await?;
-        let (service, kind, id) = ("identity", "token", payload.audit_id());
-        tx.record(Change {
-            service,
-            kind,
-            id,
-            action: "revoked",
-            actor: Some(&actor),
-        })
-        .await?;
-        Ok(())
+        Ok(ask.note(tx, "token", payload.audit_id(), "revoked").await?)
     })?;
     app.announce(events);
     reply::nothing()

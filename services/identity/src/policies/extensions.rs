@@ -2,7 +2,7 @@
 //! endpoint filters, domain options, revocation events.
 use virga_identity_api::policy::RuleDefault;
 
-use super::{ADMIN, ADMIN_OR_READER, ANYONE, SDP, SP, rule};
+use super::{ADMIN, ADMIN_OR_READER, ANYONE, SDP, SP, renamed, rule};
 
 const READER_OR_OWNER: &str = "rule:admin_required or (role:reader and system_scope:all) or rule:owner";
 const RULE_READER: &str = "(role:reader and system_scope:all) or user_id:%(target.user.id)s";
@@ -26,17 +26,19 @@ const PROJECT: &[virga_identity_api::policy::ScopeKind] = &[virga_identity_api::
 /// All of them.
 pub(super) const RULES: &[RuleDefault] = &[
     // application credentials and their access rules
-    rule("identity:get_application_credential", SP, READER_OR_OWNER),
+    renamed(
+        &["identity:get_application_credentials"],
+        rule("identity:get_application_credential", SP, READER_OR_OWNER),
+    ),
     rule("identity:list_application_credentials", SP, READER_OR_OWNER),
     rule(
         "identity:create_application_credential",
         PROJECT,
         "user_id:%(user_id)s",
     ),
-    rule(
-        "identity:delete_application_credential",
-        SP,
-        "rule:admin_or_owner",
+    renamed(
+        &["identity:delete_application_credentials"],
+        rule("identity:delete_application_credential", SP, "rule:admin_or_owner"),
     ),
     rule("identity:get_access_rule", SP, RULE_READER),
     rule("identity:list_access_rules", SP, RULE_READER),
@@ -141,4 +143,7 @@ pub(super) const RULES: &[RuleDefault] = &[
     rule("identity:create_consumer", SP, ADMIN),
     rule("identity:update_consumer", SP, ADMIN),
     rule("identity:delete_consumer", SP, ADMIN),
+    // who did what
+    rule("identity:list_audit_records", SP, ADMIN_OR_READER),
+    rule("identity:get_audit_chain", SP, ADMIN_OR_READER),
 ];

@@ -16,7 +16,20 @@ const ADMIN_OR_READER: &str = "rule:admin_required or (role:reader and system_sc
 const ANYONE: &str = "";
 
 const fn rule(name: &'static str, scopes: &'static [ScopeKind], check: &'static str) -> RuleDefault {
-    RuleDefault { name, check, scopes }
+    RuleDefault {
+        name,
+        check,
+        scopes,
+        deprecated: &[],
+    }
+}
+
+/// A rule that files may still call by its older name.
+const fn renamed(old: &'static [&'static str], rule: RuleDefault) -> RuleDefault {
+    RuleDefault {
+        deprecated: old,
+        ..rule
+    }
 }
 
 /// A reader of the domain that `target.$key` names.

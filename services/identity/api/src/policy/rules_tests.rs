@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::policy::{Joint, parse_value};
 
 fn holds(rule: &str, credentials: &Value, target: &Value) -> bool {
     let none = |_: &str| None;
@@ -105,11 +106,13 @@ const DEFAULTS: &[RuleDefault] = &[
         name: "admin_required",
         check: "role:admin",
         scopes: &[],
+        deprecated: &[],
     },
     RuleDefault {
         name: "pet:feed",
         check: "rule:admin_required or user_id:%(user_id)s",
         scopes: &[ScopeKind::Project],
+        deprecated: &["pet:nourish"],
     },
 ];
 
@@ -156,6 +159,81 @@ fn a_broken_file_is_refused_with_the_name_of_the_rule() {
     assert!(refused("'pet:feed': 7").contains("text or a list"));
 }
 
+#[test]
+fn what_is_wrong_with_a_file_is_said_with_its_line() {
+    let said = |file: &str| Rules::new(DEFAULTS, Some(file)).unwrap_err().to_string();
+    let (top, two) = ("# mine\n\n", "\"admin_required\": \"role:boss\"\n");
+    for (bad, what) in [
+        ("\"pet:feed\": \"role:admin or\"", "ends"),
+        ("\"pet:feed\": \"rule:nobody\"", "nobody"),
+        ("\"pet:feed\": \"http://judge/%(x)s\"", "not supported"),
+        ("\"pet:feed\": \"rule:pet:feed\"", "refers to itself"),
+        ("\"pet:feed\": 7", "text or a list"),
+        ("pet: [", "not a mapping"),
+    ] {
+        let text = said(&format!("{top}{two}{bad}\n"));
+        assert!(text.starts_with("line 4: ") || bad == "pet: [", "{text}");
+        assert!(text.contains(what) && text.contains("line "), "{text}");
+    }
+    let json = "{\n  \"admin_required\": [[\"role:boss\"]],\n  \"pet:feed\": \"(role:x\"\n}";
+    assert!(said(json).starts_with("line 3: "), "{}", said(json));
+    assert!(Rules::new(DEFAULTS, Some("---\n# nothing yet\n")).is_ok());
+}
+
+#[test]
+fn a_file_may_use_the_old_name_of_a_rule_but_the_new_one_wins() {
+    let member = json!({"roles": ["member"]});
+    let allows = |file: &str| {
+        let rules = Rules::new(DEFAULTS, Some(file)).unwrap();
+        rules.allows("pet:feed", None, &member, &json!({})) == Decision::Allowed
+    };
+    assert!(allows("'pet:nourish': 'role:member'"));
+    assert!(!allows("'pet:nourish': 'role:member'\n'pet:feed': 'role:admin'"));
+    assert!(allows("'pet:nourish': 'role:admin'\n'pet:feed': 'role:member'"));
+}
+
+#[test]
+fn a_rule_that_does_not_exist_is_the_files_default_rule() {
+    let member = json!({"roles": ["member"]});
+    let rules = Rules::new(DEFAULTS, Some("default: 'role:member'\n'pet:wsh': 'role:x'")).unwrap();
+    assert_eq!(
+        rules.allows("pet:wash", None, &member, &json!({})),
+        Decision::Allowed
+    );
+    assert_eq!(rules.unused(), ["pet:wsh"]);
+}
+
+#[test]
+fn an_explanation_shows_every_part_and_what_was_compared() {
+    let rules = Rules::new(DEFAULTS, None).unwrap();
+    let who = json!({"roles": ["member", "reader"], "user_id": "u"});
+    let told = rules.explain(
+        "pet:feed",
+        Some(ScopeKind::Project),
+        &who,
+        &json!({"user_id": "other"}),
+    );
+    assert_eq!(told.decision, Decision::Denied);
+    let trace = told.trace.unwrap();
+    assert_eq!((trace.joint, trace.parts.len()), (Joint::Or, 2));
+    assert_eq!(
+        trace.parts[0].parts[0].note,
+        "roles: member, reader; wanted: admin"
+    );
+    assert_eq!(trace.parts[1].note, "user_id: u; wanted: other");
+    assert_eq!(trace.reasons(), Vec::<&str>::new());
+    let mine = rules.explain("pet:feed", None, &who, &json!({"user_id": "u"}));
+    assert_eq!(mine.trace.unwrap().reasons(), ["user_id:%(user_id)s"]);
+    let none = rules.explain("pet:feed", None, &who, &json!({})).trace.unwrap();
+    assert!(none.parts[1].note.contains("not there"), "{none:?}");
+    assert_eq!(
+        rules.target_asked("pet:feed").into_iter().collect::<Vec<_>>(),
+        ["user_id"]
+    );
+    assert!(rules.roles_asked("pet:feed", &json!({})).contains("admin"));
+    assert_eq!(rules.list()[1].expanded, "role:admin or user_id:%(user_id)s");
+}
+
 fn rule_texts() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("@".to_owned()),
@@ -183,6 +261,29 @@ proptest! {
     fn no_soup_of_words_makes_the_parser_panic(words in prop::collection::vec(
         prop_oneof![Just("("), Just(")"), Just("and"), Just("or"), Just("not"), Just("@"), Just("role:a)"), Just("((a:%(b)s))")], 0..20)) {
         let _ = parse_text(&words.join(" "));
+    }
+
+    #[test]
+    fn an_explanation_decides_as_the_question_does(a in rule_texts(), b in rule_texts()) {
+        let who = json!({"roles": ["a", "b"], "abc": "x"});
+        let target = json!({"a": "x", "b": {"c": "d"}});
+        let file = json!({"pet:feed": format!("rule:other and not ({a})"), "other": b}).to_string();
+        let rules = Rules::new(DEFAULTS, Some(&file)).unwrap();
+        for scope in [None, Some(ScopeKind::Project), Some(ScopeKind::System)] {
+            let told = rules.explain("pet:feed", scope, &who, &target);
+            prop_assert_eq!(told.decision, rules.allows("pet:feed", scope, &who, &target));
+        }
+    }
+
+    #[test]
+    fn a_rule_shown_reads_as_the_same_rule(a in rule_texts(), b in rule_texts()) {
+        let check = parse_text(&format!("not ({a}) and ({b}) or ({a})")).unwrap();
+        let again = parse_text(&check.to_string()).unwrap();
+        let who = json!({"roles": ["a", "b"], "abc": "x"});
+        let none = |_: &str| None;
+        for target in [json!({"a": "x", "b": {"c": "d"}}), json!({})] {
+            prop_assert_eq!(check.holds(&who, &target, &none), again.holds(&who, &target, &none), "{}", check);
+        }
     }
 
     #[test]
