@@ -18,6 +18,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -131,6 +132,8 @@ pub enum OpenDeviceError {
 
 /// An open device folder. Dropping it lets other processes in.
 pub struct Device {
+    /// Whether its file system took no writes when it was opened.
+    read_only: bool,
     path: PathBuf,
     description: Description,
     disk: Arc<FileDisk>,
@@ -151,7 +154,7 @@ impl Device {
             error,
         };
         fs::create_dir_all(path).map_err(io)?;
-        let lock = lock(path)?;
+        let (lock, read_only) = lock(path)?;
         allow_many_files();
         let (cluster, name) = (fresh.cluster, fresh.name.clone());
         let mut description = match read_description(path)? {
@@ -185,7 +188,7 @@ impl Device {
                     wanted,
                 });
             }
-            (None, Some(name)) => {
+            (None, Some(name)) if !read_only => {
                 description.name = Some(name);
                 write_description(path, &description).map_err(io)?;
             }
@@ -194,12 +197,22 @@ impl Device {
         let disk = Arc::new(FileDisk::open(&path.join("seg")).map_err(io)?);
         let quarantined = Mutex::new(quarantine_size(&path.join("bad")).map_err(io)?);
         Ok(Device {
+            read_only,
             path: path.to_owned(),
             description,
             disk,
             quarantined,
             _lock: lock,
         })
+    }
+
+    /// Whether its file system takes no writes, now or when it was opened. Once it does again, the device is to be
+    /// opened anew: what it had in hand meanwhile is not on it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn is_read_only(&self) -> io::Result<bool> {
+        Ok(self.read_only || statvfs(&self.path)?.f_flag.contains(StatVfsMountFlags::RDONLY))
     }
 
     /// Its folder.
@@ -299,19 +312,27 @@ impl Device {
     }
 }
 
-fn lock(path: &Path) -> Result<File, OpenDeviceError> {
+/// Takes the lock; says whether the file system takes no writes.
+fn lock(path: &Path) -> Result<(File, bool), OpenDeviceError> {
     let io = |error| OpenDeviceError::Io {
         path: path.to_owned(),
         error,
     };
-    let lock = OpenOptions::new()
+    let name = path.join("lock");
+    let opened = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
-        .open(path.join("lock"))
-        .map_err(io)?;
+        .open(&name);
+    let (lock, read_only) = match opened {
+        // A device that has ever been open has the file.
+        Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            (File::open(&name).map_err(|_| io(e))?, true)
+        }
+        opened => (opened.map_err(io)?, false),
+    };
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok((lock, read_only)),
         Err(TryLockError::WouldBlock) => Err(OpenDeviceError::InUse(path.to_owned())),
         Err(TryLockError::Error(error)) => Err(io(error)),
     }

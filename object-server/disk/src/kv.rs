@@ -4,6 +4,7 @@
 //! (WAL on, synced). Keys, values and what a merge means are the caller's; nothing of `RocksDB` shows outside.
 
 pub mod cursor;
+mod shadow;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use rocksdb::{
 };
 
 use cursor::{Bounds, Cursor};
+use shadow::Shadow;
 
 /// Share of a memtable that its filter takes.
 const MEMTABLE_FILTER: f64 = 0.02;
@@ -133,6 +135,9 @@ pub enum KvError {
     /// No room on the device.
     #[error("no room for the database: {0}")]
     Full(String),
+    /// The file system takes no writes.
+    #[error("the file system of the database is read-only: {0}")]
+    ReadOnly(String),
     /// A family that was not named at opening.
     #[error("database has no family {0}")]
     NoFamily(&'static str),
@@ -148,6 +153,9 @@ impl From<rocksdb::Error> for KvError {
         match kind {
             ErrorKind::Corruption => KvError::Damaged(text),
             _ if text.contains("No space left") => KvError::Full(text),
+            _ if text.contains("Read-only file system") => KvError::ReadOnly(text),
+            // A file that the others name is gone.
+            ErrorKind::IOError if text.contains("No such file or directory") => KvError::Damaged(text),
             _ if text.contains("lock") && text.contains("LOCK") => KvError::Locked(text),
             _ => KvError::Failed(text),
         }
@@ -165,32 +173,79 @@ pub enum Durability {
 
 /// An open database.
 pub struct Kv {
+    // Closed before the folder that it may be open through goes.
     db: DB,
     families: Vec<Family>,
     wal: Wal,
     path: PathBuf,
+    shadow: Option<Shadow>,
 }
 
 impl Kv {
-    /// Opens the database at `path`, creating it and its families if they are missing.
+    /// Opens the database at `path`, creating it and its families if they are missing. On a file system that takes
+    /// no writes it is opened as it is, and what is written to it lasts until it is closed.
     ///
     /// # Errors
     /// See [`KvError`].
     pub fn open(path: &Path, options: &KvOptions, families: &[FamilyOptions]) -> Result<Kv, KvError> {
+        match Self::open_at(path, None, options, families) {
+            Err(KvError::ReadOnly(_)) => {
+                let shadow = Shadow::of(path).map_err(|error| KvError::Failed(error.to_string()))?;
+                Self::open_at(path, Some(shadow), options, families)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Throws away what is at `path` and begins with nothing; on a file system that takes no writes, what is there
+    /// stays, and what is written lasts until the database is closed.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn open_anew(path: &Path, options: &KvOptions, families: &[FamilyOptions]) -> Result<Kv, KvError> {
+        let made = Self::destroy(path).and_then(|()| Self::open_at(path, None, options, families));
+        match made {
+            Err(KvError::ReadOnly(_)) => {
+                let shadow = Shadow::empty().map_err(|error| KvError::Failed(error.to_string()))?;
+                Self::open_at(path, Some(shadow), options, families)
+            }
+            made => made,
+        }
+    }
+
+    fn open_at(
+        path: &Path,
+        shadow: Option<Shadow>,
+        options: &KvOptions,
+        families: &[FamilyOptions],
+    ) -> Result<Kv, KvError> {
         let db_options = database_options(options);
         let plain = FamilyOptions::plain("default");
         let wanted = std::iter::once(&plain).chain(families);
         let descriptors: Vec<_> = wanted
-            .map(|f| ColumnFamilyDescriptor::new(f.family.0, family_options(options, f)))
+            .map(|f| {
+                let mut family = family_options(options, f);
+                // It would copy the tables, little by little.
+                family.set_disable_auto_compactions(shadow.is_some());
+                ColumnFamilyDescriptor::new(f.family.0, family)
+            })
             .collect();
-        let db = DB::open_cf_descriptors(&db_options, path, descriptors)?;
+        let place = shadow.as_ref().map_or(path, Shadow::path);
+        let db = DB::open_cf_descriptors(&db_options, place, descriptors)?;
         let families = families.iter().map(|f| f.family).collect();
         Ok(Kv {
             db,
             families,
             wal: options.wal,
             path: path.to_owned(),
+            shadow,
         })
+    }
+
+    /// Whether its file system takes no writes, so that what is written to it is gone when it is closed.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.shadow.is_some()
     }
 
     /// Deletes a closed database; a missing one is no error.
@@ -199,6 +254,9 @@ impl Kv {
     /// See [`KvError`].
     pub fn destroy(path: &Path) -> Result<(), KvError> {
         match std::fs::remove_dir_all(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                Err(KvError::ReadOnly(e.to_string()))
+            }
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(KvError::Failed(e.to_string())),
             _ => Ok(()),
         }

@@ -11,6 +11,7 @@
 mod committer;
 mod pages;
 pub mod recovery;
+mod skim;
 mod writer;
 
 use std::io;
@@ -27,8 +28,8 @@ use crate::segment::{Locator, Position, Stream};
 use crate::threads::Threads;
 
 use committer::{Committer, Item, Queue};
-use recovery::RecoverError;
 pub use recovery::Recovered;
+use recovery::{Payloads, RecoverError};
 use writer::Writer;
 
 /// Bytes a stream may have queued and unanswered; then submitting waits.
@@ -212,9 +213,33 @@ impl<A: Apply> SegLog<A> {
         segments: &Arc<Segments>,
         stream: Stream,
         options: LogOptions,
+        apply: A,
+    ) -> Result<(SegLog<A>, Recovered), OpenLogError> {
+        Self::replay(segments, stream, options, Payloads::Verify, apply)
+    }
+
+    /// The same for an index that is made anew: of batches that later ones prove durable only heads and metadata are
+    /// read. Damage in what they carry is left to readers and to the scrub.
+    ///
+    /// # Errors
+    /// See [`OpenLogError`].
+    pub fn rebuild(
+        segments: &Arc<Segments>,
+        stream: Stream,
+        options: LogOptions,
+        apply: A,
+    ) -> Result<(SegLog<A>, Recovered), OpenLogError> {
+        Self::replay(segments, stream, options, Payloads::Skip, apply)
+    }
+
+    fn replay(
+        segments: &Arc<Segments>,
+        stream: Stream,
+        options: LogOptions,
+        payloads: Payloads,
         mut apply: A,
     ) -> Result<(SegLog<A>, Recovered), OpenLogError> {
-        let (tail, recovered) = recovery::recover(segments, stream, options.start, &mut apply)?;
+        let (tail, recovered) = recovery::recover(segments, stream, options.start, payloads, &mut apply)?;
         let threads = segments.threads().clone();
         let queue = Arc::new(Queue::new(QUEUE_BYTES, &threads));
         let writer = Writer::new(Arc::clone(segments), stream, options.reserve, tail);

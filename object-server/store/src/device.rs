@@ -220,7 +220,11 @@ impl Device {
                 start
             };
             let applier = Applier::new(&index, &bad, &segments, stream, &replaying);
-            SegLog::open(&segments, stream, LogOptions { sync, start, reserve }, applier)
+            let options = LogOptions { sync, start, reserve };
+            match whole {
+                true => SegLog::open(&segments, stream, options, applier),
+                false => SegLog::rebuild(&segments, stream, options, applier),
+            }
         };
         let (hot, replayed) = open_log(Stream::Hot, SyncPolicy::EachBatch, total / 50)?;
         let (bulk, _) = open_log(Stream::Bulk, BULK_SYNC, total / 20)?;
@@ -267,6 +271,10 @@ impl Device {
         }));
         device.measure()?;
         device.obey_stored();
+        // What replay found damaged.
+        for segment in device.0.bad.worn() {
+            device.leave_worn(segment);
+        }
         if device.0.options.upkeep {
             let upkeep = Upkeep::start(&device)?;
             *device.0.upkeep.lock().unwrap_or_else(PoisonError::into_inner) = Some(upkeep);
@@ -331,6 +339,16 @@ impl Device {
             self.0.clock.now(),
         );
         if let Some(folder) = &self.0.folder {
+            let now = self.0.clock.now();
+            let detail = || {
+                "it is mounted read-only, or has become so; writable again, it takes writes when its process is started again".to_owned()
+            };
+            if folder.is_read_only()? && self.0.condition.fail(Cause::ReadOnlyFilesystem, now, detail()) {
+                tracing::error!(
+                    device = &*self.0.name,
+                    "the file system is read-only, the device takes no new data"
+                );
+            }
             self.0.kept.count(folder)?;
         }
         if let Err(error) = self.0.index.measure(self.0.options.index_cache) {

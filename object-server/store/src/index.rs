@@ -90,12 +90,42 @@ fn damaged(what: &str) -> KvError {
     KvError::Damaged(format!("{what} cannot be read"))
 }
 
-/// Whether an index is whole and of this format, or has nothing in it yet.
+fn families() -> [FamilyOptions; 6] {
+    [
+        FamilyOptions::plain(keys::OBJ.0).often_missed(),
+        FamilyOptions::plain(keys::DUE.0),
+        FamilyOptions::plain(keys::WORK.0),
+        FamilyOptions::merging(keys::DIG.0, "virga.sum.1", add_sum),
+        FamilyOptions::merging(keys::SEG.0, "virga.live.1", add_live),
+        FamilyOptions::merging(keys::SYS.0, "virga.live.1", add_live),
+    ]
+}
+
+fn options(cache: &KvCache) -> KvOptions {
+    KvOptions {
+        write_buffer: WRITE_BUFFER,
+        ..KvOptions::new(Wal::Off, cache.clone())
+    }
+}
+
+/// Whether an index is of this format, finished or not. One that has nothing in
+/// it yet is begun by this.
 fn is_readable(kv: &Kv) -> Result<bool, OpenIndexError> {
-    let Some(format) = kv.get(keys::SYS, sys::WHOLE)? else {
+    let whole = kv.get(keys::SYS, sys::WHOLE)?;
+    let format = match whole {
+        None => kv.get(keys::SYS, sys::BEGUN)?,
+        whole => whole,
+    };
+    let Some(format) = format else {
         let mut cursor = kv.cursor(keys::SYS, Bounds::all())?;
         cursor.first();
-        return Ok(cursor.current()?.is_none());
+        let fresh = cursor.current()?.is_none();
+        if fresh {
+            let mut batch = kv.batch();
+            batch.put(keys::SYS, sys::BEGUN, &sys::encode_format(sys::FORMAT));
+            kv.write(batch, Durability::Buffered)?;
+        }
+        return Ok(fresh);
     };
     match sys::decode_format(&format) {
         Some(newer) if newer > sys::FORMAT => Err(OpenIndexError::Newer(newer)),
@@ -132,17 +162,17 @@ impl Memory {
 }
 
 impl Index {
-    /// Opens the index at `path`. One that was never finished or is of an older
-    /// format is started anew, and so is one whose files are damaged: the log
-    /// brings everything back.
+    /// Opens the index at `path`. One that is of an older format is started anew,
+    /// and so is one whose files are damaged: the log brings everything back. One
+    /// that was never finished is gone on with.
     ///
     /// # Errors
     /// A newer format, and what the database says, damage excepted.
     pub fn open(path: &Path, cache: &KvCache) -> Result<Self, OpenIndexError> {
-        match Self::open_as_is(path, cache) {
+        match Self::read(Kv::open(path, &options(cache), &families())) {
             Ok(Some(index)) => return Ok(index),
             Ok(None) => {
-                tracing::warn!(path = %path.display(), "the index is unfinished or of an older format, building it anew");
+                tracing::warn!(path = %path.display(), "the index is of an older format, building it anew");
             }
             Err(OpenIndexError::Database(KvError::Damaged(why))) => {
                 tracing::error!(path = %path.display(), why, "the index is damaged, building it anew");
@@ -157,8 +187,8 @@ impl Index {
     /// # Errors
     /// What the database says.
     pub fn anew(path: &Path, cache: &KvCache) -> Result<Self, OpenIndexError> {
-        Kv::destroy(path)?;
-        Ok(Self::open_as_is(path, cache)?.ok_or_else(|| damaged("a new index"))?)
+        let kv = Kv::open_anew(path, &options(cache), &families());
+        Ok(Self::read(kv)?.ok_or_else(|| damaged("a new index"))?)
     }
 
     /// A segment in which something lives and that is none of those `known`.
@@ -171,20 +201,8 @@ impl Index {
     }
 
     /// `None` if what is there is to be built anew.
-    fn open_as_is(path: &Path, cache: &KvCache) -> Result<Option<Self>, OpenIndexError> {
-        let families = [
-            FamilyOptions::plain(keys::OBJ.0).often_missed(),
-            FamilyOptions::plain(keys::DUE.0),
-            FamilyOptions::plain(keys::WORK.0),
-            FamilyOptions::merging(keys::DIG.0, "virga.sum.1", add_sum),
-            FamilyOptions::merging(keys::SEG.0, "virga.live.1", add_live),
-            FamilyOptions::merging(keys::SYS.0, "virga.live.1", add_live),
-        ];
-        let options = KvOptions {
-            write_buffer: WRITE_BUFFER,
-            ..KvOptions::new(Wal::Off, cache.clone())
-        };
-        let kv = Kv::open(path, &options, &families)?;
+    fn read(opened: Result<Kv, KvError>) -> Result<Option<Self>, OpenIndexError> {
+        let kv = opened?;
         // Before anything else is read: it may mean something else.
         if !is_readable(&kv)? {
             return Ok(None);
@@ -214,6 +232,7 @@ impl Index {
     pub fn set_whole(&self) -> Result<(), KvError> {
         let mut batch = self.kv.batch();
         batch.put(keys::SYS, sys::WHOLE, &sys::encode_format(sys::FORMAT));
+        batch.delete(keys::SYS, sys::BEGUN);
         self.kv.write(batch, Durability::Buffered)?;
         self.flush()
     }

@@ -97,7 +97,7 @@ fn number(standing: Standing) -> u8 {
 /// Which kind of failure an error of the device is.
 pub fn cause_of(error: &str) -> Cause {
     match error {
-        error if error.contains("(os error 30)") => Cause::ReadOnlyFilesystem,
+        error if error.contains("Read-only file system") => Cause::ReadOnlyFilesystem,
         _ => Cause::IoErrors,
     }
 }

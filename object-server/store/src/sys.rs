@@ -20,12 +20,16 @@ pub const FORMAT: u32 = 3;
 /// applied: an index without it was never finished.
 pub const WHOLE: &[u8] = b"whole";
 
-/// Value of [`WHOLE`].
+/// Key of [`FORMAT`], written when an index is begun: one that is of this format and
+/// was never finished goes on where it was.
+pub const BEGUN: &[u8] = b"begun";
+
+/// Value of [`WHOLE`] and [`BEGUN`].
 pub fn encode_format(format: u32) -> [u8; 4] {
     format.to_le_bytes()
 }
 
-/// Reads the value of [`WHOLE`]; `None` if it has another length.
+/// Reads the value of [`WHOLE`] or [`BEGUN`]; `None` if it has another length.
 pub fn decode_format(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }

@@ -19,6 +19,7 @@ use virga_disk::device::Description;
 use virga_disk::kv::KvCache;
 use virga_node::clock::{Clock, Hlc, SystemClock};
 use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError, Storage};
+use virga_object_store::rounds::LastRound;
 use virga_object_wire::error::NodeError;
 
 fn open(path: &Path, device: u128) -> Result<Device, OpenError> {
@@ -187,4 +188,41 @@ async fn a_segment_full_of_noise_takes_nobody_elses_objects_with_it() {
         left < whole && damaged == 0,
         "{left} of {whole} whole, {damaged} damaged"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_built_anew_once_for_a_segment_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let hlc = Hlc::new(clock);
+    let device = open(dir.path(), 2).unwrap();
+    let mut all = BTreeMap::new();
+    for n in 0..4 {
+        let (name, bytes) = (format!("o{n:02}"), body(3 << 20, n));
+        put(&device, request(&name, hlc.next(), &bytes), &bytes)
+            .await
+            .unwrap();
+        all.insert(name, bytes);
+    }
+    let small = body(1000, 9);
+    put(&device, request("small", hlc.next(), &small), &small)
+        .await
+        .unwrap();
+    device.close().await.unwrap();
+    drop(device);
+    // Its extents are gone, their list is not.
+    fs::remove_file(holder(dir.path(), &all["o00"], usize::MAX).unwrap()).unwrap();
+    let round = LastRound::default();
+    for opened in 0..3 {
+        let device = open(dir.path(), 2).unwrap();
+        // What stands in the index alone, and goes when it is built anew.
+        assert_eq!(device.last_round(0).unwrap(), (opened > 0).then_some(round));
+        device.note_round(0, round).unwrap();
+        let (whole, damaged, unknown) = census(&device, &all).await;
+        assert!(whole >= 2 && unknown >= 1 && damaged == 0, "{whole} {damaged} {unknown}");
+        assert_eq!(get(&device, "small").await.unwrap(), Some(small.clone()));
+        device.flush_index().await.unwrap();
+        // Not closed in peace, either.
+        drop(device);
+    }
 }

@@ -28,6 +28,7 @@ use virga_object_store::entry::Entry;
 use virga_object_store::keys::{self, NameKey};
 use virga_object_store::live::Live;
 use virga_object_store::record::{self, Facts, TombstoneHead};
+use virga_object_store::rounds::LastRound;
 use virga_object_store::sys::{self, Totals};
 use virga_object_wire::object::PostMeta;
 
@@ -216,6 +217,40 @@ async fn an_index_of_an_older_format_is_built_anew_from_the_log() {
         assert_eq!(stored(&bench), before);
         assert_eq!(get(bench.device(), "large").await, Ok(Some(body(3 << 20, 2))));
         assert_eq!(get(bench.device(), "deleted").await, Ok(None));
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_was_never_finished_is_gone_on_with() {
+    let unfinished = |path: &Path, begun: &[u8]| {
+        let kv = database(path);
+        let mut batch = kv.batch();
+        batch.delete(keys::SYS, sys::WHOLE);
+        batch.put(keys::SYS, sys::BEGUN, begun);
+        // As if the replay of the log's first part were all there was.
+        batch.delete(keys::SYS, &sys::applied(Stream::Bulk));
+        kv.write(batch, Durability::Buffered).unwrap();
+        kv.flush().unwrap();
+    };
+    for (begun, goes_on) in [(sys::FORMAT, true), (sys::FORMAT - 1, false)] {
+        let mut bench = Bench::small();
+        live(&bench).await;
+        let round = LastRound::default();
+        bench.device().note_round(0, round).unwrap();
+        bench
+            .restart_after(|path| unfinished(path, &sys::encode_format(begun)))
+            .await
+            .unwrap();
+        // What no log brings back shows whether it was begun again.
+        let noted = bench.device().last_round(0).unwrap();
+        assert_eq!(noted, goes_on.then_some(round));
+        assert_eq!(get(bench.device(), "large").await, Ok(Some(body(3 << 20, 2))));
+        assert_eq!(get(bench.device(), "kept").await, Ok(Some(body(100, 1))));
+        let mut found = Vec::new();
+        let reopened = bench.restart_after(|path| found.extend(rows(&database(path), keys::SYS)));
+        reopened.await.unwrap();
+        let found: Rows = found.into_iter().collect();
+        assert!(found.contains_key(sys::WHOLE) && !found.contains_key(sys::BEGUN));
     }
 }
 

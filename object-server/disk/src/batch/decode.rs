@@ -173,6 +173,14 @@ pub fn salvage<'a>(header: &BatchHeader, bytes: &'a [u8]) -> impl Iterator<Item 
     })
 }
 
+/// Length that a descriptor beginning with `bytes` says it has, if that can be.
+#[must_use]
+pub fn descriptor_len(bytes: &[u8]) -> Option<usize> {
+    let bytes = bytes.get(..DESCRIPTOR_LEN)?;
+    let length = len_at(bytes, 4);
+    (DESCRIPTOR_LEN..=MAX_BATCH).contains(&length).then_some(length)
+}
+
 /// Reads the descriptor at the start of `bytes` (the payload may follow).
 ///
 /// # Errors
@@ -183,10 +191,7 @@ pub fn descriptor(bytes: &[u8]) -> Result<RecordView<'_>, Bad> {
     if bytes.len() < DESCRIPTOR_LEN {
         return Err(Bad::Short);
     }
-    let descriptor_len = len_at(bytes, 4);
-    if !(DESCRIPTOR_LEN..=MAX_BATCH).contains(&descriptor_len) {
-        return Err(damaged);
-    }
+    let descriptor_len = descriptor_len(bytes).ok_or(damaged)?;
     let bytes = bytes.get(..descriptor_len).ok_or(Bad::Short)?;
     if crc32fast::hash(&bytes[4..]) != u32_at(bytes, 0) {
         return Err(damaged);

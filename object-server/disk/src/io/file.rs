@@ -140,7 +140,7 @@ struct FileSeg {
     path: PathBuf,
     len: u64,
     reads: File,
-    /// Opened by the first write and let go when writing ends: most segments are only read.
+    /// Opened by the first write (or read from the medium) and let go when writing ends: most segments are only read.
     direct: Mutex<Option<Arc<File>>>,
     /// Up to here the blocks have been written. A file found at start counts as written: what its blocks are cannot
     /// be told, and only its speed depends on it.
@@ -172,17 +172,19 @@ impl FileSeg {
             return Ok(Arc::clone(file));
         }
         let flag = i32::try_from(OFlags::DIRECT.bits()).map_err(io::Error::other)?;
-        let file = match OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(flag)
-            .open(&self.path)
-        {
-            // Some file systems (older tmpfs, some network ones) refuse O_DIRECT: buffered writes with the same
-            // sync are as durable, only slower.
-            Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-                OpenOptions::new().read(true).write(true).open(&self.path)?
+        let direct_or_not = |write: bool| {
+            let mut options = OpenOptions::new();
+            options.read(true).write(write);
+            match options.clone().custom_flags(flag).open(&self.path) {
+                // Some file systems (older tmpfs, some network ones) refuse O_DIRECT: buffered writes with the same
+                // sync are as durable, only slower.
+                Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => options.open(&self.path),
+                opened => opened,
             }
+        };
+        let file = match direct_or_not(true) {
+            // Good for reads; a write through it fails.
+            Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => direct_or_not(false)?,
             opened => opened?,
         };
         let file = Arc::new(file);

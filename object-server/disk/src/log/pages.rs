@@ -10,6 +10,8 @@ use crate::segment::table::Segment;
 
 /// Pages are searched in pieces of this many bytes.
 const PIECE: usize = 1 << 20;
+/// What lies between two reads costs no more to be read too, up to so many bytes.
+const GAP: u64 = 64 << 10;
 
 /// The pages of a segment.
 #[derive(Clone, Copy)]
@@ -26,6 +28,8 @@ pub(super) struct Window {
     buf: Option<AlignedBuf>,
     segment: u64,
     start: u64,
+    /// Bytes that the last [`Window::seek`] read: more from one to the next while they follow each other closely.
+    stride: usize,
 }
 
 impl Window {
@@ -37,20 +41,53 @@ impl Window {
         let have = self.buf.as_ref().map_or(0, |buf| buf.len());
         let inside = usize::try_from(at.wrapping_sub(self.start)).unwrap_or(usize::MAX);
         if self.segment != pages.segment.id() || inside.saturating_add(wanted) > have || wanted == 0 {
-            let mut buf = self
-                .buf
-                .take()
-                .unwrap_or_else(|| AlignedBuf::with_capacity(PIECE));
-            let piece = wanted.max(PIECE.min(left));
-            if buf.capacity() < piece {
-                buf = AlignedBuf::with_capacity(piece);
-            }
-            buf.set_len(piece);
-            pages.read(&mut buf, at)?;
-            (self.segment, self.start) = (pages.segment.id(), at);
-            return Ok(self.buf.insert(buf));
+            self.fill(pages, at, wanted.max(PIECE.min(left)))?;
+            return Ok(self.buf.as_deref().unwrap_or_default());
         }
         Ok(self.buf.as_deref().map_or(&[][..], |buf| &buf[inside..]))
+    }
+
+    /// The bytes of the segment from `at` on, wherever that is, at least `len` of them if it has so many. Reads little
+    /// where what is wanted lies far apart.
+    pub fn seek(&mut self, pages: Pages<'_>, at: u64, len: usize) -> io::Result<&[u8]> {
+        let page = at / PAGE as u64 * PAGE as u64;
+        let inside = usize::try_from(at - page).unwrap_or(PAGE);
+        let have = self.buf.as_ref().map_or(0, |buf| buf.len()) as u64;
+        let end = self.start + have;
+        let held = self.segment == pages.segment.id() && page >= self.start && at + len as u64 <= end;
+        if !held {
+            let near = self.segment == pages.segment.id() && page >= self.start && page <= end + GAP;
+            self.stride = if near {
+                (2 * self.stride).clamp(PAGE, PIECE)
+            } else {
+                PAGE
+            };
+            let wanted = (inside + len).next_multiple_of(PAGE).max(self.stride);
+            self.fill(pages, page, wanted)?;
+        }
+        let inside = usize::try_from(at - self.start).unwrap_or(usize::MAX);
+        Ok(self
+            .buf
+            .as_deref()
+            .and_then(|buf| buf.get(inside..))
+            .unwrap_or_default())
+    }
+
+    /// Reads `wanted` bytes from `at` on, both multiples of the page, or as many as there are.
+    fn fill(&mut self, pages: Pages<'_>, at: u64, wanted: usize) -> io::Result<()> {
+        let left =
+            usize::try_from(pages.segment.size().saturating_sub(at)).unwrap_or(usize::MAX) / PAGE * PAGE;
+        let piece = wanted.min(left);
+        let mut buf = self
+            .buf
+            .take()
+            .filter(|buf| buf.capacity() >= piece)
+            .unwrap_or_else(|| AlignedBuf::with_capacity(piece.max(PIECE)));
+        buf.set_len(piece);
+        pages.read(&mut buf, at)?;
+        (self.segment, self.start) = (pages.segment.id(), at);
+        self.buf = Some(buf);
+        Ok(())
     }
 }
 

@@ -8,13 +8,15 @@
 use std::sync::Arc;
 
 use crate::batch::decode::{self, Bad};
+use crate::batch::record::RecordView;
 use crate::batch::{BatchHeader, HEADER_LEN, MAX_BATCH};
 use crate::io::PAGE;
 use crate::io::aligned::AlignedBuf;
-use crate::segment::table::{Segment, Segments};
+use crate::segment::table::{Segment, Segments, unless_read_only};
 use crate::segment::{Locator, Position, Stream};
 
 use super::pages::{Pages, Window};
+use super::skim;
 use super::writer::Tail;
 use super::{Apply, ApplyError, Damaged, LogRecord, OpenLogError, Start};
 
@@ -68,10 +70,20 @@ impl Link {
     }
 }
 
+/// What is read of batches that are known to have been durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Payloads {
+    /// Everything.
+    Verify,
+    /// Heads and metadata.
+    Skip,
+}
+
 pub(super) fn recover<A: Apply>(
     segments: &Arc<Segments>,
     stream: Stream,
     start: Start,
+    payloads: Payloads,
     apply: &mut A,
 ) -> Result<(Tail, Recovered), OpenLogError> {
     let links = chain(segments, stream)?;
@@ -87,6 +99,8 @@ pub(super) fn recover<A: Apply>(
         window: Window::default(),
         open: None,
         outcomes: Vec::new(),
+        payloads,
+        proven: 0,
     };
     let first = first_link(&links, start);
     if let Start::After(position) = start {
@@ -101,6 +115,8 @@ pub(super) fn recover<A: Apply>(
             Start::After(position) if position.segment == link.segment.id() => u64::from(position.offset),
             _ => PAGE as u64,
         };
+        let later = links.iter().skip(index + 1).map(|later| later.durable_upto);
+        scan.proven = later.max().unwrap_or(0);
         scan.segment(link, links.get(index + 1), offset)?;
     }
     let sequence = scan.done.sequence;
@@ -146,7 +162,7 @@ fn chain(segments: &Arc<Segments>, stream: Stream) -> Result<Vec<Link>, OpenLogE
     }
     let newest = links.iter().map(|link| link.segment.id()).max().unwrap_or(0);
     for id in empty.into_iter().filter(|id| *id > newest) {
-        segments.release(id)?;
+        unless_read_only(segments.release(id))?;
     }
     Ok(links)
 }
@@ -172,6 +188,9 @@ struct Scan<'a, A: Apply> {
     window: Window,
     open: Option<(Arc<Segment>, u64)>,
     outcomes: Vec<A::Outcome>,
+    payloads: Payloads,
+    /// Later segments prove that batches up to this sequence were durable.
+    proven: u64,
 }
 
 /// What stands at an offset.
@@ -253,7 +272,11 @@ impl<A: Apply> Scan<'_, A> {
 
     fn judge(&mut self, link: &Link, at: u64, limit: u64, window: &mut Window) -> Result<At, OpenLogError> {
         let segment = &link.segment;
-        let Ok(header) = decode::header(window.read(link.pages(), at, PAGE)?) else {
+        let page = match self.payloads {
+            Payloads::Verify => window.read(link.pages(), at, PAGE)?,
+            Payloads::Skip => window.seek(link.pages(), at, PAGE)?,
+        };
+        let Ok(header) = decode::header(page) else {
             return Ok(At::Lost);
         };
         let expect = segment.expect();
@@ -270,12 +293,25 @@ impl<A: Apply> Scan<'_, A> {
         if at + length > segment.size() {
             return Ok(At::Broken(header));
         }
+        if self.payloads == Payloads::Skip
+            && header.sequence <= self.proven
+            && let Some(found) = skim::descriptions(window, link.pages(), at, &header)?
+        {
+            let described = found.iter().filter_map(|one| {
+                let record = decode::descriptor(&one.bytes).ok()?;
+                Some(log_record(segment, at, header.sequence, one.offset, &record))
+            });
+            let records: Vec<_> = described.collect();
+            return self
+                .apply(&header, &records, segment.id(), at)
+                .map(|()| At::Good(length));
+        }
         let bytes = usize::try_from(header.length).unwrap_or(usize::MAX);
         match decode::decode(window.read(link.pages(), at, bytes)?, expect) {
             Ok(batch) => {
                 let records: Vec<_> = batch
                     .records()
-                    .map(|f| log_record(segment, at, header.sequence, &f))
+                    .map(|f| log_record(segment, at, header.sequence, f.offset, &f.record))
                     .collect();
                 self.apply(&header, &records, segment.id(), at)
                     .map(|()| At::Good(length))
@@ -381,7 +417,13 @@ impl<A: Apply> Scan<'_, A> {
             match found {
                 Ok(found) => {
                     rest = found.offset + found.record.span();
-                    records.push(log_record(segment, at, header.sequence, &found));
+                    records.push(log_record(
+                        segment,
+                        at,
+                        header.sequence,
+                        found.offset,
+                        &found.record,
+                    ));
                 }
                 Err(Bad::Newer(kind)) => {
                     return Err(RecoverError::Newer {
@@ -426,13 +468,19 @@ impl<A: Apply> Scan<'_, A> {
     }
 }
 
-fn log_record<'a>(segment: &Segment, at: u64, sequence: u64, found: &decode::Found<'a>) -> LogRecord<'a> {
-    let offset = u32::try_from(at + found.offset as u64).unwrap_or(u32::MAX);
-    let length = u32::try_from(found.record.span()).unwrap_or(u32::MAX);
+fn log_record<'a>(
+    segment: &Segment,
+    at: u64,
+    sequence: u64,
+    offset: usize,
+    record: &RecordView<'a>,
+) -> LogRecord<'a> {
+    let offset = u32::try_from(at + offset as u64).unwrap_or(u32::MAX);
+    let length = u32::try_from(record.span()).unwrap_or(u32::MAX);
     LogRecord {
-        head: found.record.head,
-        meta: found.record.meta,
-        payload_len: found.record.payload_len,
+        head: record.head,
+        meta: record.meta,
+        payload_len: record.payload_len,
         locator: Locator {
             segment: segment.id(),
             offset,

@@ -15,6 +15,7 @@ use crate::segment::table::SegmentOptions;
 use writer::{Carries, Tail};
 
 mod crash;
+mod rebuild;
 
 pub(super) const IDENTITY: Identity = Identity {
     device: [1; 16],

@@ -150,9 +150,11 @@ impl From<KvError> for ChangeError {
     fn from(error: KvError) -> Self {
         match error {
             KvError::Full(_) => Self::Full,
-            KvError::Damaged(_) | KvError::Locked(_) | KvError::NoFamily(_) | KvError::Failed(_) => {
-                Self::Device(error.to_string().into())
-            }
+            KvError::Damaged(_)
+            | KvError::Locked(_)
+            | KvError::ReadOnly(_)
+            | KvError::NoFamily(_)
+            | KvError::Failed(_) => Self::Device(error.to_string().into()),
         }
     }
 }
