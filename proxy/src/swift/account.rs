@@ -1,8 +1,10 @@
 //! Requests about whole accounts.
+use std::collections::HashMap;
+
 use http::header::{ACCEPT_RANGES, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
 use http::{Method, StatusCode};
 use virga_node::clock::Version;
-use virga_object_wire::listing::AccountInfo;
+use virga_object_wire::listing::{AccountInfo, ContainerRow, Entry, ListRequest};
 
 use super::accept::{Format, listing_format};
 use super::access::Verdict;
@@ -12,7 +14,9 @@ use super::fault::Fault;
 use super::headers::{self, Level};
 use super::target::Target;
 use super::upload::Upload;
-use super::{Ctx, bulk, cors, done, drop_owner_headers, listing, not_allowed, put_number, quota, timestamp};
+use super::{
+    Ctx, bulk, cors, done, drop_owner_headers, listing, not_allowed, put_number, quota, timestamp, versions,
+};
 use crate::core::{AccountName, ListError, PostMetaError};
 
 /// Answers a request about an account.
@@ -69,15 +73,43 @@ async fn get(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
         list.prefix = ctx.query.text("prefix")?.unwrap_or_default().to_owned();
         list.delimiter = ctx.query.text("delimiter")?.unwrap_or_default().to_owned();
     }
+    let hidden = versions::name::hidden_part(&list);
+    let list = versions::name::visible(list);
     let (info, mut entries) = match ctx.core().list_account(name, list).await {
         Ok(page) => (page.info, page.entries),
         Err(error) => (or_empty(ctx, name, error)?, Vec::new()),
     };
+    if format != Format::Text && !entries.is_empty() {
+        add_versions(ctx, name, hidden, &mut entries).await?;
+    }
     entries.truncate(wanted.limit as usize);
     let body = listing::account(format, name.as_str(), &entries, ctx.config());
     let mut answer = answer(ctx, &info, verdict, format, body);
     show_domain(ctx, name, verdict, answer.headers_mut()).await;
     Ok(answer)
+}
+
+/// Adds to the containers of a page the bytes of their objects' versions.
+async fn add_versions(
+    ctx: &Ctx,
+    name: &AccountName,
+    hidden: ListRequest,
+    entries: &mut [Entry<ContainerRow>],
+) -> Result<(), Fault> {
+    let page = ctx.core().list_account(name, hidden).await?;
+    let mut bytes: HashMap<String, u64> = HashMap::new();
+    for entry in page.entries {
+        let Entry::Row(row) = entry else { continue };
+        if let Some(parent) = versions::name::parent(&row.name) {
+            bytes.insert(parent.to_owned(), row.bytes);
+        }
+    }
+    for entry in entries {
+        if let Entry::Row(row) = entry {
+            row.bytes += bytes.get(&row.name).copied().unwrap_or_default();
+        }
+    }
+    Ok(())
 }
 
 async fn head(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {

@@ -9,6 +9,7 @@ use super::fault::{self, Fault};
 use super::query::Query;
 use super::report::{Field, Report, heartbeat};
 use super::upload::Upload;
+use super::versions::name::VersionId;
 use super::{Ctx, container, object, target};
 use crate::core::{AccountName, ContainerName, ObjectName};
 
@@ -17,6 +18,8 @@ use crate::core::{AccountName, ContainerName, ObjectName};
 pub enum Item {
     /// "/container" or "/container/object".
     Name(String),
+    /// One version of "/container/object".
+    Version(String, VersionId),
     /// A name that is not UTF-8, as it came.
     Garbled(String),
     /// A name whose deletion failed before it began.
@@ -108,7 +111,7 @@ type Outcome = (String, StatusCode, Option<String>);
 /// `most_failures`.
 pub async fn run(ctx: &Ctx, account: &str, items: Vec<Item>, most_failures: usize) -> Report {
     let is_object = |item: &Item| match item {
-        Item::Name(name) | Item::Garbled(name) | Item::Failed(name, _) => {
+        Item::Name(name) | Item::Version(name, _) | Item::Garbled(name) | Item::Failed(name, _) => {
             name.trim_matches('/').contains('/')
         }
     };
@@ -149,8 +152,13 @@ pub async fn run(ctx: &Ctx, account: &str, items: Vec<Item>, most_failures: usiz
 }
 
 async fn delete_one(ctx: &Ctx, account: &str, item: Item) -> Outcome {
+    let mut query = Query::default();
     let name = match item {
         Item::Name(name) => name,
+        Item::Version(name, id) => {
+            query = query.with("version-id", &id.to_string());
+            name
+        }
         Item::Garbled(name) => return (target::quote(&name), StatusCode::PRECONDITION_FAILED, None),
         Item::Failed(name, fault) => return (target::quote(&name), fault.status(), Some(fault.text())),
     };
@@ -161,7 +169,7 @@ async fn delete_one(ctx: &Ctx, account: &str, item: Item) -> Outcome {
             .get("referer")
             .map(|referer| (http::header::REFERER, referer.clone())),
     );
-    let own = ctx.derived(Method::DELETE, kept, Query::default());
+    let own = ctx.derived(Method::DELETE, kept, query);
     let bare = name.trim_start_matches('/');
     let done = match bare.split_once('/') {
         Some((container, object)) if !object.is_empty() => {

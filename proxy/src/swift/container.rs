@@ -14,9 +14,9 @@ use super::headers::{self, Level};
 use super::target::Target;
 use super::{
     Ctx, OWNER_HEADERS, acl, done, drop_owner_headers, listing, meta_value, not_allowed, put_number, quota,
-    timestamp,
+    timestamp, versions,
 };
-use crate::core::{ContainerName, ListError, PostMetaError};
+use crate::core::{ContainerName, ListError};
 
 /// Headers beside the metadata that are kept with a container.
 const KEPT: &[&str] = &[
@@ -25,6 +25,9 @@ const KEPT: &[&str] = &[
     "x-container-sync-key",
     "x-container-sync-to",
 ];
+
+/// What the store keeps with a container for itself.
+const SYSMETA: &str = "x-container-sysmeta-";
 
 /// Answers a request about a container.
 pub async fn handle(ctx: Ctx, name: ContainerName) -> Result<Answer, Fault> {
@@ -49,7 +52,11 @@ async fn authorize_read(
 }
 
 async fn get(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
-    let format = listing_format(&ctx.headers, &ctx.query)?;
+    let of_versions = ctx.query.has("versions");
+    let format = match of_versions {
+        true => Format::Json,
+        false => listing_format(&ctx.headers, &ctx.query)?,
+    };
     let wanted = listing::wanted(&ctx.query, ctx.config().limits.container_listing_limit);
     let page = match &wanted {
         Ok(wanted) => match ctx.core().list_container(name, wanted.list.clone()).await {
@@ -70,13 +77,18 @@ async fn get(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
     let page = page.ok_or_else(Fault::not_found)?;
     let info = page.info;
     let mut entries = page.entries;
+    if of_versions {
+        versions::list::check_format(ctx)?;
+        let body = versions::list::page(ctx, name, &wanted, entries).await?;
+        return answer(ctx, name, &info, verdict, (format, body)).await;
+    }
     if wanted.path.is_some() {
         let resume = page.more.then(|| entries.last().map(entry_name)).flatten();
         entries = directory(ctx, name, &wanted, entries, resume).await?;
     }
     entries.truncate(wanted.limit as usize);
     let body = listing::container(format, name, &entries);
-    Ok(answer(ctx, &info, verdict, format, body))
+    answer(ctx, name, &info, verdict, (format, body)).await
 }
 
 fn entry_name(entry: &Entry<ObjectRow>) -> String {
@@ -147,12 +159,18 @@ async fn head(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
     };
     let verdict = authorize_read(ctx, name, info.as_ref()).await?;
     let info = info.ok_or_else(Fault::not_found)?;
-    let mut answer = answer(ctx, &info, verdict, format, bytes::Bytes::new());
+    let mut answer = answer(ctx, name, &info, verdict, (format, bytes::Bytes::new())).await?;
     *answer.status_mut() = StatusCode::NO_CONTENT;
     Ok(answer)
 }
 
-fn answer(ctx: &Ctx, info: &ContainerInfo, verdict: Verdict, format: Format, body: bytes::Bytes) -> Answer {
+async fn answer(
+    ctx: &Ctx,
+    name: &ContainerName,
+    info: &ContainerInfo,
+    verdict: Verdict,
+    (format, body): (Format, bytes::Bytes),
+) -> Result<Answer, Fault> {
     let status = if body.is_empty() {
         StatusCode::NO_CONTENT
     } else {
@@ -162,6 +180,11 @@ fn answer(ctx: &Ctx, info: &ContainerInfo, verdict: Verdict, format: Format, bod
     *answer.status_mut() = status;
     let into = answer.headers_mut();
     describe(info, ctx.config(), into);
+    versions::container::show(info, into);
+    if versions::Keeping::has_versions(info) {
+        let more = versions::container::hidden_bytes(ctx.core(), name).await?;
+        put_number(into, "x-container-bytes-used", info.bytes + more);
+    }
     if verdict != Verdict::Owner {
         drop_owner_headers(into);
     }
@@ -169,7 +192,7 @@ fn answer(ctx: &Ctx, info: &ContainerInfo, verdict: Verdict, format: Format, bod
     if !ctx.query.has("format") {
         into.insert(VARY, HeaderValue::from_static("Accept"));
     }
-    answer
+    Ok(answer)
 }
 
 fn describe(info: &ContainerInfo, config: &Config, into: &mut HeaderMap) {
@@ -190,7 +213,8 @@ fn describe(info: &ContainerInfo, config: &Config, into: &mut HeaderMap) {
     if let Some(policy) = config.policy_name(info.policy) {
         into.insert("x-storage-policy", headers::to_value(policy));
     }
-    for item in info.meta.iter().filter(|item| !item.value.is_empty()) {
+    let shown = |item: &&MetaItem| !item.value.is_empty() && !item.name.starts_with(SYSMETA);
+    for item in info.meta.iter().filter(shown) {
         headers::put(into, &item.name, &item.value);
     }
 }
@@ -258,7 +282,7 @@ pub fn check_merged(
 
 async fn put(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
     let verdict = ctx.authorize_container(&ctx.method, name, false, None).await?;
-    let changes = changes(ctx, name, verdict).await?;
+    let mut changes = changes(ctx, name, verdict).await?;
     let policy = match headers::text(&ctx.headers, "x-storage-policy").filter(|policy| !policy.is_empty()) {
         Some(policy) => Some(
             ctx.config()
@@ -276,7 +300,13 @@ async fn put(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
         let says = format!("Container name length of {length} longer than {most}");
         return Err(Fault::html(StatusCode::BAD_REQUEST, says));
     }
+    let there = ctx.core().container_info(name).await?;
+    let asked = versions::container::asked(&ctx.headers, there.as_deref())?;
+    changes.extend(asked.changes);
     let created = ctx.core().put_container(name, policy, changes).await?.created;
+    if asked.needs_hidden {
+        versions::container::make_sure_of(ctx.core(), name).await?;
+    }
     Ok(done(if created {
         StatusCode::CREATED
     } else {
@@ -286,15 +316,19 @@ async fn put(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
 
 async fn post(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
     let verdict = ctx.authorize_container(&ctx.method, name, false, None).await?;
-    let changes = changes(ctx, name, verdict).await?;
-    match ctx.core().post_container(name, changes).await {
-        Ok(()) => Ok(done(StatusCode::NO_CONTENT)),
-        Err(error @ (PostMetaError::NotFound | PostMetaError::Unavailable(_))) => Err(error.into()),
+    let mut changes = changes(ctx, name, verdict).await?;
+    let there = ctx.core().container_info(name).await?;
+    let asked = versions::container::asked(&ctx.headers, there.as_deref())?;
+    changes.extend(asked.changes);
+    if asked.needs_hidden && there.is_some() {
+        versions::container::make_sure_of(ctx.core(), name).await?;
     }
+    ctx.core().post_container(name, changes).await?;
+    Ok(done(StatusCode::NO_CONTENT))
 }
 
 async fn delete(ctx: &Ctx, name: &ContainerName) -> Result<Answer, Fault> {
     ctx.authorize_container(&ctx.method, name, false, None).await?;
-    ctx.core().delete_container(name).await?;
+    versions::container::delete(ctx.core(), name).await?;
     Ok(done(StatusCode::NO_CONTENT))
 }

@@ -1,13 +1,17 @@
 //! Dynamic large objects: all objects whose names start alike, one after another.
+use std::sync::Arc;
+
 use http::{HeaderMap, Method, StatusCode};
 use md5::{Digest as _, Md5};
+use virga_object_wire::listing::ContainerInfo;
 use virga_object_wire::object::ObjectStat;
 
 use super::conditional::unquote_etag;
 use super::fault::Fault;
 use super::object::{View, view_of};
+use super::versions::{self, link::LinkRow};
 use super::{Ctx, meta_value, target};
-use crate::core::manifest::{DLO_MANIFEST, Plan};
+use crate::core::manifest::{DLO_MANIFEST, MayRead, Plan, Source};
 use crate::core::{ContainerName, ObjectName};
 
 /// Refuses an `X-Object-Manifest` that is no container and prefix.
@@ -42,7 +46,7 @@ pub fn manifest_of(stat: &ObjectStat) -> Option<String> {
         .map(|(_, value)| value.clone())
 }
 
-/// The large object as a client sees it, and its plan.
+/// The large object as a client sees it, its plan, and who may read that.
 ///
 /// # Errors
 /// 401, 403 or 404 as for the listing of the segments' container.
@@ -51,7 +55,7 @@ pub async fn view(
     name: &ObjectName,
     stat: &ObjectStat,
     manifest: &str,
-) -> Result<(View, Plan), Fault> {
+) -> Result<(View, Plan, MayRead), Fault> {
     let decoded = target::percent_decode_utf8(manifest).unwrap_or_default();
     let (container, prefix) = decoded
         .trim_start_matches('/')
@@ -65,10 +69,23 @@ pub async fn view(
         .and_then(|info| meta_value(&info.meta, "x-container-read"));
     ctx.authorize_container(&Method::GET, &container, false, acl)
         .await?;
-    if info.is_none() {
-        return Err(Fault::not_found());
-    }
-    let plan = ctx.core().read_dlo(&container, prefix).await?;
+    let info = info.ok_or_else(Fault::not_found)?;
+    let mut plan = ctx.core().read_dlo(&container, prefix).await?;
+    let others = ctx.may_read(name.account()).await;
+    let may_read = match lead_to_versions(&mut plan, &container) {
+        false => others,
+        true => {
+            // Who may read an object may read its current version.
+            let hidden = versions::name::container_of(&container);
+            let own = others(&info);
+            Arc::new(
+                move |info: &ContainerInfo| match info.container == hidden.container() {
+                    true => own && info.account == hidden.account(),
+                    false => others(info),
+                },
+            )
+        }
+    };
     let mut etag = Md5::new();
     for segment in &plan.segments {
         etag.update(unquote_etag(segment.etag.as_deref().unwrap_or_default()));
@@ -81,7 +98,28 @@ pub async fn view(
         .iter()
         .map(|segment| segment.range.end - segment.range.start)
         .sum();
-    Ok((view, plan))
+    Ok((view, plan, may_read))
+}
+
+/// Puts versions in the place of links to them; whether there were any.
+fn lead_to_versions(plan: &mut Plan, container: &ContainerName) -> bool {
+    let mut any = false;
+    for segment in &mut plan.segments {
+        let Source::Object(name) = &segment.source else {
+            continue;
+        };
+        let Some(row) = segment.etag.as_deref().and_then(LinkRow::parse) else {
+            continue;
+        };
+        let Some(version) = row.object(container, name.object()) else {
+            continue;
+        };
+        let (bytes, hash) = (row.bytes, row.hash.to_owned());
+        segment.source = Source::Object(version);
+        (segment.size, segment.range, segment.etag) = (bytes, 0..bytes, Some(hash));
+        any = true;
+    }
+    any
 }
 
 #[cfg(test)]

@@ -71,6 +71,10 @@ pub fn document(config: &Config) -> Value {
             "symloop_max": config.symloop_max,
             "static_links": true,
         },
+        "object_versioning": {},
+        "versioned_writes": {
+            "allowed_flags": ["x-versions-location", "x-history-location"],
+        },
         "staticweb": {},
         "container_quotas": {},
         "account_quotas": {},

@@ -9,7 +9,8 @@ use super::accept::Format;
 use super::config::Config;
 use super::fault::Fault;
 use super::query::Query;
-use super::{symlink, timestamp};
+use super::versions::link::LinkRow;
+use super::{symlink, target, timestamp};
 use crate::core::ContainerName;
 
 /// Which part of a listing a request asks for.
@@ -84,6 +85,8 @@ struct ObjectItem<'a> {
     symlink_etag: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     symlink_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    version_symlink: bool,
 }
 
 #[derive(Serialize)]
@@ -108,7 +111,21 @@ fn container_item<'a>(row: &'a ContainerRow, config: &'a Config) -> ContainerIte
     }
 }
 
-fn object_item<'a>(row: &'a ObjectRow, account: &str) -> ObjectItem<'a> {
+/// The hash in a row's ETag, and the ETag of the large object that it may be.
+pub fn hash_of(etag: &str) -> (&str, Option<String>) {
+    let mut parts = etag.split("; ");
+    let hash = parts.next().unwrap_or_default();
+    let slo = parts.find_map(|part| part.strip_prefix("slo_etag="));
+    (hash, slo.map(|slo| format!("\"{slo}\"")))
+}
+
+fn object_item<'a>(row: &'a ObjectRow, container: &ContainerName) -> ObjectItem<'a> {
+    let account = container.account();
+    let version = LinkRow::parse(&row.etag);
+    let version_path = version.as_ref().map(|version| {
+        let path = format!("/v1/{}/{}", container.path(), row.name);
+        format!("{}?version-id={}", target::quote(&path), version.id)
+    });
     // What more is to be said of an object stands behind its ETag.
     let mut parts = row.etag.split("; ");
     let hash = parts.next().unwrap_or_default();
@@ -125,15 +142,16 @@ fn object_item<'a>(row: &'a ObjectRow, account: &str) -> ObjectItem<'a> {
         }
     }
     ObjectItem {
-        symlink_path: link.map(|to| symlink::path(account, link_account, to)),
+        symlink_path: version_path.or_else(|| link.map(|to| symlink::path(account, link_account, to))),
         symlink_etag,
         symlink_bytes,
         name: &row.name,
         hash,
-        bytes: row.size,
+        bytes: version.as_ref().map_or(row.size, |version| version.bytes),
         content_type: &row.content_type,
         last_modified: timestamp::iso(row.version.max(row.meta_version)),
         slo_etag,
+        version_symlink: version.is_some(),
     }
 }
 
@@ -220,16 +238,16 @@ pub fn account(format: Format, account: &str, entries: &[Entry<ContainerRow>], c
 
 /// Writes a page of objects.
 pub fn container(format: Format, name: &ContainerName, entries: &[Entry<ObjectRow>]) -> Bytes {
-    let (account, container) = (name.account(), name.container());
+    let container = name.container();
     match format {
-        Format::Json => json(items(entries, |row| object_item(row, account))),
+        Format::Json => json(items(entries, |row| object_item(row, name))),
         Format::Text => lines(entries.iter().map(|entry| match entry {
             Entry::Row(row) => row.name.as_str(),
             Entry::Subdir(name) => name.as_str(),
         })),
         Format::Xml | Format::TextXml => {
             let mut xml = format!("{XML_HEAD}<container name=\"{}\">", xml_escape(container));
-            for item in items(entries, |row| object_item(row, account)) {
+            for item in items(entries, |row| object_item(row, name)) {
                 let _ = match item {
                     Item::Subdir(SubdirItem { subdir }) => {
                         let name = xml_escape(subdir);

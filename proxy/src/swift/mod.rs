@@ -4,7 +4,7 @@
 //! then one handler per level and method does the work through the
 //! [`Core`]. Knows no sockets (see `crate::server`) and no nodes.
 mod accept;
-mod access;
+pub mod access;
 mod account;
 mod acl;
 pub mod body;
@@ -17,7 +17,7 @@ mod cors;
 mod dlo;
 mod domain_remap;
 pub mod fault;
-mod headers;
+pub mod headers;
 mod info;
 mod listing;
 mod object;
@@ -33,6 +33,7 @@ mod tempurl;
 mod timestamp;
 pub mod transaction;
 pub mod upload;
+pub mod versions;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -139,7 +140,7 @@ impl Swift {
             return self.temporary(ctx, target, upload, peer).await;
         }
         ctx.who = self.identify(&ctx.headers, (&ctx.method, &ctx.path)).await?;
-        ctx.refuse_unsupported(&target)?;
+        ctx.refuse_unsupported()?;
         dispatch(ctx, target, upload).await
     }
 
@@ -365,23 +366,13 @@ impl Ctx {
     }
 
     /// Refuses what would quietly do something else than the client asks for.
-    fn refuse_unsupported(&self, target: &Target) -> Result<(), Fault> {
-        let says = |name| headers::text(&self.headers, name).is_some_and(|value| !value.trim().is_empty());
+    fn refuse_unsupported(&self) -> Result<(), Fault> {
         let writes = self.method == Method::PUT || self.method == Method::POST;
-        let what = match target {
-            _ if writes && self.query.has("extract-archive") => "Archives are not extracted here",
-            Target::Object(_) if self.query.has("version-id") => "There are no versions of objects here",
-            Target::Container(_) if self.query.has("versions") => "There are no versions of objects here",
-            Target::Container(_)
-                if writes
-                    && (headers::truthy(&self.headers, "x-versions-enabled")
-                        || says("x-versions-location")
-                        || says("x-history-location")) =>
-            {
-                // Swift's own answer where versioning is switched off.
-                return Err(Fault::precondition("Versioned Writes is disabled"));
-            }
-            _ => return Ok(()),
+        let says = |name| headers::text(&self.headers, name).is_some_and(|value| !value.trim().is_empty());
+        let what = match () {
+            () if writes && self.query.has("extract-archive") => "Archives are not extracted here",
+            () if writes && says("x-container-sync-to") => "Containers are not synchronized here",
+            () => return Ok(()),
         };
         Err(Fault::plain(StatusCode::NOT_IMPLEMENTED, what))
     }

@@ -10,6 +10,7 @@ use virga_object_wire::listing::{AccountInfo, ContainerInfo};
 use super::config::Config;
 use super::fault::Fault;
 use super::object::Announced;
+use super::versions::{self, Keeping};
 use super::{Ctx, headers, meta_value};
 use crate::core::{AccountName, ObjectName};
 
@@ -118,7 +119,13 @@ pub async fn check_upload(
         meta_value(&container.meta, &format!("x-container-meta-quota-{kind}"))
             .and_then(|value| value.parse().ok())
     };
-    within(limit("bytes"), container.bytes, length, "quota")?;
+    let bytes = limit("bytes");
+    let mut used = container.bytes;
+    if bytes.is_some() && Keeping::has_versions(container) {
+        // Counted anew: what is known of it may be a moment old.
+        used += versions::container::hidden_bytes(ctx.core(), &name.container_name()).await?;
+    }
+    within(bytes, used, length, "quota")?;
     within(limit("count"), container.objects, 1, "quota")?;
     let account = AccountName::new(name.account()).map_err(|_| Fault::not_found())?;
     match ctx.core().account_info(&account).await? {

@@ -15,7 +15,8 @@ use super::fault::Fault;
 use super::object::{Announced, Extra, authorized_container, live_head, store};
 use super::query::Query;
 use super::upload::Upload;
-use super::{Ctx, headers, slo, sysmeta, target};
+use super::versions::name::VersionId;
+use super::{Ctx, headers, slo, sysmeta, target, versions};
 use crate::core::ObjectName;
 
 /// Where a link leads: container and object, percent-encoded.
@@ -103,6 +104,17 @@ pub struct Walk {
     location: Option<String>,
     /// Whether links without an ETag are followed.
     all: bool,
+    /// Whether we are at a version of the object that was named last. Who may
+    /// read that may read its current version.
+    inside: bool,
+    /// The version of the object that was asked for.
+    version: Option<VersionId>,
+    /// Whether that version was asked for by its id.
+    by_id: bool,
+    /// Whether versions of the object that was asked for are or were kept.
+    versioned: bool,
+    /// Whether an object with a version is none.
+    only_null: bool,
 }
 
 impl Walk {
@@ -114,7 +126,62 @@ impl Walk {
             links: 0,
             location: None,
             all: true,
+            inside: false,
+            version: None,
+            by_id: false,
+            versioned: false,
+            only_null: false,
         }
+    }
+
+    /// Begins at this version of the object instead of the current one.
+    pub fn begin_at(&mut self, id: VersionId) {
+        self.name = versions::name::object_of(&self.name, id);
+        (self.inside, self.version, self.by_id) = (true, Some(id), true);
+    }
+
+    /// Finds only what was stored while no versions were kept.
+    pub fn only_without_version(&mut self) {
+        self.only_null = true;
+    }
+
+    /// Asks whether the caller may read what is here. Versions need no
+    /// permission of their own.
+    ///
+    /// # Errors
+    /// As [`authorized_container`].
+    pub async fn authorize(&mut self, ctx: &Ctx, method: &Method) -> Result<(), Fault> {
+        if self.inside {
+            return Ok(());
+        }
+        let info = authorized_container(ctx, method, &self.name).await?;
+        if self.links == 0 {
+            self.versioned = versions::Keeping::has_versions(&info);
+        }
+        Ok(())
+    }
+
+    /// Goes on to the current version if `stat`, which was found where we are,
+    /// leads there.
+    ///
+    /// # Errors
+    /// 404 for a version that marks a deletion, and for one where none is wanted.
+    pub fn enter(&mut self, stat: &ObjectStat) -> Result<bool, Fault> {
+        if let Some(id) = self.version.filter(|_| self.inside) {
+            versions::handle::refuse_marker(stat, id)?;
+        }
+        let Some(id) = versions::link::of(stat).filter(|_| !self.inside) else {
+            return Ok(false);
+        };
+        if self.only_null && self.links == 0 {
+            return Err(Fault::not_found());
+        }
+        self.name = versions::name::object_of(&self.name, id);
+        self.inside = true;
+        if self.links == 0 {
+            self.version = Some(id);
+        }
+        Ok(true)
     }
 
     /// Where we are.
@@ -153,22 +220,41 @@ impl Walk {
         self.name = link.name(&self.name).ok_or_else(Fault::not_found)?;
         self.etag = link.etag.map(str::to_owned);
         self.location = Some(location);
+        self.inside = false;
         self.links += 1;
         Ok(true)
     }
 
     /// Says in the answer where it comes from, good or bad.
-    pub fn finish(self, outcome: Result<Answer, Fault>) -> Result<Answer, Fault> {
-        let Some(location) = self.location else {
-            return outcome;
+    pub fn finish(self, asked: &ObjectName, outcome: Result<Answer, Fault>) -> Result<Answer, Fault> {
+        let of_version = |id| {
+            format!(
+                "{}?version-id={id}",
+                target::quote(&format!("/v1/{}", asked.path()))
+            )
         };
-        let location = headers::to_value(&location);
+        let location = match (self.location, self.version) {
+            (None, Some(id)) if !self.by_id => Some(of_version(id)),
+            (location, _) => location,
+        };
+        let location = location.map(|location| headers::to_value(&location));
         match outcome {
             Ok(mut answer) => {
-                answer.headers_mut().insert(CONTENT_LOCATION, location);
+                let into = answer.headers_mut();
+                into.extend(location.map(|location| (CONTENT_LOCATION, location)));
+                match self.version {
+                    Some(id) => into.extend([versions::handle::id_header(id)]),
+                    None if self.versioned || self.only_null => {
+                        headers::put(into, versions::ID_HEADER, versions::NULL_ID);
+                    }
+                    None => {}
+                }
                 Ok(answer)
             }
-            Err(fault) => Err(fault.with(CONTENT_LOCATION, location)),
+            Err(fault) => Err(match location {
+                Some(location) => fault.with(CONTENT_LOCATION, location),
+                None => fault,
+            }),
         }
     }
 }
@@ -180,8 +266,11 @@ impl Walk {
 /// [`Walk::step`].
 pub async fn head(ctx: &Ctx, walk: &mut Walk) -> Result<ObjectStat, Fault> {
     loop {
-        authorized_container(ctx, &Method::HEAD, walk.name()).await?;
+        walk.authorize(ctx, &Method::HEAD).await?;
         let stat = live_head(ctx, walk.name()).await?;
+        if walk.enter(&stat)? {
+            continue;
+        }
         if !walk.step(&stat, ctx.config().symloop_max)? {
             return Ok(stat);
         }

@@ -44,11 +44,13 @@ async fn info_names_limits_policies_and_only_what_works() {
             "container_quotas",
             "dlo",
             "domain_remap",
+            "object_versioning",
             "slo",
             "staticweb",
             "swift",
             "symlink",
-            "tempurl"
+            "tempurl",
+            "versioned_writes"
         ]
     );
 }
@@ -282,16 +284,12 @@ async fn what_is_not_there_is_refused_and_not_done_in_another_way() {
     door.alice("PUT /v1/AUTH_p/c", &[], b"", 201).await;
     for (line, header, status) in [
         ("PUT /v1/AUTH_p/d?extract-archive=tar", ("Accept", "*/*"), 501),
-        ("PUT /v1/AUTH_p/d", ("X-Versions-Enabled", "true"), 412),
-        ("POST /v1/AUTH_p/c", ("X-Versions-Location", "d"), 412),
-        ("POST /v1/AUTH_p/c", ("X-History-Location", "d"), 412),
-        ("GET /v1/AUTH_p/c?versions", ("Accept", "*/*"), 501),
-        ("GET /v1/AUTH_p/c/o?version-id=1", ("Accept", "*/*"), 501),
+        ("POST /v1/AUTH_p/c", ("X-Container-Sync-To", "//realm/cluster/AUTH_q/c"), 501),
     ] {
         door.alice(line, &[header], b"", status).await;
     }
     door.alice("GET /v1/AUTH_p/c", &[], b"", 204).await;
     door.alice("HEAD /v1/AUTH_p/d", &[], b"", 404).await;
-    door.alice("POST /v1/AUTH_p/c", &[("X-Versions-Location", "")], b"", 204)
+    door.alice("POST /v1/AUTH_p/c", &[("X-Container-Sync-To", "")], b"", 204)
         .await;
 }

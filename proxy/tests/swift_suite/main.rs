@@ -17,3 +17,4 @@ mod serve;
 mod signed;
 mod staticweb;
 mod symlinks;
+mod versions;

@@ -17,10 +17,10 @@ pub(super) use write::{Announced, Extra, announced_length, store};
 use super::body::Answer;
 use super::fault::Fault;
 use super::headers::{self, Level};
-use super::symlink::{self, Link};
+use super::symlink;
 use super::target::Target;
 use super::upload::Upload;
-use super::{Ctx, dlo, done, meta_value, not_allowed, slo};
+use super::{Ctx, dlo, meta_value, not_allowed, slo, versions};
 use crate::core::{ContainerForReading, ObjectName, ReadObjectError};
 
 /// Answers a request about an object.
@@ -103,6 +103,11 @@ async fn put(ctx: &Ctx, name: &ObjectName, upload: Upload) -> Result<Answer, Fau
     {
         return copy::copy_from(ctx, name, announced_length(&ctx.headers)).await;
     }
+    if versions::handle::asked(ctx)?.is_some() {
+        let info = authorized_container(ctx, &Method::PUT, name).await?;
+        let length = announced_length(&ctx.headers);
+        return versions::handle::restore(ctx, name, &info, (length, upload)).await;
+    }
     if ctx.headers.contains_key(symlink::TARGET) {
         return symlink::put(ctx, name, announced_length(&ctx.headers), Some(upload)).await;
     }
@@ -130,22 +135,17 @@ async fn post(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
         ),
         None => None,
     };
-    live_head(ctx, name).await?;
     let meta = PostMeta {
         content_type,
         delete_at,
         headers: headers::object_headers(&ctx.headers),
     };
-    let stat = ctx.core().post_object(name, meta, None).await?;
-    match Link::of(&stat) {
-        Some(link) => Err(symlink::redirected(&link, name)),
-        None => Ok(done(StatusCode::ACCEPTED)),
-    }
+    versions::handle::post(ctx, name, meta).await
 }
 
 /// Deletes one object, whatever it is.
 pub(super) async fn delete(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
-    authorized_container(ctx, &Method::DELETE, name).await?;
+    let info = authorized_container(ctx, &Method::DELETE, name).await?;
     if let Some(wanted) = ctx.headers.get("x-if-delete-at") {
         let wanted = wanted
             .to_str()
@@ -156,8 +156,5 @@ pub(super) async fn delete(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault
             return Err(Fault::precondition("X-If-Delete-At and X-Delete-At do not match"));
         }
     }
-    match ctx.core().delete_object(name, None).await?.existed {
-        true => Ok(done(StatusCode::NO_CONTENT)),
-        false => Err(Fault::not_found()),
-    }
+    versions::handle::delete(ctx, name, &info).await
 }

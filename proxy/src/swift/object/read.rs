@@ -16,8 +16,8 @@ use super::super::fault::{self, Fault};
 use super::super::range::{Ranges, Selected, content_range};
 use super::super::slo::Large;
 use super::super::symlink::{self, Walk};
-use super::super::{Ctx, dlo, headers, slo, timestamp};
-use super::{authorized_container, expired, proof};
+use super::super::{Ctx, dlo, headers, slo, timestamp, versions};
+use super::{expired, proof};
 use crate::core::manifest::{MayRead, Plan, is_slo};
 use crate::core::{Core, GetOptions, GotObject, ObjectBody, ObjectName, ReadObjectError, Wanted};
 
@@ -81,8 +81,11 @@ pub fn view_of(stat: &ObjectStat) -> View {
 /// Answers GET and HEAD, of what a link leads to unless the link is meant.
 pub async fn answer(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
     let mut walk = Walk::from(name);
+    if let Some(asked) = versions::handle::asked(ctx)? {
+        versions::handle::begin(ctx, &mut walk, asked).await?;
+    }
     let found = at_end(ctx, &mut walk).await;
-    walk.finish(found)
+    walk.finish(name, found)
 }
 
 async fn at_end(ctx: &Ctx, walk: &mut Walk) -> Result<Answer, Fault> {
@@ -91,8 +94,11 @@ async fn at_end(ctx: &Ctx, walk: &mut Walk) -> Result<Answer, Fault> {
         .filter(|_| ctx.method == Method::GET)
         .and_then(Ranges::parse);
     loop {
-        authorized_container(ctx, &ctx.method, walk.name()).await?;
+        walk.authorize(ctx, &ctx.method).await?;
         let (stat, open) = open(ctx, walk.name(), ranges.as_ref()).await?;
+        if walk.enter(&stat)? {
+            continue;
+        }
         if itself || !walk.step(&stat, ctx.config().symloop_max)? {
             return show(ctx, walk.name(), stat, open, ranges).await;
         }
@@ -130,10 +136,10 @@ async fn show(
             (large.view, source)
         }
         (false, Some(prefix)) if !whole => {
-            let (view, plan) = dlo::view(ctx, name, &stat, &prefix).await?;
+            let (view, plan, may_read) = dlo::view(ctx, name, &stat, &prefix).await?;
             // Swift gives all of it for several ranges, and clients count on that.
             ranges = ranges.filter(|ranges| !ranges.several());
-            (view, Bytestream::Plan(plan, ctx.may_read(name.account()).await))
+            (view, Bytestream::Plan(plan, may_read))
         }
         _ => {
             let source = PlainSource {

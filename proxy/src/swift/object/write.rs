@@ -5,15 +5,17 @@ use http::header::{
     CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, TRANSFER_ENCODING,
 };
 use http::{Method, StatusCode};
+use virga_object_wire::listing::ContainerInfo;
 use virga_object_wire::object::{Header, Listed};
 
 use super::super::body::Answer;
 use super::super::conditional::{format_date, holds_star, unquote_etag};
 use super::super::fault::Fault;
 use super::super::headers::{self, Level};
+use super::super::versions::{self, Keeping, name::VersionId};
 use super::super::{Ctx, content_type, done, quota, timestamp};
 use super::{authorized_container, proof};
-use crate::core::{BodyError, NewObject, ObjectName};
+use crate::core::{BodyError, NewObject, ObjectName, Stored};
 
 /// What a handler stores beside what the request says.
 #[derive(Default)]
@@ -91,9 +93,10 @@ where
     let is_read_as_stored = extra.sysmeta.is_empty() && !ctx.headers.contains_key("x-object-manifest");
     new.sysmeta = extra.sysmeta;
     new.listed = extra.listed;
-    let stored = ctx.core().put_object(name, new, body).await?;
+    let (stored, version) = put(ctx, name, &container, new, body).await?;
     let mut answer = done(StatusCode::CREATED);
     let into = answer.headers_mut();
+    into.extend(version.map(versions::handle::id_header));
     into.insert(
         ETAG,
         headers::to_value(extra.shown_etag.as_deref().unwrap_or(&stored.etag)),
@@ -104,6 +107,32 @@ where
         proof::name_root(into, &stored.blake3);
     }
     Ok(answer)
+}
+
+/// Stores it, and does with what was there before what the container does with
+/// versions. The id of the new version, if it is one.
+async fn put<S>(
+    ctx: &Ctx,
+    name: &ObjectName,
+    container: &ContainerInfo,
+    new: NewObject,
+    body: S,
+) -> Result<(Stored, Option<VersionId>), Fault>
+where
+    S: Stream<Item = Result<Bytes, BodyError>> + Send,
+{
+    let core = ctx.core();
+    match Keeping::of(container) {
+        Keeping::Versions => {
+            let written = versions::write::put(core, name, new, body).await?;
+            return Ok((written.stored, Some(written.id)));
+        }
+        Keeping::Stack(location) | Keeping::History(location) => {
+            versions::legacy::keep(core, name, &location).await?;
+        }
+        Keeping::Nothing | Keeping::Suspended => {}
+    }
+    Ok((core.put_object(name, new, body).await?, None))
 }
 
 fn check_length(announced: Announced, most: u64) -> Result<Option<u64>, Fault> {

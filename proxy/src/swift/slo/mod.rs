@@ -26,6 +26,7 @@ use super::range::{Ranges, content_range};
 use super::report::{Field, Report, heartbeat};
 use super::symlink::{self, Walk};
 use super::upload::Upload;
+use super::versions::{self, handle::Asked};
 use super::{Ctx, bulk, conditional, dlo, headers, sysmeta, timestamp};
 use crate::core::manifest::{Plan, SLO_FLAG, is_slo};
 use crate::core::{BodyError, GetOptions, GotObject, ObjectName};
@@ -449,7 +450,10 @@ pub async fn delete(ctx: Ctx, name: ObjectName) -> Result<Answer, Fault> {
         return Err(Fault::page(StatusCode::NOT_ACCEPTABLE));
     };
     let work = async move {
-        let items = segments_to_delete(&ctx, &name).await;
+        let items = match versions::handle::asked(&ctx) {
+            Ok(asked) => segments_to_delete(&ctx, &name, asked).await,
+            Err(fault) => Err(fault),
+        };
         let report = match items {
             Ok(items) => bulk::run(&ctx, name.account(), items, usize::MAX).await,
             Err(fault) => bulk::failed(&fault),
@@ -465,28 +469,35 @@ pub async fn delete(ctx: Ctx, name: ObjectName) -> Result<Answer, Fault> {
 
 /// Everything a manifest names, nested manifests included: segments first,
 /// manifests after what they name.
-async fn segments_to_delete(ctx: &Ctx, own: &ObjectName) -> Result<Vec<bulk::Item>, Fault> {
+async fn segments_to_delete(
+    ctx: &Ctx,
+    own: &ObjectName,
+    version: Option<Asked>,
+) -> Result<Vec<bulk::Item>, Fault> {
     let most = ctx.config().slo.max_manifest_segments.saturating_mul(10);
-    let mut waiting = std::collections::VecDeque::from([own.clone()]);
+    let mut waiting = std::collections::VecDeque::from([(own.clone(), version)]);
     let (mut items, mut manifests) = (Vec::new(), Vec::new());
-    while let Some(name) = waiting.pop_front() {
+    while let Some((name, version)) = waiting.pop_front() {
         if items.len() + waiting.len() > most {
             let says = "Too many buffered slo segments to delete.";
             return Err(Fault::html(StatusCode::BAD_REQUEST, says));
         }
         let path = format!("/{}/{}", name.container(), name.object());
-        match stored_entries(ctx, &name).await {
+        match stored_entries(ctx, &name, version).await {
             Ok(entries) => {
                 for (segment, nested) in entries {
                     match nested {
-                        true => waiting.push_back(segment),
+                        true => waiting.push_back((segment, None)),
                         false => {
                             let path = format!("/{}/{}", segment.container(), segment.object());
                             items.push(bulk::Item::Name(path));
                         }
                     }
                 }
-                manifests.push(bulk::Item::Name(path));
+                manifests.push(match version {
+                    Some(Asked::Id(id)) => bulk::Item::Version(path, id),
+                    Some(Asked::Null) | None => bulk::Item::Name(path),
+                });
             }
             Err(fault) => manifests.push(bulk::Item::Failed(path, fault)),
         }
@@ -496,9 +507,16 @@ async fn segments_to_delete(ctx: &Ctx, own: &ObjectName) -> Result<Vec<bulk::Ite
 }
 
 /// The segments of a stored manifest, and which of them are manifests.
-async fn stored_entries(ctx: &Ctx, name: &ObjectName) -> Result<Vec<(ObjectName, bool)>, Fault> {
+async fn stored_entries(
+    ctx: &Ctx,
+    name: &ObjectName,
+    version: Option<Asked>,
+) -> Result<Vec<(ObjectName, bool)>, Fault> {
     use crate::core::manifest::Source;
     let mut walk = Walk::from(name);
+    if let Some(asked) = version {
+        versions::handle::begin(ctx, &mut walk, asked).await?;
+    }
     let stat = match symlink::head(ctx, &mut walk).await {
         Ok(stat) if is_slo(&stat) => stat,
         Ok(_) => return Err(Fault::html(StatusCode::BAD_REQUEST, "Not an SLO manifest")),
