@@ -33,13 +33,18 @@ pub enum Delegation {
         /// Its id.
         id: String,
     },
+    /// An access token of OAuth 1.0a: a consumer acts for the user.
+    AccessToken {
+        /// Its id.
+        id: String,
+    },
 }
 
 impl Delegation {
-    /// Id of the application credential or trust.
+    /// Id of the application credential, trust or access token.
     pub fn id(&self) -> &str {
         match self {
-            Self::ApplicationCredential { id, .. } | Self::Trust { id } => id,
+            Self::ApplicationCredential { id, .. } | Self::Trust { id } | Self::AccessToken { id } => id,
         }
     }
 

@@ -29,12 +29,46 @@ pub enum KeyError {
     /// A file does not hold a key.
     #[error("{0} does not hold a key (44 characters of base64url)")]
     NotAKey(PathBuf),
+    /// A file does not hold a P-256 key.
+    #[error(
+        "{0} does not hold a P-256 key in PEM (PKCS 8 for a private, SubjectPublicKeyInfo for a public one)"
+    )]
+    NotAPem(PathBuf),
     /// The folder holds no key at all.
     #[error("{0} holds no keys")]
     Empty(PathBuf),
     /// The system gave no randomness.
     #[error("no randomness for a key: {0}")]
     Random(getrandom::Error),
+}
+
+pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> KeyError {
+    let path = path.to_owned();
+    move |source| KeyError::File { path, source }
+}
+
+/// Makes a folder that only this user may enter, unless it is there.
+pub(crate) fn private_folder(dir: &Path) -> Result<(), KeyError> {
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.map_err(file_error(dir))
+}
+
+/// Writes a file that only this user may read: it is there as a whole, or not.
+pub(crate) fn write_private(dir: &Path, name: &str, text: &str) -> Result<(), KeyError> {
+    let draft = dir.join(format!("{name}.new"));
+    let made = fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft);
+    let mut file = made.map_err(file_error(&draft))?;
+    file.write_all(text.as_bytes()).map_err(file_error(&draft))?;
+    file.sync_all().map_err(file_error(&draft))?;
+    fs::rename(&draft, dir.join(name)).map_err(file_error(&draft))?;
+    let dir_file = fs::File::open(dir).map_err(file_error(dir))?;
+    dir_file.sync_all().map_err(file_error(dir))
 }
 
 /// A folder of numbered key files.
@@ -54,18 +88,9 @@ impl KeyRepository {
         }
     }
 
-    fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> KeyError {
-        let path = path.to_owned();
-        move |source| KeyError::File { path, source }
-    }
-
     /// Makes the folder, a staged and a primary key, unless keys are there.
     pub fn create_if_missing(&self) -> Result<(), KeyError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)
-            .map_err(Self::file_error(&self.dir))?;
+        private_folder(&self.dir)?;
         let numbers = self.numbers()?;
         if numbers.iter().all(|n| *n == 0) {
             self.write(1, &Key::generate().map_err(KeyError::Random)?)?;
@@ -87,7 +112,7 @@ impl KeyRepository {
         let staged = self.path(0);
         if staged.exists() {
             let primary = self.path(newest + 1);
-            fs::rename(&staged, &primary).map_err(Self::file_error(&primary))?;
+            fs::rename(&staged, &primary).map_err(file_error(&primary))?;
         } else {
             self.write(newest + 1, &Key::generate().map_err(KeyError::Random)?)?;
         }
@@ -96,7 +121,7 @@ impl KeyRepository {
         let surplus = numbers.len().saturating_sub(self.max_active);
         for number in numbers.iter().filter(|n| **n != 0).take(surplus) {
             let path = self.path(*number);
-            fs::remove_file(&path).map_err(Self::file_error(&path))?;
+            fs::remove_file(&path).map_err(file_error(&path))?;
         }
         Ok(())
     }
@@ -107,8 +132,8 @@ impl KeyRepository {
 
     fn numbers(&self) -> Result<Vec<u64>, KeyError> {
         let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(Self::file_error(&self.dir))? {
-            let entry = entry.map_err(Self::file_error(&self.dir))?;
+        for entry in fs::read_dir(&self.dir).map_err(file_error(&self.dir))? {
+            let entry = entry.map_err(file_error(&self.dir))?;
             let name = entry.file_name();
             // Other files (half-written ones, notes) are none of ours.
             if let Some(number) = name.to_str().and_then(|n| n.parse().ok()) {
@@ -120,20 +145,7 @@ impl KeyRepository {
     }
 
     fn write(&self, number: u64, key: &Key) -> Result<(), KeyError> {
-        let draft = self.dir.join(format!("{number}.new"));
-        let made = fs::OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft);
-        let mut file = made.map_err(Self::file_error(&draft))?;
-        file.write_all(key.to_text().as_bytes())
-            .map_err(Self::file_error(&draft))?;
-        file.sync_all().map_err(Self::file_error(&draft))?;
-        fs::rename(&draft, self.path(number)).map_err(Self::file_error(&draft))?;
-        let dir = fs::File::open(&self.dir).map_err(Self::file_error(&self.dir))?;
-        dir.sync_all().map_err(Self::file_error(&self.dir))
+        write_private(&self.dir, &number.to_string(), &key.to_text())
     }
 
     /// Reads all keys, the primary first, then older ones, the staged last.
@@ -143,7 +155,7 @@ impl KeyRepository {
         let mut keys = Vec::with_capacity(numbers.len());
         for number in numbers {
             let path = self.path(number);
-            let text = zeroize::Zeroizing::new(fs::read_to_string(&path).map_err(Self::file_error(&path))?);
+            let text = zeroize::Zeroizing::new(fs::read_to_string(&path).map_err(file_error(&path))?);
             keys.push(Key::from_text(&text).ok_or(KeyError::NotAKey(path))?);
         }
         if keys.is_empty() {

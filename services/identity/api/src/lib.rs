@@ -7,16 +7,22 @@
 //!
 //! [`verify`] holds the traits, [`local`] their implementation by shared keys:
 //! [`keys`] keeps the keys, [`fernet`] seals and opens, [`payload`] says what
-//! is inside, [`revocation`] what no longer counts, [`access_rule`] what a
-//! narrowed token may call. [`policy`] is the rule
+//! is inside (`keystone` in Keystone's own layouts), [`jws_keys`] signs and
+//! checks tokens of the other kind, in the format of [`jws`], [`receipt`] seals
+//! what is not yet a token, [`revocation`] says what no longer counts,
+//! [`access_rule`] what a narrowed token may call. [`policy`] is the rule
 //! language of oslo.policy.
 pub mod access_rule;
 pub mod caller;
 pub mod fernet;
+pub mod jws;
+pub mod jws_keys;
 pub mod keys;
+mod keystone;
 pub mod local;
 mod msgpack;
 pub mod payload;
 pub mod policy;
+pub mod receipt;
 pub mod revocation;
 pub mod verify;

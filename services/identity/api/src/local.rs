@@ -8,8 +8,9 @@ use virga_node::clock::{Clock, Micros};
 
 use crate::access_rule::AccessRule;
 use crate::caller::{Caller, Delegation, Scope};
+use crate::jws_keys::JwsKeys;
 use crate::keys::KeyRing;
-use crate::payload::{MAX_TOKEN, Payload};
+use crate::payload::{MAX_SHOWN, Payload};
 use crate::revocation::Revocations;
 use crate::verify::{TokenError, TokenVerifier};
 
@@ -18,15 +19,25 @@ const CACHED: usize = 4096;
 /// How long roles that had to be asked for are believed.
 const ASKED_LIFETIME: Duration = Duration::from_secs(30);
 
+/// What the records say of a token that does not carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// Whom the token acts as: with Keystone's tokens of a trust that
+    /// impersonates, the trustor.
+    pub user_id: String,
+    /// Names of the roles that it stands for, implied ones included.
+    pub roles: Vec<String>,
+}
+
 /// Tells what tokens do not carry.
 #[async_trait]
 pub trait RoleSource: Send + Sync + 'static {
-    /// Names of the roles that the token stands for, implied ones included.
-    async fn roles(&self, token: &Payload) -> Result<Vec<String>, TokenError>;
+    /// Whom the token acts as, with which roles.
+    async fn resolve(&self, token: &Payload) -> Result<Resolved, TokenError>;
 
-    /// The access rules of an application credential;
+    /// The access rules of an application credential, `None` if it has none;
     /// [`TokenError::Revoked`] if there is no such credential.
-    async fn access_rules(&self, credential_id: &str) -> Result<Vec<AccessRule>, TokenError>;
+    async fn access_rules(&self, credential_id: &str) -> Result<Option<Vec<AccessRule>>, TokenError>;
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +79,7 @@ impl Cache {
 /// A [`TokenVerifier`] that needs the keys and the revocations only.
 pub struct LocalVerifier {
     keys: Arc<KeyRing>,
+    signed: Option<Arc<JwsKeys>>,
     revocations: Arc<Revocations>,
     clock: Arc<dyn Clock>,
     roles: Option<Arc<dyn RoleSource>>,
@@ -91,11 +103,19 @@ impl LocalVerifier {
     ) -> Self {
         Self {
             keys,
+            signed: None,
             revocations,
             clock,
             roles,
             cache: Mutex::default(),
         }
+    }
+
+    /// Accepts signed tokens (JWS) too, by these public keys.
+    #[must_use]
+    pub fn with_signed(mut self, keys: Option<Arc<JwsKeys>>) -> Self {
+        self.signed = keys;
+        self
     }
 
     fn cached(&self, token: &str, now: Micros) -> Option<Result<Arc<Caller>, TokenError>> {
@@ -118,11 +138,14 @@ impl LocalVerifier {
     /// Opens and judges `token` as of `now`. Tokens that ended at most `grace`
     /// ago pass. Does not ask for roles.
     pub fn inspect(&self, token: &str, grace: Duration) -> Result<Payload, TokenError> {
-        // Keystone's tokens may be somewhat longer than ours.
-        if token.len() > 2 * MAX_TOKEN {
+        if token.len() > MAX_SHOWN {
             return Err(TokenError::Invalid);
         }
-        let payload = Payload::open(&self.keys, token)?;
+        // A sealed token has no dots.
+        let payload = match &self.signed {
+            Some(keys) if token.contains('.') => keys.open_token(token)?,
+            _ => Payload::open(&self.keys, token)?,
+        };
         if payload.expires_at.plus(grace) <= self.clock.now() {
             return Err(TokenError::Expired);
         }
@@ -139,7 +162,7 @@ impl LocalVerifier {
             return Ok(None);
         };
         match &self.roles {
-            Some(source) => source.access_rules(id).await.map(Some),
+            Some(source) => source.access_rules(id).await,
             // Without the rules it might be used for anything.
             None => Err(TokenError::Unavailable(
                 "the token has access rules and nobody can be asked for them".into(),
@@ -158,10 +181,16 @@ impl TokenVerifier for LocalVerifier {
         // Taken before looking, so that a revocation in between is noticed.
         let generation = self.revocations.generation();
         let payload = self.inspect(token, Duration::ZERO)?;
-        let (roles, good_until) = match (&payload.roles, &self.roles) {
-            (Some(roles), _) => (roles.clone(), payload.expires_at),
-            (None, _) if payload.scope == Scope::Unscoped => (Vec::new(), payload.expires_at),
-            (None, Some(source)) => (source.roles(&payload).await?, now.plus(ASKED_LIFETIME)),
+        let own = |roles: Vec<String>| Resolved {
+            user_id: payload.user_id.clone(),
+            roles,
+        };
+        let (resolved, good_until) = match (&payload.roles, &self.roles) {
+            (Some(roles), _) => (own(roles.clone()), payload.expires_at),
+            (None, _) if payload.scope == Scope::Unscoped && payload.delegation.is_none() => {
+                (own(Vec::new()), payload.expires_at)
+            }
+            (None, Some(source)) => (source.resolve(&payload).await?, now.plus(ASKED_LIFETIME)),
             (None, None) => {
                 return Err(TokenError::Unavailable(
                     "the token carries no roles and nobody can be asked".into(),
@@ -170,9 +199,9 @@ impl TokenVerifier for LocalVerifier {
         };
         let access_rules = self.access_rules(&payload).await?;
         let caller = Arc::new(Caller {
-            user_id: payload.user_id.clone(),
+            user_id: resolved.user_id,
             scope: payload.scope.clone(),
-            roles,
+            roles: resolved.roles,
             methods: payload.methods.clone(),
             issued_at: payload.issued_at,
             expires_at: payload.expires_at,

@@ -1,13 +1,10 @@
 //! What is inside a token.
 //!
 //! Our own version carries the role names, so that anyone with the keys knows
-//! what the caller may do without asking identity. Keystone's versions 0
-//! (unscoped), 1 (domain), 2 (project) and 8 (system) are read too: a cloud
-//! that takes over Keystone's keys takes over its live tokens. Those, and
-//! tokens whose roles would make them too long, leave the roles to be asked
-//! for.
-use std::time::Duration;
-
+//! what the caller may do without asking identity. Keystone's versions are read
+//! too, and written if asked ([`crate::keystone`]): a cloud that takes over
+//! Keystone's keys takes over its live tokens. Those, and tokens whose roles
+//! would make them too long, leave the roles to be asked for.
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use virga_node::clock::Micros;
@@ -15,15 +12,21 @@ use virga_node::clock::Micros;
 use crate::caller::{Delegation, Scope};
 use crate::fernet::Opened;
 use crate::keys::KeyRing;
+use crate::keystone;
 use crate::msgpack::Value;
 use crate::verify::TokenError;
 
-/// Longest token text: what clients and their databases keep room for.
+/// Longest token text: what clients and their databases keep room for. Those
+/// of federated users, who carry their groups, and signed ones are longer.
 pub const MAX_TOKEN: usize = 255;
+/// Longest token text that is looked at.
+pub const MAX_SHOWN: usize = 8 * 1024;
+/// Groups that a token carries at most.
+pub const MAX_GROUPS: usize = 60;
 /// Our payload version; Keystone's own count up from 0.
 const OWN: u64 = 0x56;
 /// Methods in the order of Keystone's bits.
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 10] = [
     "external",
     "password",
     "token",
@@ -32,9 +35,22 @@ const METHODS: [&str; 8] = [
     "application_credential",
     "ec2credential",
     "totp",
+    "openid",
+    "saml2",
 ];
 /// Roles that every cloud has: one bit each instead of their names.
 const USUAL_ROLES: [&str; 5] = ["admin", "manager", "member", "reader", "service"];
+
+/// What an identity provider said of a user, and which it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Federation {
+    /// Id of the identity provider.
+    pub identity_provider: String,
+    /// Id of the protocol.
+    pub protocol: String,
+    /// Ids of the groups that the mapping gave; at most [`MAX_GROUPS`].
+    pub groups: Vec<String>,
+}
 
 /// The content of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +72,11 @@ pub struct Payload {
     pub roles: Option<Vec<String>>,
     /// What it was made by, if not by the user in person.
     pub delegation: Option<Delegation>,
+    /// Where the user signed in, if not here.
+    pub federation: Option<Federation>,
+    /// Who was given the token, if not the user: the trustee of a trust that
+    /// impersonates. Keystone's layouts name this user; ours leaves it out.
+    pub presented_by: Option<String>,
 }
 
 /// An audit id: 16 random bytes in base64url.
@@ -65,21 +86,30 @@ pub fn new_audit_id() -> Result<String, getrandom::Error> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Ids that are 32 lower case hex digits travel as their 16 bytes.
-fn pack_id(id: &str) -> Value {
-    let hex = id.len() == 32
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    match hex::decode(id) {
-        Ok(bytes) if hex => Value::Bytes(bytes),
-        _ => Value::Text(id.to_owned()),
-    }
+/// The method under which a sign-in by this protocol shows in tokens: its own
+/// name where that is usual, else the method of all federation.
+pub fn method_of_protocol(protocol: &str) -> &'static str {
+    let own = ["openid", "saml2"].into_iter().find(|m| *m == protocol);
+    own.unwrap_or("mapped")
 }
 
-fn unpack_id(value: &Value) -> Option<String> {
+/// The bytes of an id that is so many digits of lower case hex.
+pub(crate) fn hex_bytes(id: &str, digits: usize) -> Option<Vec<u8>> {
+    let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let hex = id.len() == digits && id.bytes().all(lower);
+    hex::decode(id).ok().filter(|_| hex)
+}
+
+/// Ids that are 32 or 64 digits of hex (those of users from elsewhere) travel
+/// as their bytes.
+fn pack_id(id: &str) -> Value {
+    let bytes = hex_bytes(id, 32).or_else(|| hex_bytes(id, 64));
+    bytes.map_or_else(|| Value::Text(id.to_owned()), Value::Bytes)
+}
+
+pub(crate) fn unpack_id(value: &Value) -> Option<String> {
     match value {
-        Value::Bytes(bytes) if bytes.len() == 16 => Some(hex::encode(bytes)),
+        Value::Bytes(bytes) if bytes.len() == 16 || bytes.len() == 32 => Some(hex::encode(bytes)),
         Value::Text(text) => Some(text.clone()),
         Value::Bytes(bytes) => String::from_utf8(bytes.clone()).ok(),
         // Keystone's pair: whether the id was a UUID, and it.
@@ -95,7 +125,7 @@ fn unpack_id(value: &Value) -> Option<String> {
     }
 }
 
-fn pack_methods(methods: &[String]) -> Value {
+pub(crate) fn pack_methods(methods: &[String]) -> Value {
     let bits = METHODS
         .iter()
         .enumerate()
@@ -103,13 +133,22 @@ fn pack_methods(methods: &[String]) -> Value {
     Value::Int(bits.fold(0, |all, (bit, _)| all | 1 << bit))
 }
 
-fn unpack_methods(value: &Value) -> Option<Vec<String>> {
+pub(crate) fn unpack_methods(value: &Value) -> Option<Vec<String>> {
     let Value::Int(bits) = value else { return None };
     let known = METHODS.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
     Some(known.map(|(_, method)| (*method).to_owned()).collect())
 }
 
-fn unpack_audit_ids(value: &Value) -> Option<Vec<String>> {
+/// Audit ids as the bytes they stand for.
+pub(crate) fn pack_audit_ids(ids: &[String]) -> Value {
+    let raw = |id: &String| {
+        let raw = URL_SAFE_NO_PAD.decode(id);
+        Value::Bytes(raw.unwrap_or_else(|_| id.as_bytes().to_vec()))
+    };
+    Value::Array(ids.iter().map(raw).collect())
+}
+
+pub(crate) fn unpack_audit_ids(value: &Value) -> Option<Vec<String>> {
     let Value::Array(items) = value else { return None };
     let one = |item: &Value| match item {
         Value::Bytes(raw) => Some(URL_SAFE_NO_PAD.encode(raw)),
@@ -120,11 +159,12 @@ fn unpack_audit_ids(value: &Value) -> Option<Vec<String>> {
 }
 
 /// Kind and id: 0 for an application credential, 1 for one with access rules,
-/// 2 for a trust.
+/// 2 for a trust, 3 for an access token.
 fn pack_delegation(delegation: &Delegation) -> Value {
     let kind = match delegation {
         Delegation::ApplicationCredential { ruled, .. } => u64::from(*ruled),
         Delegation::Trust { .. } => 2,
+        Delegation::AccessToken { .. } => 3,
     };
     Value::Array(vec![Value::Int(kind), pack_id(delegation.id())])
 }
@@ -141,8 +181,30 @@ fn unpack_delegation(value: &Value) -> Option<Delegation> {
             ruled: *kind == 1,
         }),
         2 => Some(Delegation::Trust { id }),
+        3 => Some(Delegation::AccessToken { id }),
         _ => None,
     }
+}
+
+fn pack_federation(federation: &Federation) -> Value {
+    let groups = federation.groups.iter().map(|id| pack_id(id));
+    Value::Array(vec![
+        pack_id(&federation.identity_provider),
+        Value::Text(federation.protocol.clone()),
+        Value::Array(groups.collect()),
+    ])
+}
+
+fn unpack_federation(value: &Value) -> Option<Federation> {
+    let Value::Array(parts) = value else { return None };
+    let [provider, Value::Text(protocol), Value::Array(groups)] = parts.as_slice() else {
+        return None;
+    };
+    Some(Federation {
+        identity_provider: unpack_id(provider)?,
+        protocol: protocol.clone(),
+        groups: groups.iter().map(unpack_id).collect::<Option<_>>()?,
+    })
 }
 
 fn pack_roles(roles: &[String]) -> Value {
@@ -195,12 +257,6 @@ impl Payload {
             Scope::Domain(id) => (2, pack_id(id)),
             Scope::System => (3, Value::Nil),
         };
-        let audit = self.audit_ids.iter().map(|id| {
-            let raw = URL_SAFE_NO_PAD
-                .decode(id)
-                .unwrap_or_else(|_| id.as_bytes().to_vec());
-            Value::Bytes(raw)
-        });
         let roles = self
             .roles
             .as_deref()
@@ -216,10 +272,17 @@ impl Payload {
             scope,
             Value::Int(self.issued_at.0 % 1_000_000),
             Value::Int(lifetime),
-            Value::Array(audit.collect()),
+            pack_audit_ids(&self.audit_ids),
             roles,
         ];
-        items.extend(self.delegation.as_ref().map(pack_delegation));
+        match (&self.delegation, &self.federation) {
+            (None, None) => {}
+            (Some(delegation), None) => items.push(pack_delegation(delegation)),
+            (delegation, Some(federation)) => {
+                items.push(delegation.as_ref().map_or(Value::Nil, pack_delegation));
+                items.push(pack_federation(federation));
+            }
+        }
         Value::Array(items).encode(&mut out);
         out
     }
@@ -235,6 +298,12 @@ impl Payload {
         keys.seal(&self.encode(false), at)
     }
 
+    /// Seals the payload in Keystone's layout, for a cloud in which a Keystone
+    /// shares the keys. Such a token carries no roles.
+    pub fn seal_for_keystone(&self, keys: &KeyRing) -> Result<String, getrandom::Error> {
+        keys.seal(&keystone::encode(self), self.issued_at.as_secs())
+    }
+
     /// Opens a token. Says nothing about whether its time is over.
     pub fn open(keys: &KeyRing, token: &str) -> Result<Self, TokenError> {
         let opened = keys.open_text(token).map_err(|_| TokenError::Invalid)?;
@@ -247,16 +316,23 @@ impl Payload {
         };
         match items.as_slice() {
             [Value::Int(OWN), own @ ..] => Self::decode_own(opened.sealed_at, own),
-            [Value::Int(version), theirs @ ..] => Self::decode_keystone(opened.sealed_at, *version, theirs),
+            [Value::Int(version), theirs @ ..] => keystone::decode(opened.sealed_at, *version, theirs),
             _ => None,
         }
     }
 
     fn decode_own(sealed_at: u64, items: &[Value]) -> Option<Self> {
-        // Tokens of a delegation have one part more.
-        let (items, delegation) = match items.split_at_checked(8)? {
-            (items, []) => (items, None),
-            (items, [delegation]) => (items, Some(unpack_delegation(delegation)?)),
+        // Tokens of a delegation have one part more, those of users from
+        // elsewhere two.
+        let (items, delegation, federation) = match items.split_at_checked(8)? {
+            (items, []) => (items, None, None),
+            (items, [delegation]) => (items, Some(unpack_delegation(delegation)?), None),
+            (items, [Value::Nil, federation]) => (items, None, Some(unpack_federation(federation)?)),
+            (items, [delegation, federation]) => (
+                items,
+                Some(unpack_delegation(delegation)?),
+                Some(unpack_federation(federation)?),
+            ),
             _ => return None,
         };
         let [
@@ -289,36 +365,8 @@ impl Payload {
             audit_ids: unpack_audit_ids(audit)?,
             roles: unpack_roles(roles)?,
             delegation,
-        })
-    }
-
-    fn decode_keystone(sealed_at: u64, version: u64, items: &[Value]) -> Option<Self> {
-        let (user, methods, scope, expires, audit) = match (version, items) {
-            (0, [user, methods, expires, audit]) => (user, methods, Scope::Unscoped, expires, audit),
-            (1, [user, methods, domain, expires, audit]) => {
-                (user, methods, Scope::Domain(unpack_id(domain)?), expires, audit)
-            }
-            (2, [user, methods, project, expires, audit]) => {
-                (user, methods, Scope::Project(unpack_id(project)?), expires, audit)
-            }
-            (8, [user, methods, _, expires, audit]) => (user, methods, Scope::System, expires, audit),
-            // Trusts, federation, OAuth and application credentials are not
-            // known here, so their tokens are not honoured.
-            _ => return None,
-        };
-        let Value::Float(expires) = expires else {
-            return None;
-        };
-        let expires = Duration::try_from_secs_f64(*expires).ok()?;
-        Some(Self {
-            user_id: unpack_id(user)?,
-            methods: unpack_methods(methods)?,
-            scope,
-            issued_at: Micros(sealed_at.checked_mul(1_000_000)?),
-            expires_at: Micros(u64::try_from(expires.as_micros()).ok()?),
-            audit_ids: unpack_audit_ids(audit)?,
-            roles: None,
-            delegation: None,
+            federation,
+            presented_by: None,
         })
     }
 }

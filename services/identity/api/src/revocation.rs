@@ -37,8 +37,15 @@ pub struct Revocation {
     pub system: bool,
     /// Tokens that carry the role of this name, or whose roles are not known.
     pub role: Option<String>,
-    /// Tokens made by the application credential or trust of this id.
+    /// Tokens made by the application credential, trust or access token of this
+    /// id.
     pub delegation_id: Option<String>,
+    /// Tokens that carry this group.
+    pub group_id: Option<String>,
+    /// Tokens of users whom this identity provider vouched for.
+    pub identity_provider_id: Option<String>,
+    /// Tokens of users who came by this protocol.
+    pub protocol_id: Option<String>,
 }
 
 impl Revocation {
@@ -67,7 +74,22 @@ impl Revocation {
                 .delegation_id
                 .as_deref()
                 .is_none_or(|id| token.delegation.as_ref().is_some_and(|d| d.id() == id))
+            && self.matches_federation(token)
             && role
+    }
+
+    fn matches_federation(&self, token: &Payload) -> bool {
+        let wanted = [&self.group_id, &self.identity_provider_id, &self.protocol_id];
+        if wanted.iter().all(|id| id.is_none()) {
+            return true;
+        }
+        let Some(of) = &token.federation else { return false };
+        self.group_id.as_ref().is_none_or(|id| of.groups.contains(id))
+            && self
+                .identity_provider_id
+                .as_ref()
+                .is_none_or(|id| *id == of.identity_provider)
+            && self.protocol_id.as_ref().is_none_or(|id| *id == of.protocol)
     }
 
     /// The most telling field, by which the event is found.
@@ -80,6 +102,10 @@ impl Revocation {
             Slot::Delegation(id.clone())
         } else if let Some(id) = &self.user_id {
             Slot::User(id.clone())
+        } else if let Some(id) = &self.group_id {
+            Slot::Group(id.clone())
+        } else if let Some(id) = &self.identity_provider_id {
+            Slot::IdentityProvider(id.clone())
         } else if let Some(id) = self.project_id.as_ref().or(self.domain_id.as_ref()) {
             Slot::Scope(id.clone())
         } else {
@@ -94,6 +120,8 @@ enum Slot {
     Chain(String),
     Delegation(String),
     User(String),
+    Group(String),
+    IdentityProvider(String),
     Scope(String),
     Any,
 }
@@ -181,6 +209,10 @@ impl Revocations {
         if let Some(delegation) = &token.delegation {
             slots.push(Slot::Delegation(delegation.id().to_owned()));
         }
+        if let Some(federation) = &token.federation {
+            slots.push(Slot::IdentityProvider(federation.identity_provider.clone()));
+            slots.extend(federation.groups.iter().cloned().map(Slot::Group));
+        }
         slots
             .iter()
             .filter_map(|slot| events.by_slot.get(slot))
@@ -203,6 +235,7 @@ impl Events {
 mod tests {
     use super::*;
     use crate::caller::Delegation;
+    use crate::payload::Federation;
 
     fn token() -> Payload {
         Payload {
@@ -214,6 +247,12 @@ mod tests {
             audit_ids: vec!["own".into(), "chain".into()],
             roles: Some(vec!["member".into()]),
             delegation: Some(Delegation::Trust { id: "t".into() }),
+            federation: Some(Federation {
+                identity_provider: "corp".into(),
+                protocol: "openid".into(),
+                groups: vec!["g".into(), "h".into()],
+            }),
+            presented_by: None,
         }
     }
 
@@ -294,6 +333,37 @@ mod tests {
             system: true,
             ..none()
         }));
+    }
+
+    #[test]
+    fn an_event_of_a_provider_protocol_or_group_matches_who_came_by_it() {
+        let id = |s: &str| Some(s.to_owned());
+        let event = |group: Option<&str>, provider: Option<&str>, protocol: Option<&str>| {
+            covered(Revocation {
+                group_id: group.and_then(id),
+                identity_provider_id: provider.and_then(id),
+                protocol_id: protocol.and_then(id),
+                ..Revocation::default()
+            })
+        };
+        assert!(event(Some("h"), None, None));
+        assert!(!event(Some("other"), None, None));
+        assert!(event(None, Some("corp"), None));
+        assert!(event(None, Some("corp"), Some("openid")));
+        assert!(!event(None, Some("corp"), Some("saml2")));
+        assert!(!event(None, Some("other"), None));
+        let local = Payload {
+            federation: None,
+            ..token()
+        };
+        let list = Revocations::new();
+        let event = Revocation {
+            issued_before: Micros(100),
+            identity_provider_id: id("corp"),
+            ..Revocation::default()
+        };
+        list.add(event, Micros(100));
+        assert!(list.covers(&token()) && !list.covers(&local));
     }
 
     #[test]
