@@ -27,9 +27,11 @@ build: deps-build ## build target/release/virga
 	  { mkdir -p target/release && cp -f "$$built" target/release/virga; }
 
 # The gate repeats the same random cases, so that it says the same of the same
-# code; `make soak` explores with new seeds, and prints them.
+# code; `make soak` explores with new seeds, and prints them. What keeps records
+# is tested on both engines: PostgreSQL first, then SQLite with all the rest.
 test: deps-build deps-test check ## every test: unit, behaviour, faults, clients
 	cargo build --locked --bin virga
+	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-20261122} tools/with-postgres cargo nextest run --locked -p virga-state -p virga-identity
 	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-20261122} cargo nextest run --locked --workspace
 
 # Which seeds: SEED is the first, so RUNS=1 SEED=n plays one again.

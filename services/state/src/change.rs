@@ -286,13 +286,13 @@ impl Reader {
 const PAGE: i64 = 1000;
 
 impl State {
-    /// Goes through the whole chain. What was appended meanwhile is not looked
-    /// at.
-    pub async fn verify_changes(&self) -> Result<chain::Verdict, StateError> {
+    /// Goes through the whole chain, in which `expected` must be. What was
+    /// appended meanwhile is not looked at.
+    pub async fn verify_changes(&self, expected: Option<Link>) -> Result<chain::Verdict, StateError> {
         loop {
             let mut q = self.reader();
             let (head, anchor) = (q.head().await?, q.anchor().await?);
-            let mut check = chain::Check::new(anchor.clone());
+            let mut check = chain::Check::new(anchor.clone()).expect(expected.clone());
             let verdict = loop {
                 let wanted = Wanted {
                     after: Some(check.reached().sequence),

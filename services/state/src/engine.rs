@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use virga_node::clock::{Clock, Micros};
 
 use crate::change::{self, Keep};
-use crate::error::{OpenError, StateError};
+use crate::error::{OpenError, StateError, is_contended};
 use crate::row::{self, Arg, Row};
 use crate::transaction::{Answer, Queries, Sql};
 
@@ -20,6 +20,9 @@ use crate::transaction::{Answer, Queries, Sql};
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 /// How long SQLite itself waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a table is tried to be made while others make it too.
+const OPEN_TRIES: u32 = 20;
 
 /// Where the records live.
 #[derive(Clone, Serialize, Deserialize)]
@@ -69,8 +72,9 @@ pub(crate) enum Pool {
 #[derive(Debug, Clone)]
 pub struct State {
     pub(crate) pool: Pool,
-    /// One writer at a time on SQLite: waiting here is fair and costs nothing,
-    /// waiting inside SQLite polls and may starve.
+    /// One writer of this process at a time: waiting here is fair and costs
+    /// nothing, waiting inside SQLite polls and may starve. PostgreSQL would
+    /// refuse all but one of those that append to the feed at once.
     pub(crate) writer: Arc<Semaphore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) keep: Keep,
@@ -135,12 +139,20 @@ impl State {
         Ok(state)
     }
 
-    async fn statement(&self, sql: &'static str) -> Result<(), OpenError> {
-        match &self.pool {
-            Pool::Sqlite(pool) => sqlx::query(sql).execute(pool).await.map(drop),
-            Pool::Postgres(pool) => sqlx::query(sql).execute(pool).await.map(drop),
+    pub(crate) async fn statement(&self, sql: &'static str) -> Result<(), OpenError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let done = match &self.pool {
+                Pool::Sqlite(pool) => sqlx::query(sql).execute(pool).await.map(drop),
+                Pool::Postgres(pool) => sqlx::query(sql).execute(pool).await.map(drop),
+            };
+            match done {
+                // Another process makes the same table at this moment.
+                Err(error) if tries < OPEN_TRIES && is_contended(&error) => {}
+                done => return done.map_err(OpenError::Connect),
+            }
         }
-        .map_err(OpenError::Connect)
     }
 
     /// Reads outside a transaction: each statement sees what is committed.
@@ -155,12 +167,9 @@ impl State {
         self.clock.now()
     }
 
-    pub(crate) async fn writer_turn(&self) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, StateError> {
-        if matches!(self.pool, Pool::Postgres(_)) {
-            return Ok(None);
-        }
+    pub(crate) async fn writer_turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit, StateError> {
         match tokio::time::timeout(ACQUIRE_LIMIT, self.writer.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Some(permit)),
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(StateError::Busy),
         }
     }

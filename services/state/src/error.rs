@@ -67,18 +67,31 @@ impl Conflicted for StateError {
     }
 }
 
+/// Whether another transaction was in the way.
+pub(crate) fn is_contended(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(db) = error else {
+        return false;
+    };
+    // PostgreSQL's own tables: two processes make the same thing at once.
+    let in_catalog = db.constraint().is_some_and(|name| name.starts_with("pg_"));
+    match db.code().as_deref() {
+        // SQLITE_BUSY with its extended forms; serialization failure and
+        // deadlock of PostgreSQL, and a table or column that was made between
+        // our look and our making.
+        Some("5" | "261" | "517" | "773" | "40001" | "40P01" | "42P07" | "42701") => true,
+        // Two processes alter the same table at once.
+        Some("XX000") => db.message().contains("concurrently"),
+        _ => in_catalog,
+    }
+}
+
 impl From<sqlx::Error> for StateError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::PoolTimedOut => Self::Busy,
+            sqlx::Error::Database(_) if is_contended(&error) => Self::Contended,
             sqlx::Error::Database(db) if db.is_unique_violation() => Self::Duplicate,
             sqlx::Error::Database(db) if db.is_foreign_key_violation() => Self::Reference,
-            // SQLITE_BUSY with its extended forms; serialization failure and
-            // deadlock of PostgreSQL.
-            sqlx::Error::Database(db) => match db.code().as_deref() {
-                Some("5" | "261" | "517" | "773" | "40001" | "40P01") => Self::Contended,
-                _ => Self::Failed(error),
-            },
             _ => Self::Failed(error),
         }
     }

@@ -1,6 +1,6 @@
 //! Migrations: numbered scripts per service, applied once and in order.
 use crate::args;
-use crate::engine::{Pool, State};
+use crate::engine::State;
 use crate::error::{OpenError, StateError};
 use crate::transaction::Queries;
 
@@ -24,11 +24,7 @@ impl State {
     /// missing steps are one transaction. Refuses a database that a newer
     /// release has written.
     pub async fn migrate(&self, service: &str, migrations: &[Migration]) -> Result<(), OpenError> {
-        match &self.pool {
-            Pool::Sqlite(pool) => sqlx::query(TABLE).execute(pool).await.map(drop),
-            Pool::Postgres(pool) => sqlx::query(TABLE).execute(pool).await.map(drop),
-        }
-        .map_err(OpenError::Connect)?;
+        self.statement(TABLE).await?;
         let known = migrations.iter().map(|m| m.version).max().unwrap_or(0);
         let failed = |version, source| OpenError::Migration {
             service: service.to_owned(),

@@ -1,6 +1,7 @@
 //! Transactions that run again when another one was in the way.
 use std::borrow::Cow;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use crate::error::{Conflicted, StateError};
 use crate::row::{self, Arg, Row};
 
 /// How often a contended transaction is run before its error is handed on.
-const ATTEMPTS: u32 = 6;
-/// First wait before running again; doubles each time.
-const FIRST_WAIT: Duration = Duration::from_millis(5);
+const ATTEMPTS: u32 = 12;
+/// First and longest wait before running again; doubles each time. Half of it
+/// is chance, so that processes that met once do not meet again.
+const WAITS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(320));
 
 /// The text of a statement: constant, or put together from constants and
 /// column lists in code. Everything a client sends is bound, never in here.
@@ -169,10 +171,15 @@ impl State {
         Attempts {
             state: self,
             made: 0,
-            wait: FIRST_WAIT,
+            wait: WAITS.0,
             turn: None,
         }
     }
+}
+
+/// From 0 to 1. Needs no quality, only to differ between processes.
+fn chance() -> f64 {
+    f64::from(u16::try_from(RandomState::new().hash_one(0) >> 48).unwrap_or(0)) / f64::from(u16::MAX)
 }
 
 /// The attempts at one serializable transaction; see [`State::attempts`].
@@ -188,11 +195,11 @@ impl Attempts<'_> {
     /// Opens the transaction, waiting for the writer's turn.
     pub async fn begin(&mut self) -> Result<Transaction, StateError> {
         if self.made > 0 {
-            tokio::time::sleep(self.wait).await;
-            self.wait *= 2;
+            tokio::time::sleep(self.wait.mul_f64(0.5 + chance() / 2.0)).await;
+            self.wait = (self.wait * 2).min(WAITS.1);
         }
         self.made += 1;
-        self.turn = self.state.writer_turn().await?;
+        self.turn = Some(self.state.writer_turn().await?);
         self.state.begin().await
     }
 

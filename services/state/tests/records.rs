@@ -1,5 +1,11 @@
-//! The engine by its behaviour, on SQLite.
-#![allow(clippy::unwrap_used, reason = "a failed test should panic")]
+//! The engine by its behaviour, on SQLite or PostgreSQL (`engine`).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed test should panic"
+)]
+mod engine;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +24,7 @@ const FIRST: Migration = Migration {
 
 async fn open(dir: &tempfile::TempDir) -> State {
     let clock = Arc::new(ManualClock::new(Micros(1_000)));
-    State::open(&Config::sqlite(&dir.path().join("state.db")), clock)
+    State::open(&engine::config(dir.path()).await, clock)
         .await
         .unwrap()
 }
@@ -219,13 +225,6 @@ async fn record(state: &State, id: &str) -> Result<(), StateError> {
 
 #[tokio::test]
 async fn the_feed_is_a_chain_in_which_holes_and_edits_show() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = open(&dir).await;
-    for id in ["a", "b", "c", "d"] {
-        record(&state, id).await.unwrap();
-    }
-    let verdict = state.verify_changes().await.unwrap();
-    assert!(verdict.is_intact() && verdict.entries == 4, "{verdict:?}");
     for (harm, broken) in [
         (
             "UPDATE state_change SET actor = 'you' WHERE sequence = 2",
@@ -240,16 +239,18 @@ async fn the_feed_is_a_chain_in_which_holes_and_edits_show() {
             Broken::End { found: 3, wanted: 4 },
         ),
     ] {
-        let copy = tempfile::tempdir().unwrap();
-        let file = copy.path().join("state.db");
-        let into = format!("VACUUM INTO '{}'", file.display());
-        state.reader().fetch(into, args![]).await.unwrap();
-        let copied = open(&copy).await;
-        transact!(copied, |tx| -> Result<_, StateError> {
+        let dir = tempfile::tempdir().unwrap();
+        let state = open(&dir).await;
+        for id in ["a", "b", "c", "d"] {
+            record(&state, id).await.unwrap();
+        }
+        let verdict = state.verify_changes(None).await.unwrap();
+        assert!(verdict.is_intact() && verdict.entries == 4, "{verdict:?}");
+        transact!(state, |tx| -> Result<_, StateError> {
             tx.execute(harm, args![]).await
         })
         .unwrap();
-        assert_eq!(copied.verify_changes().await.unwrap().broken, Some(broken));
+        assert_eq!(state.verify_changes(None).await.unwrap().broken, Some(broken));
     }
 }
 
@@ -259,7 +260,7 @@ async fn old_entries_go_and_the_chain_is_whole_from_there() {
     let clock = Arc::new(ManualClock::new(Micros(1_000)));
     let config = Config {
         keep: Keep { days: 1, entries: 0 },
-        ..Config::sqlite(&dir.path().join("state.db"))
+        ..engine::config(dir.path()).await
     };
     let state = State::open(&config, clock.clone()).await.unwrap();
     for _ in 0..300 {
@@ -269,17 +270,17 @@ async fn old_entries_go_and_the_chain_is_whole_from_there() {
     for _ in 0..300 {
         record(&state, "late").await.unwrap();
     }
-    let verdict = state.verify_changes().await.unwrap();
+    let verdict = state.verify_changes(None).await.unwrap();
     assert!(verdict.is_intact(), "{verdict:?}");
     assert_eq!((verdict.anchor.sequence, verdict.entries), (300, 300));
     clock.advance(Duration::from_secs(2 * 24 * 3600));
     drop(state);
     let again = State::open(&config, clock).await.unwrap();
-    let verdict = again.verify_changes().await.unwrap();
+    let verdict = again.verify_changes(None).await.unwrap();
     assert_eq!((verdict.anchor.sequence, verdict.entries), (600, 0));
     assert!(verdict.is_intact());
     record(&again, "later").await.unwrap();
-    assert!(again.verify_changes().await.unwrap().is_intact());
+    assert!(again.verify_changes(None).await.unwrap().is_intact());
 }
 
 #[tokio::test]
@@ -314,7 +315,7 @@ async fn a_database_from_before_the_chain_gets_one_and_keeps_its_entries() {
             .len(),
         2
     );
-    let verdict = state.verify_changes().await.unwrap();
+    let verdict = state.verify_changes(None).await.unwrap();
     assert!(verdict.is_intact() && verdict.entries == 1, "{verdict:?}");
 }
 
@@ -347,7 +348,7 @@ async fn a_rehearsal_meets_every_constraint_and_leaves_nothing() {
 async fn the_feed_is_asked_by_time_actor_record_and_action() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(Micros(1_000)));
-    let state = State::open(&Config::sqlite(&dir.path().join("state.db")), clock.clone())
+    let state = State::open(&engine::config(dir.path()).await, clock.clone())
         .await
         .unwrap();
     for id in ["a", "b", "me", "a"] {
