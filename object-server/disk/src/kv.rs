@@ -5,6 +5,7 @@
 
 pub mod cursor;
 mod shadow;
+mod soundness;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use rocksdb::{
 
 use cursor::{Bounds, Cursor};
 use shadow::Shadow;
+use soundness::Soundness;
 
 /// Share of a memtable that its filter takes.
 const MEMTABLE_FILTER: f64 = 0.02;
@@ -178,7 +180,8 @@ pub struct Kv {
     families: Vec<Family>,
     wal: Wal,
     path: PathBuf,
-    shadow: Option<Shadow>,
+    soundness: Soundness,
+    _shadow: Option<Shadow>,
 }
 
 impl Kv {
@@ -186,8 +189,11 @@ impl Kv {
     /// no writes it is opened as it is, and what is written to it lasts until it is closed.
     ///
     /// # Errors
-    /// See [`KvError`].
+    /// See [`KvError`]; one without own log in which damage was met is [`KvError::Damaged`].
     pub fn open(path: &Path, options: &KvOptions, families: &[FamilyOptions]) -> Result<Kv, KvError> {
+        if Soundness::is_marked(path) {
+            return Err(KvError::Damaged("damage was met while it was in use".into()));
+        }
         match Self::open_at(path, None, options, families) {
             Err(KvError::ReadOnly(_)) => {
                 let shadow = Shadow::of(path).map_err(|error| KvError::Failed(error.to_string()))?;
@@ -238,14 +244,34 @@ impl Kv {
             families,
             wal: options.wal,
             path: path.to_owned(),
-            shadow,
+            soundness: Soundness::of((options.wal == Wal::Off && shadow.is_none()).then_some(path)),
+            _shadow: shadow,
         })
     }
 
-    /// Whether its file system takes no writes, so that what is written to it is gone when it is closed.
+    /// Whether damage was met since it was opened.
     #[must_use]
-    pub fn is_read_only(&self) -> bool {
-        self.shadow.is_some()
+    pub fn is_damaged(&self) -> bool {
+        self.soundness.is_damaged()
+    }
+
+    /// Says that something in it makes no sense: one without own log is then damaged at its next opening.
+    pub fn condemn(&self) {
+        self.soundness.condemn();
+    }
+
+    /// Puts a closed database aside, so that another can be begun in its place; one put aside earlier goes. Says where
+    /// it is now.
+    ///
+    /// # Errors
+    /// See [`KvError`].
+    pub fn set_aside(path: &Path) -> Result<PathBuf, KvError> {
+        let failed = |error: std::io::Error| KvError::Failed(error.to_string());
+        let aside = path.with_extension("damaged");
+        Self::destroy(&aside)?;
+        std::fs::rename(path, &aside).map_err(failed)?;
+        crate::io::file::sync_dir(path.parent().unwrap_or(path)).map_err(failed)?;
+        Ok(aside)
     }
 
     /// Deletes a closed database; a missing one is no error.
@@ -277,7 +303,8 @@ impl Kv {
     /// # Errors
     /// See [`KvError`].
     pub fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, KvError> {
-        Ok(self.db.get_cf(self.handle(family)?, key)?)
+        let value = self.db.get_cf(self.handle(family)?, key);
+        value.map_err(|error| self.soundness.judge(error))
     }
 
     /// Shows the value of a key to `look` without copying it.
@@ -290,10 +317,9 @@ impl Kv {
         key: &[u8],
         look: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, KvError> {
-        Ok(self
-            .db
-            .get_pinned_cf(self.handle(family)?, key)?
-            .map(|value| look(&value)))
+        let value = self.db.get_pinned_cf(self.handle(family)?, key);
+        let value = value.map_err(|error| self.soundness.judge(error))?;
+        Ok(value.map(|value| look(&value)))
     }
 
     /// The values of many keys, in the order of the keys.
@@ -309,7 +335,10 @@ impl Kv {
         let found = self.db.batched_multi_get_cf(self.handle(family)?, &keys, false);
         found
             .into_iter()
-            .map(|value| Ok(value?.map(|v| v.to_vec())))
+            .map(|value| match value {
+                Ok(value) => Ok(value.map(|v| v.to_vec())),
+                Err(error) => Err(self.soundness.judge(error)),
+            })
             .collect()
     }
 
@@ -327,6 +356,7 @@ impl Kv {
         }
         Ok(Cursor::new(
             self.db.raw_iterator_cf_opt(self.handle(family)?, options),
+            &self.soundness,
         ))
     }
 
@@ -358,7 +388,8 @@ impl Kv {
             (Wal::Off, Durability::Buffered) => options.disable_wal(true),
             (Wal::On, durability) => options.set_sync(durability == Durability::Synced),
         }
-        Ok(self.db.write_opt(batch.inner, &options)?)
+        let written = self.db.write_opt(batch.inner, &options);
+        written.map_err(|error| self.soundness.judge(error))
     }
 
     /// Makes everything written so far durable, all families as of one moment. Blocks on the device.
@@ -374,7 +405,8 @@ impl Kv {
         let mut options = FlushOptions::default();
         options.set_wait(true);
         let all: Vec<&&ColumnFamily> = handles.iter().collect();
-        Ok(self.db.flush_cfs_opt(&all, &options)?)
+        let flushed = self.db.flush_cfs_opt(&all, &options);
+        flushed.map_err(|error| self.soundness.judge(error))
     }
 
     /// Bytes in memtables, and bytes in table files that are live.

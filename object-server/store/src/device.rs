@@ -4,7 +4,6 @@
 //! their own ([`crate::mutate`], [`crate::put_stream`], [`crate::read`],
 //! [`crate::owed`], [`crate::compact`]); this one opens, closes and reports.
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use virga_disk::batch::record::NewRecord;
 use virga_disk::device::{Description, Device as Folder, OpenDeviceError};
 use virga_disk::io::Disk;
 use virga_disk::kv::{KvCache, KvError};
-use virga_disk::log::{CommitError, LogOptions, OpenLogError, SegLog, Start, SyncPolicy, Ticket};
+use virga_disk::log::{CommitError, OpenLogError, SegLog, Ticket};
 use virga_disk::reader::{ReadError, Reader};
 use virga_disk::segment::Stream;
 use virga_disk::segment::header::Identity;
@@ -29,6 +28,7 @@ use crate::entry::Entry;
 use crate::index::{Index, OpenIndexError};
 use crate::kept::Kept;
 use crate::keys::{DUE_LEN, NameKey, WORK_LEN};
+use crate::logs::{Logs, LogsError};
 use crate::pins::Pins;
 use crate::scrub::ScrubHurry;
 use crate::space::{Condition, Health, cause_of};
@@ -36,12 +36,6 @@ use crate::upkeep::Upkeep;
 
 /// How far ahead of this device's clock a version may lie.
 const AHEAD: Duration = Duration::from_secs(60);
-/// Bytes that `bulk` gathers before it syncs by itself, and for how long: an
-/// upload's end asks for the sync anyway.
-const BULK_SYNC: SyncPolicy = SyncPolicy::Grouped {
-    bytes: 4 << 20,
-    age: Duration::from_millis(20),
-};
 
 /// Where a device keeps its bytes.
 pub enum Storage {
@@ -202,45 +196,21 @@ impl Device {
                 ..SegmentOptions::new(Arc::new(move || hlc.next().0))
             },
         )?;
-        let index = Arc::new(open_index(&name, &index_path, &cache, &segments)?);
-        let bad = Arc::new(BadRecords::new(folder.clone()));
-        let replaying = Arc::new(AtomicBool::new(true));
-        let whole = index.is_whole()?;
-        let total = segments.room()?.total;
-        let open_log = |stream: Stream, sync: SyncPolicy, reserve: u64| {
-            let start = match index.applied(stream) {
-                Some(position) => Start::After(position),
-                None => Start::Beginning,
-            };
-            // Moves stand in the index alone; a new index learns from them
-            // where records are whose old place is gone.
-            let start = if stream == Stream::Gc && whole {
-                Start::End
-            } else {
-                start
-            };
-            let applier = Applier::new(&index, &bad, &segments, stream, &replaying);
-            let options = LogOptions { sync, start, reserve };
-            match whole {
-                true => SegLog::open(&segments, stream, options, applier),
-                false => SegLog::rebuild(&segments, stream, options, applier),
-            }
+        let replay = |index: Index| {
+            let bad = Arc::new(BadRecords::new(folder.clone()));
+            let logs = Logs::open(&name, index, &bad, &segments);
+            logs.map(|logs| (logs, bad))
         };
-        let (hot, replayed) = open_log(Stream::Hot, SyncPolicy::EachBatch, total / 50)?;
-        let (bulk, _) = open_log(Stream::Bulk, BULK_SYNC, total / 20)?;
-        let (gc, _) = open_log(Stream::Gc, SyncPolicy::EachBatch, 0)?;
-        if !whole {
-            index.set_whole()?;
-        }
-        replaying.store(false, Ordering::Relaxed);
-        tracing::info!(
-            device = &*name,
-            records = replayed.records,
-            damaged = replayed.damaged,
-            torn = replayed.torn,
-            rebuilt = !whole,
-            "device open"
-        );
+        let opened = open_index(&name, &index_path, &cache, &segments)?;
+        let (logs, bad) = match replay(opened) {
+            // Damage in the middle of its files shows when that is read.
+            Err(LogsError { error, damaged: true }) => {
+                tracing::error!(device = &*name, %error, "the index is damaged, building it anew");
+                replay(Index::anew(&index_path, &cache)?)
+            }
+            logs => logs,
+        }?;
+        let Logs { hot, bulk, gc, index } = logs;
         let newest = segments
             .all()
             .iter()
@@ -534,6 +504,9 @@ impl Device {
     }
 
     pub(crate) fn index_failed(&self, error: &KvError) -> NodeError {
+        if let KvError::Damaged(_) = error {
+            self.0.index.condemn();
+        }
         let (why, now) = (error.to_string(), self.0.clock.now());
         let cause = match cause_of(&why) {
             Cause::IoErrors => Cause::IndexFailed,

@@ -216,6 +216,17 @@ impl Index {
         }))
     }
 
+    /// Whether its files contradict themselves: it is built anew when it is opened
+    /// the next time.
+    pub fn is_damaged(&self) -> bool {
+        self.kv.is_damaged()
+    }
+
+    /// Says that something in it makes no sense.
+    pub fn condemn(&self) {
+        self.kv.condemn();
+    }
+
     /// Whether everything that was in the log when the index was made has been
     /// applied to it.
     ///

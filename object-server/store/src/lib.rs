@@ -20,6 +20,7 @@ mod kept;
 pub mod keys;
 pub mod listing;
 pub mod live;
+mod logs;
 pub mod movement;
 mod mutate;
 pub mod owed;

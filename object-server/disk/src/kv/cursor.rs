@@ -3,6 +3,7 @@
 use rocksdb::{DB, DBRawIteratorWithThreadMode};
 
 use super::KvError;
+use super::soundness::Soundness;
 
 /// The keys a cursor may visit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,11 +57,12 @@ pub type Row<'a> = (&'a [u8], &'a [u8]);
 /// A cursor; it sees the database as it was when the cursor was made.
 pub struct Cursor<'kv> {
     inner: DBRawIteratorWithThreadMode<'kv, DB>,
+    soundness: &'kv Soundness,
 }
 
 impl<'kv> Cursor<'kv> {
-    pub(super) fn new(inner: DBRawIteratorWithThreadMode<'kv, DB>) -> Cursor<'kv> {
-        Cursor { inner }
+    pub(super) fn new(inner: DBRawIteratorWithThreadMode<'kv, DB>, soundness: &'kv Soundness) -> Cursor<'kv> {
+        Cursor { inner, soundness }
     }
 
     /// The key and value under the cursor; none before the first seek and past the ends.
@@ -70,7 +72,10 @@ impl<'kv> Cursor<'kv> {
     pub fn current(&self) -> Result<Option<Row<'_>>, KvError> {
         match self.inner.item() {
             Some(item) => Ok(Some(item)),
-            None => self.inner.status().map(|()| None).map_err(KvError::from),
+            None => match self.inner.status() {
+                Ok(()) => Ok(None),
+                Err(error) => Err(self.soundness.judge(error)),
+            },
         }
     }
 

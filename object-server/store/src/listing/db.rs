@@ -52,7 +52,8 @@ impl Writes {
 }
 
 impl Db {
-    /// Opens the database in `folder`, making it if it is missing.
+    /// Opens the database in `folder`, making it if it is missing. One whose files
+    /// contradict themselves is put aside: no log brings it back, other replicas do.
     pub fn open(folder: &Path, cache: KvCache) -> Result<Self, OpenError> {
         let options = KvOptions {
             write_buffer: MEMTABLE,
@@ -70,7 +71,19 @@ impl Db {
             FamilyOptions::plain(keys::STALE.0),
             FamilyOptions::plain(keys::SYS.0),
         ];
-        Ok(Self(Kv::open(folder, &options, &families)?))
+        match Kv::open(folder, &options, &families) {
+            Err(KvError::Damaged(why)) => {
+                let aside = Kv::set_aside(folder)?;
+                tracing::error!(
+                    folder = %folder.display(),
+                    aside = %aside.display(),
+                    why,
+                    "the accounts and containers of the device are damaged: put aside, to be fetched from other replicas"
+                );
+                Ok(Self(Kv::open(folder, &options, &families)?))
+            }
+            opened => Ok(Self(opened?)),
+        }
     }
 
     /// One value of what is known of shards.
