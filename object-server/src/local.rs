@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use virga_disk::kv::KvCache;
 use virga_node::clock::{Clock, Micros, Version};
+use virga_object_store::foreground::Serving;
 use virga_object_wire::admin::{AdminAnswer, AdminRequest};
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
@@ -24,7 +25,7 @@ use virga_object_wire::movement::{
 };
 use virga_object_wire::node::{Cause, DeviceStatus, ObjectNode, PutStream, Read, Reason, Span};
 use virga_object_wire::object::{
-    At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest,
+    At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, Source, SubtreesRequest,
 };
 use virga_ring::Partition;
 
@@ -54,6 +55,8 @@ struct Traffic {
 /// A device while a call uses it.
 struct InUse<'a> {
     device: &'a OpenDevice,
+    /// What others do for themselves gives way to it.
+    serving: Option<Serving>,
     traffic: &'a Traffic,
 }
 
@@ -213,9 +216,16 @@ impl LocalNode {
         self.device(&at.device)
     }
 
-    /// The same for a request that is answered from what the device holds.
+    /// The same for a request that a client waits for.
+    fn asked(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
+        let mut device = self.placed(ring, at)?;
+        device.serving = Some(device.objects.serve());
+        Ok(device)
+    }
+
+    /// The same for one that is answered from what the device holds.
     fn believed(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
-        let device = self.placed(ring, at)?;
+        let device = self.asked(ring, at)?;
         // Without rings there are no other replicas to be out of step with.
         if self.movements.known().is_some() {
             device.in_step(ring)?;
@@ -230,6 +240,7 @@ impl LocalNode {
                 self.traffic.ever.fetch_add(1, Ordering::AcqRel);
                 Ok(InUse {
                     device,
+                    serving: None,
                     traffic: &self.traffic,
                 })
             }
@@ -241,10 +252,12 @@ impl LocalNode {
 #[async_trait]
 impl ObjectNode for LocalNode {
     async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
-        self.placed(RingName::Object(at.policy), at)?
-            .objects
-            .put(at, put, body)
-            .await
+        let ring = RingName::Object(at.policy);
+        let device = match put.source {
+            Source::Client => self.asked(ring, at)?,
+            Source::Replica { .. } => self.placed(ring, at)?,
+        };
+        device.objects.put(at, put, body).await
     }
 
     async fn begin_put(&self, at: &At) -> Result<Box<dyn PutStream>, NodeError> {
@@ -283,7 +296,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
-        self.placed(RingName::Object(at.policy), at)?
+        self.asked(RingName::Object(at.policy), at)?
             .objects
             .delete(at, version, path)
             .await
@@ -339,7 +352,7 @@ impl ObjectNode for LocalNode {
 
     async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError> {
         Ok(self
-            .placed(RingName::Container, at)?
+            .asked(RingName::Container, at)?
             .listings_to_write()?
             .put_object_rows(at, rows)
             .await?)

@@ -2,12 +2,31 @@
 //! whatever they move.
 //!
 //! A duty that moves something asks before each piece. The pieces of all of them
-//! go one after the other, so no duty gets more than its turn.
+//! go one after the other, so no duty gets more than its turn. While clients wait
+//! for the device the limit is lower, and there is one even if none is set.
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::local::OpenDevice;
+
+/// Bytes a second, before they are shared with the clients that wait, where no
+/// limit is set.
+const SHARED: u64 = 128 << 20;
+/// More clients than this slow nothing down further: what is to be repaired is
+/// repaired under any load.
+const MOST: u64 = 15;
+
+/// Bytes that may be moved in a second while so many calls of clients are being
+/// carried out, of at most `limit` (zero for none); `None`: as fast as it goes.
+fn budget(limit: u64, waiting: usize) -> Option<u64> {
+    let waiting = u64::try_from(waiting).unwrap_or(MOST).min(MOST);
+    let shared = (waiting > 0).then_some(SHARED / (1 + waiting));
+    let limit = (limit > 0).then_some(limit);
+    shared.into_iter().chain(limit).min()
+}
 
 /// A limit in bytes per second and device.
 pub(crate) struct Pace {
@@ -26,11 +45,16 @@ impl Pace {
     }
 
     /// Waits until `bytes` may leave a device.
-    pub(in crate::workers) async fn admit(&self, device: &Arc<str>, bytes: usize) {
-        if self.per_second == 0 || bytes == 0 {
+    pub(in crate::workers) async fn admit(&self, device: &OpenDevice, bytes: usize) {
+        self.admit_beside(&device.name, bytes, device.objects.waiting())
+            .await;
+    }
+
+    async fn admit_beside(&self, device: &Arc<str>, bytes: usize, waiting: usize) {
+        let Some(budget) = budget(self.per_second, waiting).filter(|_| bytes > 0) else {
             return;
-        }
-        let takes = Duration::from_secs_f64(bytes as f64 / self.per_second as f64);
+        };
+        let takes = Duration::from_secs_f64(bytes as f64 / budget as f64);
         let start = {
             let now = Instant::now();
             let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +78,7 @@ mod tests {
         let (one, other): (Arc<str>, Arc<str>) = ("d1".into(), "d2".into());
         let duty = || async {
             for _ in 0..11 {
-                pace.admit(&one, 250).await;
+                pace.admit_beside(&one, 250, 0).await;
             }
         };
         tokio::join!(duty(), duty());
@@ -63,7 +87,7 @@ mod tests {
             5250,
             "the last of them waits for all the others"
         );
-        pace.admit(&other, usize::MAX >> 32).await;
+        pace.admit_beside(&other, usize::MAX >> 32, 0).await;
         assert_eq!(
             started.elapsed().as_millis(),
             5250,
@@ -75,7 +99,30 @@ mod tests {
     async fn without_a_limit_nothing_waits() {
         let started = Instant::now();
         let free = Pace::new(0);
-        free.admit(&"d1".into(), usize::MAX).await;
+        free.admit_beside(&"d1".into(), usize::MAX, 0).await;
         assert_eq!(started.elapsed().as_millis(), 0);
+    }
+
+    #[test]
+    fn the_more_clients_wait_the_less_is_moved_but_never_nothing() {
+        const MIB: u64 = 1 << 20;
+        let free = [0, 1, 3, 7, 15, 1000].map(|waiting| budget(0, waiting));
+        let mib = |mib: u64| Some(mib * MIB);
+        assert_eq!(free, [None, mib(64), mib(32), mib(16), mib(8), mib(8)]);
+        let limited = [0, 3, 15].map(|waiting| budget(20 * MIB, waiting));
+        assert_eq!(limited, [mib(20), mib(20), mib(8)], "a limit that is set is kept");
+        assert_eq!(budget(1000, 1000), Some(1000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_moved_beside_clients_waits_for_its_share() {
+        let started = Instant::now();
+        let (pace, device): (_, Arc<str>) = (Pace::new(0), "d1".into());
+        for _ in 0..9 {
+            pace.admit_beside(&device, 1 << 20, 15).await;
+        }
+        assert_eq!(started.elapsed().as_secs(), 1);
+        pace.admit_beside(&device, 1 << 20, 0).await;
+        assert_eq!(started.elapsed().as_secs(), 1, "nobody waits any more");
     }
 }

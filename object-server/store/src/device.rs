@@ -25,6 +25,7 @@ use crate::apply::{Applier, Outcome};
 use crate::bad::BadRecords;
 use crate::compact::Compaction;
 use crate::entry::Entry;
+use crate::foreground::{Foreground, Serving};
 use crate::index::{Index, OpenIndexError};
 use crate::kept::Kept;
 use crate::keys::{DUE_LEN, NameKey, WORK_LEN};
@@ -159,6 +160,7 @@ pub(crate) struct Inner {
     pins: Arc<Pins>,
     bad: Arc<BadRecords>,
     compaction: Compaction,
+    foreground: Arc<Foreground>,
     owed_cursor: Mutex<Option<[u8; WORK_LEN]>>,
     due_cursor: Mutex<Option<[u8; DUE_LEN]>>,
     folder: Option<Arc<Folder>>,
@@ -232,6 +234,7 @@ impl Device {
             pins: Arc::new(Pins::new(newest.unwrap_or(0))),
             bad,
             compaction: Compaction::default(),
+            foreground: Arc::default(),
             owed_cursor: Mutex::default(),
             due_cursor: Mutex::default(),
             folder,
@@ -342,6 +345,17 @@ impl Device {
             quarantined: self.0.bad.count(),
             queued: queued.into_iter().sum::<usize>() as u64,
         }
+    }
+
+    /// A call for a client begins; what the device does for itself gives way to it.
+    pub fn serve(&self) -> Serving {
+        self.0.foreground.serve()
+    }
+
+    /// How much is being asked of the device by clients.
+    pub fn waiting(&self) -> usize {
+        let queued = self.0.hot.queued_bytes() + self.0.bulk.queued_bytes();
+        self.0.foreground.waiting(queued as u64)
     }
 
     /// Age from which on the device may drop deletions.

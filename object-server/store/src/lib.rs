@@ -15,6 +15,7 @@ mod compact;
 pub mod device;
 pub mod digest;
 pub mod entry;
+pub mod foreground;
 mod index;
 mod kept;
 pub mod keys;

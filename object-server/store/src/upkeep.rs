@@ -10,13 +10,11 @@ use virga_disk::threads::{Threads, block_on};
 use virga_node::clock::Micros;
 
 use crate::device::Device;
-use crate::space::{Health, Room};
+use crate::foreground::{compaction_rest, may_scrub};
+use crate::space::Health;
 
 /// How often the duties are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// While there is room, compaction rests this many times as long as it worked:
-/// 20 % of the device.
-const REST: u32 = 4;
 
 #[derive(Default)]
 struct Stop {
@@ -123,8 +121,9 @@ impl Duties {
         if device.condition().health() == Health::Good && now >= self.compact_after {
             self.compact(device).await;
         }
+        let quiet = || may_scrub(now.since(self.scrub_after), device.scrub_rest(), device.waiting());
         if device.condition().health() != Health::Closed
-            && (now >= self.scrub_after || device.is_scrub_hurried())
+            && (device.is_scrub_hurried() || (now >= self.scrub_after && quiet()))
         {
             self.scrub(device);
         }
@@ -142,11 +141,7 @@ impl Duties {
         match device.compact_here().await {
             Ok(Some(_)) => {
                 let ended = device.clock().now();
-                let rest = if device.condition().room() == Room::Plenty {
-                    REST
-                } else {
-                    0
-                };
+                let rest = compaction_rest(device.condition().room(), device.waiting());
                 self.compact_after = ended.plus(ended.since(started) * rest);
             }
             Ok(None) => {}

@@ -72,7 +72,7 @@ async fn object(
     put: PutObject,
     mut body: Body,
 ) -> Result<(), SendError> {
-    let (pace, from) = (&one.duty.all.pace, &one.device.name);
+    let (pace, from) = (&one.duty.all.pace, one.device);
     let first = body.next().await.transpose().map_err(SendError::Here)?;
     let first = first.unwrap_or_default();
     pace.admit(from, first.len()).await;

@@ -279,7 +279,7 @@ impl Work<'_> {
                     tally.bytes += told.bytes;
                     self.names += told.names;
                     let bytes = usize::try_from(told.bytes).unwrap_or(usize::MAX);
-                    looking.duty.all.pace.admit(&looking.device.name, bytes).await;
+                    looking.duty.all.pace.admit(looking.device, bytes).await;
                     all.push(told);
                 }
                 Err(error) => {
