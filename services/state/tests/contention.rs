@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use virga_node::clock::SystemClock;
 use virga_node::task::Tasks;
-use virga_state::{Change, Migration, Queries, State, StateError, args, transact};
+use virga_state::{Change, Config, Migration, Queries, State, StateError, args, transact};
 
 const COUNTER: Migration = Migration {
     version: 1,
@@ -19,21 +19,21 @@ const COUNTER: Migration = Migration {
           INSERT INTO counter VALUES ('a', 0);",
 };
 
-async fn open(dir: &tempfile::TempDir) -> State {
-    let config = engine::config(dir.path()).await;
-    let state = State::open(&config, Arc::new(SystemClock)).await.unwrap();
+async fn open(config: &Config) -> State {
+    let state = State::open(config, Arc::new(SystemClock)).await.unwrap();
     state.migrate("counter", &[COUNTER]).await.unwrap();
     state
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_that_start_at_once_make_the_tables_once() {
-    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let config = engine::config(dir.path()).await;
     let tasks = Tasks::new();
     let starts: Vec<_> = (0..4)
         .map(|_| {
-            let dir = dir.clone();
-            tasks.spawn(async move { open(&dir).await })
+            let config = config.clone();
+            tasks.spawn(async move { open(&config).await })
         })
         .collect();
     for start in starts {
@@ -49,10 +49,11 @@ async fn no_update_is_lost_and_the_feed_has_no_hole() {
     const WRITERS: i64 = 4;
     const TIMES: i64 = 5;
     let dir = tempfile::tempdir().unwrap();
+    let config = engine::config(dir.path()).await;
     let tasks = Tasks::new();
     let mut writers = Vec::new();
     for process in 0..PROCESSES {
-        let state = open(&dir).await;
+        let state = open(&config).await;
         for writer in 0..WRITERS {
             let state = state.clone();
             writers.push(tasks.spawn(async move {
@@ -67,7 +68,7 @@ async fn no_update_is_lost_and_the_feed_has_no_hole() {
         writer.await.unwrap();
     }
     let total = PROCESSES * WRITERS * TIMES;
-    let state = open(&dir).await;
+    let state = open(&config).await;
     let mut reader = state.reader();
     let row = reader.fetch_one("SELECT value FROM counter", args![]).await;
     assert_eq!(row.unwrap().unwrap().int("value").unwrap(), total);

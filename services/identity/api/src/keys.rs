@@ -102,8 +102,10 @@ impl KeyRepository {
     }
 
     /// The staged key becomes the primary, a new one is staged, the oldest
-    /// beyond the limit go.
+    /// beyond the limit go. Whether that is safe now, see
+    /// [`KeyRepository::check_rotation`].
     pub fn rotate(&self) -> Result<(), KeyError> {
+        let _others_wait = self.lock()?;
         let numbers = self.numbers()?;
         let newest = numbers
             .last()
@@ -126,11 +128,19 @@ impl KeyRepository {
         Ok(())
     }
 
-    fn path(&self, number: u64) -> PathBuf {
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn max_active(&self) -> usize {
+        self.max_active
+    }
+
+    pub(crate) fn path(&self, number: u64) -> PathBuf {
         self.dir.join(number.to_string())
     }
 
-    fn numbers(&self) -> Result<Vec<u64>, KeyError> {
+    pub(crate) fn numbers(&self) -> Result<Vec<u64>, KeyError> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(file_error(&self.dir))? {
             let entry = entry.map_err(file_error(&self.dir))?;

@@ -6,7 +6,7 @@
 //! itself.
 //!
 //! [`verify`] holds the traits, [`local`] their implementation by shared keys:
-//! [`keys`] keeps the keys, [`fernet`] seals and opens, [`payload`] says what
+//! [`keys`] keeps the keys ([`rotation`] says when they may be rotated), [`fernet`] seals and opens, [`payload`] says what
 //! is inside (`keystone` in Keystone's own layouts), [`jws_keys`] signs and
 //! checks tokens of the other kind, in the format of [`jws`], [`receipt`] seals
 //! what is not yet a token, [`revocation`] says what no longer counts,
@@ -25,4 +25,5 @@ pub mod payload;
 pub mod policy;
 pub mod receipt;
 pub mod revocation;
+pub mod rotation;
 pub mod verify;
