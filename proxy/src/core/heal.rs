@@ -1,15 +1,19 @@
 //! Brings a replica what it missed, from one that has it, under its own
 //! version: when a write cannot go on without, and in passing when a read has
-//! seen that one is behind ([`Healing`]). Later metadata updates (POST) are
-//! left to the nodes, which find every difference by themselves: only they can
-//! tell an object's own metadata from what was posted later.
-use std::collections::HashSet;
+//! seen that one is behind ([`Healing`]). Later metadata updates (POST) and large
+//! objects are left to the nodes, which find every difference by themselves: only
+//! they can tell an object's own metadata from what was posted later. They are told
+//! that there is one, so that they need not wait for their next round.
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use virga_node::clock::Version;
+use virga_object_wire::admin::AdminRequest;
 use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::movement::Push;
@@ -25,6 +29,12 @@ use super::shared::Shared;
 
 /// Replicas brought up at the same time because reads saw that they are behind.
 const SIDE_BY_SIDE: usize = 16;
+
+/// A node is told this long after a read: what was just written is still on its
+/// way, and nodes leave it alone until then.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
+/// A device is told to look at most this often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Takes "there is something as new here" for done.
 fn or_newer<T>(result: Result<T, NodeError>) -> Result<(), NodeError> {
@@ -109,6 +119,9 @@ pub(super) async fn bring(
 pub(super) struct Healing {
     room: Arc<Semaphore>,
     under_way: Mutex<HashSet<(NameHash, Arc<str>, Version)>>,
+    /// By address and name: when a device was told last that it has something
+    /// that others lack.
+    told: Mutex<HashMap<(String, u16, Arc<str>), Instant>>,
 }
 
 impl Default for Healing {
@@ -116,7 +129,42 @@ impl Default for Healing {
         Self {
             room: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
             under_way: Mutex::default(),
+            told: Mutex::default(),
         }
+    }
+}
+
+impl Healing {
+    /// Whether a device is to be told now; then it is not again for a while.
+    fn may_tell(&self, peer: &Peer, now: Instant) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of rings long gone are forgotten with the rest.
+        told.retain(|_, at| now.duration_since(*at) < TOLD_EVERY);
+        let device = peer.device();
+        let key = (device.ip.clone(), device.port, Arc::clone(&peer.name));
+        match told.entry(key) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(now);
+                true
+            }
+        }
+    }
+}
+
+/// Has those who have something that others lack compare themselves with them soon.
+fn tell(shared: &Arc<Shared>, from: &[Arc<Peer>]) {
+    for peer in from {
+        if !shared.healing.may_tell(peer, Instant::now()) {
+            continue;
+        }
+        let (node, name) = (node_of(&*shared.nodes, peer), Arc::clone(&peer.name));
+        let patience = shared.settings.node_timeout;
+        shared.tasks.clone().spawn(async move {
+            tokio::time::sleep(TOLD_AFTER).await;
+            // Its next round finds the difference all the same.
+            let _ = timeout(patience, node.admin(&name, AdminRequest::Reconcile)).await;
+        });
     }
 }
 
@@ -137,8 +185,11 @@ pub(super) fn in_passing(
         newest,
         Found::Object(stat) if stat.size > EXTENT as u64 || stat.meta_version > stat.version
     );
-    if left_to_nodes || behind.is_empty() || tokio::runtime::Handle::try_current().is_err() {
+    if behind.is_empty() || tokio::runtime::Handle::try_current().is_err() {
         return;
+    }
+    if left_to_nodes {
+        return tell(shared, from);
     }
     for peer in behind {
         let Ok(permit) = Arc::clone(&shared.healing.room).try_acquire_owned() else {

@@ -224,6 +224,40 @@ async fn a_stale_replica_is_never_believed_after_an_acknowledged_newer_write() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_a_large_object_is_told_when_a_read_finds_a_replica_without_it() {
+    let cluster = three().await;
+    let (name, body) = (object("large"), bytes(EXTENT * 2));
+    let twin = Arc::clone(cluster.twins.all().next().unwrap());
+    twin.set_down(true);
+    let new = NewObject::new("x/y");
+    cluster
+        .core
+        .put_object(&name, new, whole(body.clone()))
+        .await
+        .unwrap();
+    settle().await;
+    twin.set_down(false);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    // It is believed to be well again, and with another one away it is heard.
+    cluster.put(&object("small"), "x").await.unwrap();
+    settle().await;
+    cluster.twins.all().nth(2).unwrap().set_down(true);
+    let told = || cluster.twins.all().map(|twin| twin.calls("admin")).sum::<u64>();
+    for _ in 0..5 {
+        assert_eq!(cluster.get(&name).await.unwrap(), body);
+    }
+    assert_eq!(told(), 0, "it may be on its way there");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(told(), 1);
+    assert_eq!(twin.calls("admin"), 0, "it has nothing to bring");
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(told(), 1, "once for all of these reads");
+    assert_eq!(cluster.get(&name).await.unwrap(), body);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(told(), 2, "nobody has brought it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deletion_says_whether_there_was_an_object_also_when_a_replica_missed_what_came_before() {
     for stale in 0..3 {
         let cluster = three().await;
