@@ -2,7 +2,8 @@
 //!
 //! One hyper connection task per client, bounded in number, in the size and
 //! time of heads and in the idle time of bodies; drained when the daemon
-//! stops. What a request means is decided by [`crate::swift`].
+//! stops. What a request means is decided by [`crate::swift`], or by a second
+//! [`Dialect`] that claims it.
 mod wire;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{Request, Response, StatusCode, Version as HttpVersion};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version as HttpVersion};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,6 +23,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use virga_http::server::accept;
+use virga_http::stream::Stream;
+use virga_http::tls::Certificates;
 use virga_identity_api::verify::{Directory, TokenVerifier};
 use virga_node::clock::Clock;
 use virga_node::task::Tasks;
@@ -29,11 +33,12 @@ use virga_ring::affinity::{NodeCount, ReadAffinity, WriteAffinity};
 
 use crate::core::{Affinity, Core};
 use crate::swift::body::{Answer, full, nothing};
+use crate::swift::auth_v1::PasswordLogin;
 use crate::swift::conditional::format_date;
 use crate::swift::config::Config as SwiftConfig;
 use crate::swift::fault::{page, title};
 use crate::swift::transaction;
-use crate::swift::upload::UploadBounds;
+use crate::swift::upload::{Upload, UploadBounds};
 use crate::swift::{Swift, SwiftParts};
 use wire::{Answering, Sending, Traffic, Wire};
 
@@ -119,18 +124,33 @@ pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct Parts {
     /// Where clients come in.
     pub listener: TcpListener,
+    /// What is shown to them, if connections are inside TLS.
+    pub certificates: Option<Arc<Certificates>>,
     /// Where objects are.
     pub core: Core,
     /// From tokens to callers.
     pub verifier: Arc<dyn TokenVerifier>,
     /// From ids to names.
     pub directory: Arc<dyn Directory>,
+    /// From passwords to tokens, for clients that ask here; `None`: nobody does.
+    pub login: Option<Arc<dyn PasswordLogin>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Where connections run; their stop is the door's.
     pub tasks: Tasks,
     /// What `/metrics` answers; `None`: there is no such path.
     pub metrics: Option<RenderMetrics>,
+    /// A dialect beside Swift's, if there is one.
+    pub dialect: Option<Arc<dyn Dialect>>,
+}
+
+/// A dialect that is served at the same door as Swift's: S3.
+#[async_trait::async_trait]
+pub trait Dialect: Send + Sync {
+    /// Whether a request is this dialect's. All others are Swift's.
+    fn claims(&self, uri: &Uri, headers: &HeaderMap) -> bool;
+    /// Answers a request that was claimed; `id` is its transaction id.
+    async fn answer(&self, request: Request<Upload>, id: &str) -> Answer;
 }
 
 /// Why the door does not open.
@@ -143,7 +163,11 @@ pub enum RunError {
 
 /// A door that is open: shared by all connections.
 struct Door {
+    certificates: Option<Arc<Certificates>>,
     swift: Swift,
+    dialect: Option<Arc<dyn Dialect>>,
+    uploads: UploadBounds,
+    tasks: Tasks,
     clock: Arc<dyn Clock>,
     suffix: String,
     metrics: Option<RenderMetrics>,
@@ -166,10 +190,20 @@ pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
     let room = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
     let stop = parts.tasks.stopping();
     let (tasks, listener) = (parts.tasks.clone(), parts.listener);
+    let uploads = UploadBounds {
+        idle: Duration::from_secs(config.client_timeout),
+        linger_bytes: config.linger_bytes,
+        linger_time: Duration::from_secs(config.client_timeout.min(10)),
+    };
+    let secure = parts.certificates.is_some();
     let door = Arc::new(Door {
+        certificates: parts.certificates,
         http: http_settings(&config),
         suffix: config.swift.trans_id_suffix.clone(),
         metrics: parts.metrics,
+        dialect: parts.dialect,
+        uploads: uploads.clone(),
+        tasks: parts.tasks.clone(),
         clock: parts.clock.clone(),
         drain: Duration::from_secs(config.drain_timeout),
         patience: Duration::from_secs(config.client_timeout),
@@ -178,13 +212,11 @@ pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
             config: config.swift,
             verifier: parts.verifier,
             directory: parts.directory,
+            login: parts.login,
+            secure,
             clock: parts.clock,
             tasks: parts.tasks,
-            uploads: UploadBounds {
-                idle: Duration::from_secs(config.client_timeout),
-                linger_bytes: config.linger_bytes,
-                linger_time: Duration::from_secs(config.client_timeout.min(10)),
-            },
+            uploads,
         }),
     });
     loop {
@@ -220,24 +252,6 @@ fn http_settings(config: &Config) -> http1::Builder {
     http
 }
 
-/// The next connection, once there is room. `None` when the room is closed.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.ok()?;
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => return Some((stream, peer, permit)),
-            Err(error) => {
-                // Out of descriptors, most likely: others must end first.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
 async fn connection(
     door: Arc<Door>,
     stream: TcpStream,
@@ -246,13 +260,11 @@ async fn connection(
     stop: tokio_util::sync::CancellationToken,
 ) {
     let _permit = permit;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
+    let stream = Stream::new(stream, door.certificates.as_deref(), door.patience);
     let traffic = Arc::new(Traffic::default());
     let (answering, refusing) = (door.clone(), door.clone());
     let refuse = Arc::new(move |status, head: &[u8]| refusing.refuse(status, head));
-    let wire = Wire::new(stream, traffic.clone(), refuse, door.patience);
+    let wire = Wire::new(stream, traffic.clone(), refuse);
     let service = service_fn(move |request| {
         let (door, open) = (answering.clone(), traffic.begin());
         async move { Ok::<_, Infallible>(door.answer(request, peer.ip(), open).await) }
@@ -285,7 +297,7 @@ impl Door {
             tracing::debug_span!("request", id, method = %request.method(), path = request.uri().path());
         let mut answer = match (&self.metrics, request.uri().path()) {
             (Some(render), "/metrics") => metrics(render),
-            _ => tracing::Instrument::instrument(self.swift.handle(request, peer), span).await,
+            _ => tracing::Instrument::instrument(self.in_dialect(request, peer, &id), span).await,
         };
         let status = answer.status();
         if matches!(status.as_u16(), 413 | 416 | 499 | 500) {
@@ -309,6 +321,18 @@ impl Door {
             *answer.body_mut() = nothing();
         }
         answer.map(|body| Sending::new(body, open))
+    }
+
+    /// The answer of the dialect that the request is in.
+    async fn in_dialect(&self, request: Request<Incoming>, peer: IpAddr, id: &str) -> Answer {
+        let claims = |dialect: &&Arc<dyn Dialect>| dialect.claims(request.uri(), request.headers());
+        let Some(dialect) = self.dialect.as_ref().filter(claims) else {
+            return self.swift.handle(request, peer).await;
+        };
+        let hesitant = request.headers().contains_key("expect");
+        let request =
+            request.map(|body| Upload::new(body, hesitant, self.uploads.clone(), self.tasks.clone()));
+        dialect.answer(request, id).await
     }
 
     /// Our words for a head that could not be parsed. The connection ends after them.

@@ -10,6 +10,7 @@ use http::Method;
 use virga_identity_api::caller::Caller;
 use virga_identity_api::verify::{Directory, TokenError, TokenVerifier};
 
+use super::account_acl::AccountAcl;
 use super::acl::Acl;
 use super::config::{Config, Reseller};
 
@@ -121,8 +122,8 @@ impl Identity {
         }
     }
 
-    /// Whether the list holds `project:user` for this caller, by id, name or `*`.
-    fn named_in(&self, acl: &Acl) -> bool {
+    /// Whether `holds` knows `project:user` of this caller, by id, name or `*`.
+    pub fn is_named(&self, holds: impl Fn(&str) -> bool) -> bool {
         let names = self.names.as_ref();
         let projects = [
             self.caller.project_id(),
@@ -138,7 +139,7 @@ impl Identity {
             users
                 .into_iter()
                 .flatten()
-                .any(|user| acl.holds(&format!("{project}:{user}")))
+                .any(|user| holds(&format!("{project}:{user}")))
         })
     }
 }
@@ -226,6 +227,20 @@ fn by_referrer(wish: &Wish<'_>, acl: &Acl) -> Option<Verdict> {
     }
 }
 
+/// What the access list of the whole account grants. Accounts that are opened
+/// by two tokens together have none.
+pub fn by_account(config: &Config, who: &Who, wish: &Wish<'_>, acl: &AccountAcl) -> Verdict {
+    let Who::Known(identity) = who else {
+        return Verdict::Denied;
+    };
+    match reseller(config, wish.account) {
+        Some(rules) if rules.service_roles.is_empty() => {
+            acl.grants(wish, |entry| identity.is_named(|name| name == entry))
+        }
+        Some(_) | None => Verdict::Denied,
+    }
+}
+
 fn known(config: &Config, identity: &Identity, wish: &Wish<'_>) -> Verdict {
     let caller = &identity.caller;
     let reads = wish.method == Method::GET || wish.method == Method::HEAD;
@@ -240,7 +255,13 @@ fn known(config: &Config, identity: &Identity, wish: &Wish<'_>) -> Verdict {
         return Verdict::Denied;
     }
     let acl = wish.acl.map(Acl::parse).unwrap_or_default();
-    if identity.named_in(&acl) {
+    // An account in a list stands for those who own it.
+    let mut own_accounts = config
+        .resellers
+        .iter()
+        .filter(|rules| rules.service_roles.is_empty() && holds(&rules.operator_roles))
+        .filter_map(|rules| Some(format!("{}{}", rules.prefix, caller.project_id()?)));
+    if identity.is_named(|name| acl.holds(name)) || own_accounts.any(|name| acl.holds(&name)) {
         return Verdict::Granted;
     }
     let referred = by_referrer(wish, &acl);
@@ -389,7 +410,11 @@ mod tests {
             let verdict = decide(&config, &mallory, &wish(&Method::GET, "AUTH_p", Some(acl)));
             assert_eq!(verdict, Verdict::Granted, "{acl}");
         }
-        for acl in ["q:n", "p:m", "m", "member", "q"] {
+        let owners = wish(&Method::GET, "AUTH_p", Some("AUTH_q"));
+        assert_eq!(decide(&config, &mallory, &owners), Verdict::Granted);
+        let guest = who("q", "g", &["guest"]);
+        assert_eq!(decide(&config, &guest, &owners), Verdict::Denied);
+        for acl in ["q:n", "p:m", "m", "member", "q", "AUTH_p", "SERVICE_q"] {
             let verdict = decide(&config, &mallory, &wish(&Method::GET, "AUTH_p", Some(acl)));
             assert_eq!(verdict, Verdict::Denied, "{acl}");
         }

@@ -13,18 +13,16 @@ use super::config::Config;
 use super::fault::Fault;
 use super::headers::{self, Level};
 use super::target::Target;
-use super::upload::Upload;
 use super::{
-    Ctx, bulk, cors, done, drop_owner_headers, listing, not_allowed, put_number, quota, timestamp, versions,
+    Ctx, account_acl, cors, done, drop_owner_headers, etag_quoter, listing, meta_value, not_allowed,
+    put_number, quota, timestamp, versions,
 };
 use crate::core::{AccountName, ListError, PostMetaError};
 
 /// Answers a request about an account.
-pub async fn handle(ctx: Ctx, name: AccountName, upload: Upload) -> Result<Answer, Fault> {
-    let bulk = ctx.query.has("bulk-delete");
+pub async fn handle(ctx: Ctx, name: AccountName) -> Result<Answer, Fault> {
     match ctx.method {
         Method::OPTIONS => Ok(cors::account_options(&ctx, &Target::Account(name))),
-        Method::POST | Method::DELETE if bulk => bulk::delete(ctx, name, upload).await,
         Method::GET => get(&ctx, &name).await,
         Method::HEAD => head(&ctx, &name).await,
         Method::POST => post(&ctx, &name).await,
@@ -188,6 +186,10 @@ fn describe(info: &AccountInfo, config: &Config, into: &mut HeaderMap) {
     for item in meta.filter(|item| !item.value.is_empty()) {
         headers::put(into, &item.name, &item.value);
     }
+    if let Some(acl) = meta_value(&info.meta, account_acl::KEPT) {
+        headers::put(into, account_acl::HEADER, acl);
+    }
+    etag_quoter::show(&info.meta, Level::Account, into);
     quota::show(info, config, into);
 }
 
@@ -205,6 +207,10 @@ async fn changes(ctx: &Ctx, name: &AccountName) -> Result<Vec<(String, String)>,
         super::container::check_merged(&info.meta, &changes, Level::Account, &ctx.config().limits)?;
     }
     changes.extend(quotas);
+    changes.extend(etag_quoter::change(&ctx.headers, Level::Account));
+    if let Some(value) = headers::text(&ctx.headers, account_acl::HEADER) {
+        changes.push((account_acl::KEPT.to_owned(), account_acl::change(value)?));
+    }
     Ok(changes)
 }
 
@@ -223,6 +229,9 @@ async fn post(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
 }
 
 async fn put(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
+    if !ctx.config().allow_account_management {
+        return Err(not_allowed(&ctx.swift.methods(&Target::Account(name.clone()))));
+    }
     ctx.authorize_account(name).await?;
     check_name(ctx, name)?;
     let changes = changes(ctx, name).await?;

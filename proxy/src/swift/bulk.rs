@@ -26,7 +26,12 @@ pub enum Item {
     Failed(String, Fault),
 }
 
-/// `?bulk-delete` on an account: the body names what is to go, a line each.
+/// Whether a request is for many deletions, whatever its path names.
+pub fn is_wanted(ctx: &Ctx) -> bool {
+    (ctx.method == Method::POST || ctx.method == Method::DELETE) && ctx.query.has("bulk-delete")
+}
+
+/// `?bulk-delete` in an account: the body names what is to go, a line each.
 pub async fn delete(ctx: Ctx, name: AccountName, mut upload: Upload) -> Result<Answer, Fault> {
     let format = report_format(&ctx.headers, None);
     let shown = format.unwrap_or(Format::Text);

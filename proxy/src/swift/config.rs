@@ -12,7 +12,7 @@ pub struct Config {
     pub limits: Limits,
     /// Limits of static large objects.
     pub slo: SloLimits,
-    /// Limits of bulk deletion.
+    /// Limits of bulk deletion and of archives.
     pub bulk: BulkLimits,
     /// Symbolic links that are followed one after another.
     pub symloop_max: usize,
@@ -249,7 +249,7 @@ impl Default for SloLimits {
     }
 }
 
-/// Limits of bulk deletion.
+/// Limits of bulk deletion and of archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BulkLimits {
@@ -259,6 +259,10 @@ pub struct BulkLimits {
     pub max_failed_deletes: usize,
     /// Deletions at once.
     pub delete_concurrency: usize,
+    /// Containers that the files of one archive may make.
+    pub max_containers_per_extraction: usize,
+    /// Failures after which the rest of an archive is not tried.
+    pub max_failed_extractions: usize,
 }
 
 impl Default for BulkLimits {
@@ -267,6 +271,8 @@ impl Default for BulkLimits {
             max_deletes_per_request: 10_000,
             max_failed_deletes: 1000,
             delete_concurrency: 8,
+            max_containers_per_extraction: 10_000,
+            max_failed_extractions: 1000,
         }
     }
 }

@@ -13,8 +13,8 @@ use super::fault::Fault;
 use super::headers::{self, Level};
 use super::target::Target;
 use super::{
-    Ctx, OWNER_HEADERS, acl, done, drop_owner_headers, listing, meta_value, not_allowed, put_number, quota,
-    timestamp, versions,
+    Ctx, OWNER_HEADERS, acl, done, drop_owner_headers, etag_quoter, listing, meta_value, not_allowed,
+    put_number, quota, timestamp, versions,
 };
 use crate::core::{ContainerName, ListError};
 
@@ -181,6 +181,7 @@ async fn answer(
     let into = answer.headers_mut();
     describe(info, ctx.config(), into);
     versions::container::show(info, into);
+    etag_quoter::show(&info.meta, Level::Container, into);
     if versions::Keeping::has_versions(info) {
         let more = versions::container::hidden_bytes(ctx.core(), name).await?;
         put_number(into, "x-container-bytes-used", info.bytes + more);
@@ -234,6 +235,7 @@ async fn changes(ctx: &Ctx, name: &ContainerName, verdict: Verdict) -> Result<Ve
     headers::check_metadata(&asked, Level::Container, &ctx.config().limits)?;
     quota::check_container_headers(&asked)?;
     let mut changes = headers::meta_changes(&asked, Level::Container, KEPT);
+    changes.extend(etag_quoter::change(&asked, Level::Container));
     if verdict != Verdict::Owner {
         changes.retain(|(name, _)| !OWNER_HEADERS.contains(&name.as_str()));
     }

@@ -84,6 +84,15 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// The origin of a request for a container or something in it.
+    pub fn of_target(ctx: &Ctx, target: &Target) -> Option<Self> {
+        match target {
+            Target::Account(_) => None,
+            Target::Container(name) => Self::of(ctx, name.clone()),
+            Target::Object(name) => Self::of(ctx, name.container_name()),
+        }
+    }
+
     /// The origin, if the request comes from a page.
     pub fn of(ctx: &Ctx, container: ContainerName) -> Option<Self> {
         let origin = headers::text(&ctx.headers, "origin")?.to_owned();

@@ -49,6 +49,10 @@ const INTERNAL: &[&str] = &[
     "x-timestamp",
 ];
 
+/// What names of headers start with that are stored beside those of clients and
+/// survive a POST: the tags of the other dialect.
+pub const TRANSIENT: &str = "x-object-transient-sysmeta-";
+
 /// Takes out what clients may not send. Swift does so silently.
 pub fn drop_internal(headers: &mut HeaderMap) {
     let internal = |name: &HeaderName| INTERNAL.iter().any(|prefix| name.as_str().starts_with(prefix));

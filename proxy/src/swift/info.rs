@@ -67,6 +67,16 @@ pub fn document(config: &Config) -> Value {
             "max_deletes_per_request": config.bulk.max_deletes_per_request,
             "max_failed_deletes": config.bulk.max_failed_deletes,
         },
+        "bulk_upload": {
+            "max_containers_per_extraction": config.bulk.max_containers_per_extraction,
+            "max_failed_extractions": config.bulk.max_failed_extractions,
+        },
+        "etag_quoter": {
+            "enable_by_default": false,
+        },
+        "formpost": {
+            "allowed_digests": digests,
+        },
         "symlink": {
             "symloop_max": config.symloop_max,
             "static_links": true,
@@ -76,6 +86,9 @@ pub fn document(config: &Config) -> Value {
             "allowed_flags": ["x-versions-location", "x-history-location"],
         },
         "staticweb": {},
+        "tempauth": {
+            "account_acls": true,
+        },
         "container_quotas": {},
         "account_quotas": {},
         "tempurl": {

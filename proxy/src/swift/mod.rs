@@ -6,7 +6,10 @@
 mod accept;
 pub mod access;
 mod account;
+mod account_acl;
 mod acl;
+mod archive;
+pub mod auth_v1;
 pub mod body;
 mod bulk;
 pub mod conditional;
@@ -16,7 +19,9 @@ mod content_type;
 mod cors;
 mod dlo;
 mod domain_remap;
+mod etag_quoter;
 pub mod fault;
+mod formpost;
 pub mod headers;
 mod info;
 mod listing;
@@ -47,7 +52,9 @@ use virga_node::clock::{Clock, Micros};
 use virga_node::task::Tasks;
 
 use crate::core::{AccountName, ContainerName, Core};
-use access::{Identity, TempScope, Verdict, Who, Wish};
+use access::{Identity, Verdict, Who, Wish};
+use account_acl::AccountAcl;
+use auth_v1::PasswordLogin;
 use body::{Answer, empty, full};
 use config::Config;
 use fault::Fault;
@@ -65,6 +72,10 @@ pub struct SwiftParts {
     pub verifier: Arc<dyn TokenVerifier>,
     /// From ids to names.
     pub directory: Arc<dyn Directory>,
+    /// Tokens for passwords, if this process can give them.
+    pub login: Option<Arc<dyn PasswordLogin>>,
+    /// Whether connections are inside TLS.
+    pub secure: bool,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Where bodies nobody wants are drained.
@@ -113,6 +124,9 @@ impl Swift {
         if parts.uri.path() == "/healthcheck" {
             return Ok(plain("OK"));
         }
+        if auth_v1::is_one(parts.uri.path(), &parts.headers) {
+            return auth_v1::answer(self, &parts.method, &parts.headers, self.0.clock.now()).await;
+        }
         let host = headers::text(&parts.headers, "host").unwrap_or_default();
         let remapped = domain_remap::remap(&self.0.config, host, parts.uri.path())?;
         if remapped.is_none() && parts.uri.path() == "/info" {
@@ -139,8 +153,16 @@ impl Swift {
         if ctx.method != Method::OPTIONS && tempurl::claimed(&ctx.query) {
             return self.temporary(ctx, target, upload, peer).await;
         }
+        if formpost::is_one(&ctx.method, &ctx.headers) {
+            let origin = cors::Origin::of_target(&ctx, &target);
+            let path = remapped.as_deref().unwrap_or(parts.uri.path());
+            return cors::finish(origin, formpost::handle(ctx, target, path, upload).await).await;
+        }
         ctx.who = self.identify(&ctx.headers, (&ctx.method, &ctx.path)).await?;
         ctx.refuse_unsupported()?;
+        if archive::is_wanted(&ctx) {
+            return archive::extract(ctx, target, upload).await;
+        }
         dispatch(ctx, target, upload).await
     }
 
@@ -159,8 +181,9 @@ impl Swift {
 
     fn allowed(&self, method: &Method, target: &Target) -> Result<(), Fault> {
         let methods = self.methods(target);
-        // Bulk deletion may come as a DELETE of the account.
-        let bulk = matches!(target, Target::Account(_)) && *method == Method::DELETE;
+        // Bulk deletion may come as a DELETE of the account, an archive as a PUT of it.
+        let bulk =
+            matches!(target, Target::Account(_)) && (*method == Method::DELETE || *method == Method::PUT);
         match methods.contains(&method.as_str()) || bulk {
             true => Ok(()),
             false => Err(not_allowed(&methods)),
@@ -201,21 +224,7 @@ impl Swift {
             Target::Container(name) => name.clone(),
             Target::Account(_) => return Err(tempurl::invalid()),
         };
-        let account_scope = TempScope {
-            account: container.account().to_owned(),
-            container: None,
-        };
-        let container_scope = TempScope {
-            container: Some(container.container().to_owned()),
-            ..account_scope.clone()
-        };
-        let mut keys = Vec::new();
-        if let Some(info) = self.0.core.account_info(&container.account_name()).await? {
-            keys.extend(tempurl::keys(&info.meta, "account", &account_scope));
-        }
-        if let Some(info) = self.0.core.container_info(&container).await? {
-            keys.extend(tempurl::keys(&info.meta, "container", &container_scope));
-        }
+        let keys = tempurl::keys_of(&self.0.core, &container).await?;
         let scope = url.verify(&ctx.method, &target, &keys)?;
         url.check_headers(&ctx.method, &ctx.headers)?;
         ctx.who = Who::TempUrl(scope);
@@ -256,8 +265,11 @@ impl Swift {
 }
 
 async fn dispatch(ctx: Ctx, target: Target, upload: Upload) -> Result<Answer, Fault> {
+    if bulk::is_wanted(&ctx) {
+        return bulk::delete(ctx, target.account(), upload).await;
+    }
     match target {
-        Target::Account(name) => account::handle(ctx, name, upload).await,
+        Target::Account(name) => account::handle(ctx, name).await,
         Target::Container(name) if ctx.method == Method::OPTIONS => cors::preflight(&ctx, &name, false).await,
         Target::Object(name) if ctx.method == Method::OPTIONS => {
             cors::preflight(&ctx, &name.container_name(), true).await
@@ -272,9 +284,14 @@ async fn dispatch(ctx: Ctx, target: Target, upload: Upload) -> Result<Answer, Fa
         }
         Target::Object(name) => {
             let origin = cors::Origin::of(&ctx, name.container_name());
+            let (swift, container) = (ctx.swift.clone(), name.container_name());
             let answer = match staticweb::applies(&ctx) {
                 true => staticweb::page(&ctx, &name).await,
                 false => object::handle(ctx, name, upload).await,
+            };
+            let answer = match answer {
+                Ok(answer) => Ok(etag_quoter::quote(&swift, &container, answer).await),
+                refused => refused,
             };
             cors::finish(origin, answer).await
         }
@@ -370,7 +387,6 @@ impl Ctx {
         let writes = self.method == Method::PUT || self.method == Method::POST;
         let says = |name| headers::text(&self.headers, name).is_some_and(|value| !value.trim().is_empty());
         let what = match () {
-            () if writes && self.query.has("extract-archive") => "Archives are not extracted here",
             () if writes && says("x-container-sync-to") => "Containers are not synchronized here",
             () => return Ok(()),
         };
@@ -409,13 +425,40 @@ impl Ctx {
         }
     }
 
-    /// Whether the wish is granted. Names are looked up only if they could help.
-    async fn verdict(&self, wish: Wish<'_>) -> Verdict {
-        let verdict = access::decide(self.config(), &self.who, &wish);
-        if verdict.granted() || !wish.acl.is_some_and(|acl| acl::Acl::parse(acl).names_anyone()) {
-            return verdict;
+    /// Whether the wish is granted. Names, and the access list of the account,
+    /// are looked up only if they could help.
+    async fn verdict(&self, wish: Wish<'_>) -> Result<Verdict, Fault> {
+        let mut verdict = access::decide(self.config(), &self.who, &wish);
+        if !verdict.granted() && wish.acl.is_some_and(|acl| acl::Acl::parse(acl).names_anyone()) {
+            verdict = access::decide(self.config(), self.learn(wish.account).await, &wish);
         }
-        access::decide(self.config(), self.learn(wish.account).await, &wish)
+        // Whom a list let in may be an owner, who sees and sets more than objects.
+        match (verdict, &self.who) {
+            (Verdict::Owner, _) | (_, Who::Anonymous | Who::TempUrl(_)) => Ok(verdict),
+            (Verdict::Granted, _) if wish.object => Ok(verdict),
+            (Verdict::Granted | Verdict::Denied, Who::Known(_)) => match self.by_account(&wish).await? {
+                Verdict::Denied => Ok(verdict),
+                granted => Ok(granted),
+            },
+        }
+    }
+
+    /// What the access list of the account grants.
+    async fn by_account(&self, wish: &Wish<'_>) -> Result<Verdict, Fault> {
+        let Ok(name) = AccountName::new(wish.account) else {
+            return Ok(Verdict::Denied);
+        };
+        let info = self.core().account_info(&name).await?;
+        let Some(acl) = info.as_deref().and_then(AccountAcl::of) else {
+            return Ok(Verdict::Denied);
+        };
+        match access::by_account(self.config(), &self.who, wish, &acl) {
+            Verdict::Denied => {
+                let learnt = self.learn(wish.account).await;
+                Ok(access::by_account(self.config(), learnt, wish, &acl))
+            }
+            granted => Ok(granted),
+        }
     }
 
     /// Who is asking, with names. They count only towards accounts whose
@@ -454,7 +497,7 @@ impl Ctx {
 
     /// Grants or denies a wish about a whole account.
     async fn authorize_account(&self, name: &AccountName) -> Result<Verdict, Fault> {
-        match self.verdict(self.wish(&self.method, name.as_str(), None)).await {
+        match self.verdict(self.wish(&self.method, name.as_str(), None)).await? {
             Verdict::Denied => Err(self.denied(name.as_str())),
             verdict => Ok(verdict),
         }
@@ -474,7 +517,7 @@ impl Ctx {
             acl,
             ..self.wish(method, name.account(), Some(name.container()))
         };
-        match self.verdict(wish).await {
+        match self.verdict(wish).await? {
             Verdict::Denied => Err(self.denied(name.account())),
             verdict => Ok(verdict),
         }
@@ -482,12 +525,15 @@ impl Ctx {
 
     /// A check for the containers of segments, to be asked later and elsewhere.
     async fn may_read(&self, account: &str) -> crate::core::manifest::MayRead {
-        let who = match access::decide(
-            self.config(),
-            &self.who,
-            &self.wish(&Method::GET, account, Some(".")),
-        ) {
-            Verdict::Denied => self.learn(account).await.clone(),
+        let any = self.wish(&Method::GET, account, Some("."));
+        let mut whole = None;
+        let who = match access::decide(self.config(), &self.who, &any) {
+            Verdict::Denied => {
+                // An account that cannot be asked opens nothing by its list.
+                let listed = self.by_account(&any).await;
+                whole = listed.is_ok_and(Verdict::granted).then(|| account.to_owned());
+                self.learn(account).await.clone()
+            }
             Verdict::Owner | Verdict::Granted => self.who.clone(),
         };
         let swift = self.swift.clone();
@@ -501,7 +547,7 @@ impl Ctx {
                 acl: meta_value(&info.meta, "x-container-read"),
                 referer: referer.as_deref(),
             };
-            access::decide(&swift.0.config, &who, &wish).granted()
+            whole.as_ref() == Some(&info.account) || access::decide(&swift.0.config, &who, &wish).granted()
         })
     }
 }

@@ -173,8 +173,9 @@ fn is_marker(answer: &Answer, site: &Site) -> bool {
 
 /// 301 to the same path with a slash behind it.
 fn with_slash(ctx: &Ctx) -> Answer {
-    let secure =
-        headers::text(&ctx.headers, "x-forwarded-proto").is_some_and(|scheme| scheme.trim() == "https");
+    let secure = headers::text(&ctx.headers, "x-forwarded-proto")
+        .is_some_and(|scheme| scheme.trim() == "https")
+        || ctx.swift.0.secure;
     let scheme = if secure { "https" } else { "http" };
     let path = target::percent_decode_utf8(&ctx.path).unwrap_or_default();
     let path = target::quote(&path);

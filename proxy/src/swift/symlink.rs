@@ -107,7 +107,7 @@ pub struct Walk {
     /// Whether we are at a version of the object that was named last. Who may
     /// read that may read its current version.
     inside: bool,
-    /// The version of the object that was asked for.
+    /// The version that was asked for by its id, else the one entered last.
     version: Option<VersionId>,
     /// Whether that version was asked for by its id.
     by_id: bool,
@@ -178,7 +178,7 @@ impl Walk {
         }
         self.name = versions::name::object_of(&self.name, id);
         self.inside = true;
-        if self.links == 0 {
+        if !self.by_id {
             self.version = Some(id);
         }
         Ok(true)

@@ -18,6 +18,17 @@ pub enum Target {
     Object(ObjectName),
 }
 
+impl Target {
+    /// The account that it lies in.
+    pub fn account(&self) -> AccountName {
+        match self {
+            Self::Account(name) => name.clone(),
+            Self::Container(name) => name.account_name(),
+            Self::Object(name) => name.container_name().account_name(),
+        }
+    }
+}
+
 /// Decodes `%XX`; anything else stays as it is, as Swift does with lone
 /// percent signs.
 pub fn percent_decode(text: &[u8]) -> Vec<u8> {

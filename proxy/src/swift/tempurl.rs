@@ -14,6 +14,7 @@ use super::config::Digest;
 use super::fault::Fault;
 use super::query::Query;
 use super::target::{Target, quote};
+use crate::core::{ContainerName, Core, Unavailable};
 
 /// Methods a temporary URL may be made for.
 pub const METHODS: [Method; 5] = [
@@ -101,7 +102,7 @@ pub fn parse(query: &Query, allowed: &[Digest], now: u64, peer: IpAddr) -> Resul
 }
 
 /// Seconds since the epoch, as a number or as "2026-11-22T15:00:00Z".
-fn parse_expiry(text: &str) -> Option<u64> {
+pub fn parse_expiry(text: &str) -> Option<u64> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Some(seconds);
     }
@@ -119,7 +120,7 @@ fn parse_expiry(text: &str) -> Option<u64> {
 }
 
 /// A signature in hexadecimal digits, or as "digest:base64".
-fn parse_signature(text: &str) -> Option<(Digest, Vec<u8>)> {
+pub fn parse_signature(text: &str) -> Option<(Digest, Vec<u8>)> {
     use base64::Engine as _;
     let all = [Digest::Sha1, Digest::Sha256, Digest::Sha512];
     if let Some((name, encoded)) = text.split_once(':') {
@@ -169,7 +170,7 @@ fn in_range(range: &str, peer: IpAddr) -> bool {
 }
 
 /// The keys among an account's or container's metadata.
-pub fn keys<'a>(meta: &'a [MetaItem], level: &str, scope: &'a TempScope) -> impl Iterator<Item = Key> + 'a {
+fn keys<'a>(meta: &'a [MetaItem], level: &str, scope: &'a TempScope) -> impl Iterator<Item = Key> + 'a {
     let names = [
         format!("x-{level}-meta-temp-url-key"),
         format!("x-{level}-meta-temp-url-key-2"),
@@ -180,6 +181,36 @@ pub fn keys<'a>(meta: &'a [MetaItem], level: &str, scope: &'a TempScope) -> impl
             secret: item.value.clone(),
             scope: scope.clone(),
         })
+}
+
+/// The keys that may have signed for something in a container: the account's
+/// and its own.
+///
+/// # Errors
+/// If they cannot be known.
+pub async fn keys_of(core: &Core, container: &ContainerName) -> Result<Vec<Key>, Unavailable> {
+    let of_account = TempScope {
+        account: container.account().to_owned(),
+        container: None,
+    };
+    let of_container = TempScope {
+        container: Some(container.container().to_owned()),
+        ..of_account.clone()
+    };
+    let mut all = Vec::new();
+    if let Some(info) = core.account_info(&container.account_name()).await? {
+        all.extend(keys(&info.meta, "account", &of_account));
+    }
+    if let Some(info) = core.container_info(container).await? {
+        all.extend(keys(&info.meta, "container", &of_container));
+    }
+    Ok(all)
+}
+
+/// Whether `signature` is that of `message` under a key. Takes as long whether
+/// it is or not.
+pub fn is_signed(digest: Digest, key: &str, message: &str, signature: &[u8]) -> bool {
+    hmac(digest, key, message).ct_eq(signature).into()
 }
 
 fn hmac(digest: Digest, key: &str, message: &str) -> Vec<u8> {
@@ -253,7 +284,7 @@ impl TempUrl {
         for method in signed_for {
             let message = format!("{ip}{method}\n{}\n{path}", self.expires);
             for key in keys {
-                if bool::from(hmac(self.digest, &key.secret, &message).ct_eq(&self.signature)) {
+                if is_signed(self.digest, &key.secret, &message, &self.signature) {
                     return Ok(key.scope.clone());
                 }
             }

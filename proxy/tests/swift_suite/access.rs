@@ -200,3 +200,56 @@ async fn a_service_account_wants_the_users_token_and_the_services() {
         403
     );
 }
+
+#[tokio::test]
+async fn the_list_of_an_account_lets_others_in_as_far_as_it_says() {
+    let door = filled().await;
+    let status = async |line: &str| door.call(MALLORY, line, &[], b"").await.status;
+    for (list, get, put, post) in [
+        ("{\"admin\":[\"q:mallory\"]}", 200, 201, 204),
+        ("{\"read-write\":[\"q-name:mallory-name\"]}", 200, 201, 403),
+        ("{\"read-only\":[\"*:mallory\"]}", 200, 403, 403),
+        ("{\"read-only\":[\"q:other\"]}", 403, 403, 403),
+        ("{}", 403, 403, 403),
+    ] {
+        door.alice("POST /v1/AUTH_p", &[("X-Account-Access-Control", list)], b"", 204)
+            .await;
+        let seen = door.call(MALLORY, "GET /v1/AUTH_p", &[], b"").await;
+        assert_eq!(seen.status, get, "{list}");
+        let shown = seen.header("x-account-access-control");
+        assert_eq!(shown, (post == 204).then_some(list), "only owners see it");
+        assert_eq!(status("GET /v1/AUTH_p/c").await, get, "{list}");
+        assert_eq!(status("GET /v1/AUTH_p/c/o").await, get, "{list}");
+        assert_eq!(status("PUT /v1/AUTH_p/c/mine").await, put, "{list}");
+        assert_eq!(status("POST /v1/AUTH_p").await, post, "{list}");
+        assert_eq!(status("DELETE /v1/AUTH_p").await, 403, "{list}");
+    }
+    for bad in ["yuck", "[]", "{\"admin\":\"x\"}", "{\"others\":[]}"] {
+        door.alice("POST /v1/AUTH_p", &[("X-Account-Access-Control", bad)], b"", 400)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_and_a_password_give_a_token_and_the_account() {
+    let door = filled().await;
+    let asked = [("X-Auth-User", "p:alice"), ("X-Auth-Key", "member")];
+    let given = door.call("", "GET /auth/v1.0", &asked, b"").await;
+    assert_eq!(given.status, 200, "{}", given.text());
+    assert_eq!(given.header("x-storage-url"), Some("http://test/v1/AUTH_p"));
+    assert_eq!(given.header("x-auth-token"), Some(ALICE));
+    assert_eq!(given.header("x-storage-token"), Some(ALICE));
+    assert!(given.header("x-auth-token-expires").is_some());
+    for (user, key, status) in [
+        ("p:alice", "wrong", 401),
+        ("alice", "member", 401),
+        ("p:alice", "down", 503),
+    ] {
+        let asked = [("X-Storage-User", user), ("X-Storage-Pass", key)];
+        let got = door.call("", "GET /auth/v1.0/", &asked, b"").await;
+        assert_eq!(got.status, status, "{user} {key}");
+        assert_eq!(got.header("x-auth-token"), None);
+    }
+    let put = door.call("", "PUT /auth/v1.0", &asked, b"").await;
+    assert_eq!(put.status, 405);
+}

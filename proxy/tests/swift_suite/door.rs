@@ -14,6 +14,7 @@ use virga_node::task::Tasks;
 use virga_object_wire::twin::TwinNodes;
 use virga_proxy::core::{Core, CoreParts, Rings, Settings};
 use virga_proxy::server::{Config, Parts, RunError, run};
+use virga_proxy::swift::auth_v1::{Login, LoginError, PasswordLogin};
 use virga_proxy::swift::config::Policy;
 use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
 
@@ -77,6 +78,22 @@ impl Directory for Tokens {
             name: format!("{id}-name"),
             domain_id: "default".into(),
         })
+    }
+}
+
+#[async_trait::async_trait]
+impl PasswordLogin for Tokens {
+    /// The password is the role.
+    async fn login(&self, project: &str, user: &str, password: &str) -> Result<Login, LoginError> {
+        match password {
+            "down" => Err(LoginError::Unavailable("switched off".into())),
+            "wrong" => Err(LoginError::Refused),
+            role => Ok(Login {
+                token: format!("{project}/{user}/{role}"),
+                project_id: project.to_owned(),
+                expires: SystemClock.now().as_secs() + 100,
+            }),
+        }
     }
 }
 
@@ -165,6 +182,7 @@ impl Door {
             core,
             verifier: Arc::new(Tokens),
             directory: Arc::new(Tokens),
+            login: Some(Arc::new(Tokens)),
             clock: Arc::new(SystemClock),
             tasks: tasks.clone(),
             metrics: Some(Arc::new(|| "virga_up 1\n".to_owned())),

@@ -9,6 +9,7 @@ mod away;
 mod bad_input;
 mod basics;
 mod door;
+mod forms;
 mod large;
 mod listings;
 mod objects;

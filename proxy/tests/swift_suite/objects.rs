@@ -308,3 +308,42 @@ async fn a_copy_between_accounts_wants_both_doors_open() {
     let to = [("Destination-Account", "AUTH_q"), ("Destination", "m/p")];
     door.alice("COPY /v1/AUTH_p/c/o", &to, b"", 403).await;
 }
+
+#[tokio::test]
+async fn etags_are_in_quotes_where_container_or_account_wants_them_so() {
+    let door = Door::open().await;
+    door.alice("PUT /v1/AUTH_p/c", &[], b"", 201).await;
+    let bare = door.alice("PUT /v1/AUTH_p/c/o", &[], b"x", 201).await;
+    let bare = bare.header("etag").unwrap().to_owned();
+    let quoted = format!("\"{bare}\"");
+    for (path, header, value, expected) in [
+        ("c", "X-Container-Rfc-Compliant-Etags", "t", &quoted),
+        ("", "X-Account-Rfc-Compliant-Etags", "on", &quoted),
+        ("c", "X-Container-Rfc-Compliant-Etags", "", &quoted),
+        ("c", "X-Container-Rfc-Compliant-Etags", "f", &bare),
+        ("c", "X-Container-Rfc-Compliant-Etags", "", &quoted),
+        ("", "X-Account-Rfc-Compliant-Etags", "", &bare),
+    ] {
+        let line = format!("POST /v1/AUTH_p/{path}");
+        door.alice(&line, &[(header, value)], b"", 204).await;
+        let head = door.alice("HEAD /v1/AUTH_p/c/o", &[], b"", 200).await;
+        assert_eq!(head.header("etag"), Some(expected.as_str()), "{header}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn many_are_deleted_by_a_request_to_any_path() {
+    let door = Door::open().await;
+    door.alice("PUT /v1/AUTH_p/c", &[], b"", 201).await;
+    for name in ["a", "b"] {
+        door.alice(&format!("PUT /v1/AUTH_p/c/{name}"), &[], b"x", 201)
+            .await;
+    }
+    let headers = [("Content-Type", "text/plain"), ("Accept", "application/json")];
+    let report = door
+        .alice("DELETE /v1/AUTH_p/c/b?bulk-delete", &headers, b"/c/a", 200)
+        .await
+        .json();
+    assert_eq!(report["Number Deleted"], 1, "{report}");
+    assert_eq!(door.alice("GET /v1/AUTH_p/c", &[], b"", 200).await.text(), "b\n");
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 use crate::Findings;
 
 /// Licences that may be linked into an Apache-2.0 binary.
-const ALLOWED: [&str; 14] = [
+const ALLOWED: [&str; 15] = [
     "MIT",
     "MIT-0",
     "Apache-2.0",
@@ -15,6 +15,8 @@ const ALLOWED: [&str; 14] = [
     "Zlib",
     "0BSD",
     "BSL-1.0",
+    // A BSD licence in other words: libbzip2 and its translation to Rust.
+    "bzip2-1.0.6",
     "Unicode-3.0",
     "CC0-1.0",
     "CDLA-Permissive-2.0",

@@ -57,7 +57,8 @@ pub struct PlainSource {
 pub fn view_of(stat: &ObjectStat) -> View {
     let mut into = HeaderMap::new();
     headers::put(&mut into, "content-type", &stat.meta.content_type);
-    for (name, value) in &stat.meta.headers {
+    let shown = |(name, _): &&(String, String)| !name.starts_with(headers::TRANSIENT);
+    for (name, value) in stat.meta.headers.iter().filter(shown) {
         headers::put(&mut into, name, value);
     }
     if let Some(at) = stat.meta.delete_at {

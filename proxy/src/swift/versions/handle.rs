@@ -208,7 +208,10 @@ pub async fn post(ctx: &Ctx, name: &ObjectName, meta: PostMeta) -> Result<Answer
     let found = live_head(ctx, name).await?;
     let core = ctx.core();
     let stat = match link::of(&found) {
-        None => core.post_object(name, meta, None).await?,
+        None => {
+            core.post_object(name, keeping_transient(meta, found), None)
+                .await?
+        }
         Some(id) => {
             let of_link = PostMeta {
                 headers: Vec::new(),
@@ -227,6 +230,14 @@ pub async fn post(ctx: &Ctx, name: &ObjectName, meta: PostMeta) -> Result<Answer
         Some(link) => Err(symlink::redirected(&link, name)),
         None => Ok(done(StatusCode::ACCEPTED)),
     }
+}
+
+/// What the other dialect stores beside the client's headers stays.
+fn keeping_transient(mut meta: PostMeta, found: ObjectStat) -> PostMeta {
+    let kept = found.meta.headers.into_iter();
+    meta.headers
+        .extend(kept.filter(|(name, _)| name.starts_with(headers::TRANSIENT)));
+    meta
 }
 
 impl From<WriteError> for Fault {
