@@ -136,7 +136,10 @@ pub(crate) fn pack_methods(methods: &[String]) -> Value {
 pub(crate) fn unpack_methods(value: &Value) -> Option<Vec<String>> {
     let Value::Int(bits) = value else { return None };
     let known = METHODS.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
-    Some(known.map(|(_, method)| (*method).to_owned()).collect())
+    let mut methods: Vec<String> = known.map(|(_, method)| (*method).to_owned()).collect();
+    // An exchange for another token is always the last that was shown.
+    methods.sort_by_key(|method| method == "token");
+    Some(methods)
 }
 
 /// Audit ids as the bytes they stand for.

@@ -170,6 +170,12 @@ async fn roles_of(ask: &Ask, fields: &mut Fields, project: &str) -> Result<Vec<S
             roles.into_iter().map(|r| r.id).collect()
         }
     };
+    // Those of a user from elsewhere may be in the token only, and not last.
+    if held.is_empty() {
+        return Err(Fault::BadRequest(
+            "Invalid application credential: the records hold no role of the user on the project".into(),
+        ));
+    }
     let named = match fields.take("roles") {
         None | Some(Value::Null) => Vec::new(),
         Some(value) => role_ids(ask, &value).await?,

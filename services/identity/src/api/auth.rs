@@ -6,6 +6,7 @@ use super::ask::Ask;
 use super::reply::{self, Reply};
 use super::token_body;
 use crate::fault::Fault;
+use crate::model::assignment::Actors;
 use crate::model::project::{self, Project};
 
 /// `GET /v3/auth/catalog`.
@@ -25,7 +26,13 @@ pub(crate) async fn catalog(ask: Ask) -> Reply {
 
 async fn mine(ask: &Ask, domains: bool) -> Result<Vec<Project>, Fault> {
     let mut q = ask.app.state.reader();
-    let mut found = project::list_for_user(&mut q, &ask.caller()?.user_id, domains).await?;
+    let groups = ask.groups()?;
+    let actors = Actors {
+        user: &ask.caller()?.user_id,
+        groups: &groups,
+        now: ask.app.clock.now(),
+    };
+    let mut found = project::list_for_user(&mut q, &actors, domains).await?;
     found.retain(|p| p.enabled);
     Ok(found)
 }
@@ -58,7 +65,7 @@ pub(crate) async fn system(ask: Ask) -> Reply {
     let roles = ask
         .app
         .roles
-        .effective(&ask.caller()?.user_id, &Scope::System)
+        .effective_with(&ask.caller()?.user_id, &ask.groups()?, &Scope::System)
         .await?;
     let system = if roles.is_empty() {
         vec![]

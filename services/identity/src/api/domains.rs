@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::bootstrap::DEFAULT_DOMAIN;
 use crate::fault::Fault;
 use crate::model::project::{self, Project};
-use crate::model::{group, new_id, role, user};
+use crate::model::{federation, group, new_id, role, user};
 
 /// A domain as the API shows it.
 pub(crate) fn show_domain(ask: &Ask, d: &Project) -> Value {
@@ -97,6 +97,12 @@ async fn tokens_of_domain(app: &App, tx: &mut Transaction, id: &str) -> Result<V
     }];
     for user in user::list(tx, Some(id), None, None).await? {
         events.extend(app.tokens_of_user(tx, &user.id).await?);
+    }
+    for provider in federation::providers(tx, Some(id)).await? {
+        events.extend(app.tokens_of_provider(tx, &provider.id, None).await?);
+    }
+    for group in group::list(tx, Some(id), None, None).await? {
+        events.extend(app.tokens_of_given_group(tx, &group.id).await?);
     }
     for project in project::list(tx, false, Some(id), None).await? {
         events.push(projects::tokens_of_project(app, &project.id));

@@ -250,7 +250,10 @@ pub(crate) async fn revoke(ask: Ask) -> Reply {
                 .map(|u| u.id)
                 .collect(),
         };
-        let mut events = Vec::new();
+        let mut events = match a.actor_kind {
+            ActorKind::User => Vec::new(),
+            ActorKind::Group => app.tokens_of_given_group(tx, &a.actor_id).await?,
+        };
         for user in users {
             events.extend(ended(app, tx, a, &user).await?);
         }

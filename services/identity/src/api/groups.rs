@@ -132,6 +132,7 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
         for member in user::list(tx, None, None, Some(&group.id)).await? {
             events.extend(app.tokens_of_user(tx, &member.id).await?);
         }
+        events.extend(app.tokens_of_given_group(tx, &group.id).await?);
         group::delete(tx, &group.id).await?;
         app.store_revocations(tx, &events).await?;
         ask.note(tx, "group", &group.id, "deleted").await?;

@@ -45,6 +45,9 @@ pub(crate) async fn list(ask: Ask) -> Reply {
         })?),
     };
     let mut events = revocation::list(&mut ask.app.state.reader(), ask.app.clock.now()).await?;
+    // Nobody who reads this API knows providers and groups of tokens: such an
+    // event would read as if it ended every token.
+    events.retain(|e| e.group_id.is_none() && e.identity_provider_id.is_none());
     events.retain(|e| since.is_none_or(|at| e.issued_before >= at));
     reply::list(&ask, "events", events.iter().map(show).collect(), &[])
 }

@@ -40,6 +40,26 @@ pub(crate) fn token(standing: &Standing, catalog: Option<&CatalogRecords>) -> Va
         "expires_at": time(payload.expires_at),
         "issued_at": time(payload.issued_at),
     });
+    if let Some(by) = &payload.federation {
+        let groups: Vec<Value> = by.groups.iter().map(|id| json!({"id": id})).collect();
+        token["user"]["OS-FEDERATION"] = json!({
+            "groups": groups,
+            "identity_provider": {"id": by.identity_provider},
+            "protocol": {"id": by.protocol},
+        });
+        if let Some(user) = token["user"].as_object_mut() {
+            user.remove("password_expires_at");
+        }
+    }
+    if let Some(providers) = catalog
+        .map(|records| &records.service_providers)
+        .filter(|p| !p.is_empty())
+    {
+        token["service_providers"] = providers
+            .iter()
+            .map(|s| json!({"id": s.id, "auth_url": s.auth_url, "sp_url": s.sp_url}))
+            .collect();
+    }
     match &standing.backing {
         Backing::User => {}
         Backing::ApplicationCredential(c, rules) => {
@@ -48,6 +68,9 @@ pub(crate) fn token(standing: &Standing, catalog: Option<&CatalogRecords>) -> Va
                 shown["access_rules"] = rules.iter().map(access_rule).collect();
             }
             token["application_credential"] = shown;
+        }
+        Backing::AccessToken(t) => {
+            token["OS-OAUTH1"] = json!({"access_token_id": t.id, "consumer_id": t.consumer_id});
         }
         Backing::Trust(t) => {
             token["OS-TRUST:trust"] = json!({

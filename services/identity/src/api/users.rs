@@ -7,8 +7,12 @@ use super::ask::Ask;
 use super::fields::{Fields, NAME, merge_options};
 use super::reply::{self, Reply};
 use super::{groups, projects};
+use crate::audit::sign_in;
 use crate::auth::password::MAX_PASSWORD;
+use crate::auth::{AuthError, request};
 use crate::fault::Fault;
+use crate::model::assignment::Actors;
+use crate::model::federated_user::{self, Link};
 use crate::model::user::{self, User};
 use crate::model::{Object, application_credential, group, new_id, project};
 
@@ -61,6 +65,7 @@ fn user_options(fields: &mut Fields) -> Result<Object, Fault> {
 fn rest(fields: Fields) -> Object {
     let mut rest = fields.rest();
     rest.remove("password_expires_at");
+    rest.remove("federated");
     rest
 }
 
@@ -80,6 +85,23 @@ async fn found(ask: &Ask, action: &str) -> Result<User, Fault> {
     found.ok_or_else(|| Fault::not_found("user", id))
 }
 
+/// What identity providers call a user, as the API shows it; empty for users of
+/// this cloud's own.
+fn show_links(links: &[Link]) -> Vec<Value> {
+    let mut shown: Vec<Value> = Vec::new();
+    for link in links {
+        let protocol = json!({"protocol_id": link.protocol_id, "unique_id": link.unique_id});
+        match shown.iter_mut().find(|s| s["idp_id"] == *link.provider_id) {
+            Some(of) => of["protocols"]
+                .as_array_mut()
+                .into_iter()
+                .for_each(|p| p.push(protocol.clone())),
+            None => shown.push(json!({"idp_id": link.provider_id, "protocols": [protocol]})),
+        }
+    }
+    shown
+}
+
 /// `GET /v3/users`.
 pub(crate) async fn list(ask: Ask) -> Reply {
     let mine = projects::listing_domain(&ask)?;
@@ -93,7 +115,12 @@ pub(crate) async fn list(ask: Ask) -> Reply {
 /// `GET /v3/users/{id}`.
 pub(crate) async fn show(ask: Ask) -> Reply {
     let user = found(&ask, "identity:get_user").await?;
-    reply::one("user", show_user(&ask, &user))
+    let links = federated_user::links_of(&mut ask.app.state.reader(), &user.id).await?;
+    let mut shown = show_user(&ask, &user);
+    if !links.is_empty() {
+        shown["federated"] = Value::Array(show_links(&links));
+    }
+    reply::one("user", shown)
 }
 
 /// A password of a body: text within bounds, or null for none.
@@ -255,11 +282,20 @@ pub(crate) async fn change_password(ask: Ask) -> Reply {
         .as_ref()
         .is_some_and(|u| app.password_rules.is_locked(u, now));
     let hash = hash.filter(|_| !locked);
-    let good = app.passwords.verify(id, &original, hash).await?;
-    if let Some(user) = found.as_ref().filter(|_| !good && !locked) {
+    let attempt = app.attempt(ask.source, vec![request::account(ask.param("user_id"))])?;
+    let outcome = app.passwords.verify(id, &original, hash).await;
+    if let Some(user) = found.as_ref().filter(|_| matches!(outcome, Ok(false)) && !locked) {
         app.note_failure(user).await?;
     }
-    let user = found.filter(|u| good && u.enabled).ok_or(Fault::Unauthorized)?;
+    let named = found.as_ref().map(|u| u.id.clone());
+    let refused = AuthError::Refused("wrong user or password");
+    let outcome = outcome.and_then(|good| found.filter(|u| good && u.enabled).ok_or(refused));
+    let user = match attempt.settle(outcome) {
+        Ok(user) => user,
+        Err(error) => {
+            return Err(sign_in::refuse(&ask, named.as_deref(), &["password".to_owned()], error).await);
+        }
+    };
     if user.options.get("lock_password") == Some(&json!(true)) {
         return Err(Fault::BadRequest(
             "Password validation error: the password of this user cannot be changed by the user.".into(),
@@ -286,7 +322,7 @@ pub(crate) async fn change_password(ask: Ask) -> Reply {
         user::update(tx, &u).await?;
         let events = app.tokens_of_user(tx, &u.id).await?;
         app.store_revocations(tx, &events).await?;
-        ask.note(tx, "user", &u.id, "updated").await?;
+        ask.note_by(tx, ("user", &u.id, "updated"), &u.id).await?;
         Ok(events)
     })?;
     app.announce(events);
@@ -305,7 +341,12 @@ pub(crate) async fn groups_of(ask: Ask) -> Reply {
 /// `GET /v3/users/{id}/projects`.
 pub(crate) async fn projects_of(ask: Ask) -> Reply {
     let user = found(&ask, "identity:list_user_projects").await?;
-    let found = project::list_for_user(&mut ask.app.state.reader(), &user.id, false).await?;
+    let actors = Actors {
+        user: &user.id,
+        groups: &[],
+        now: ask.app.clock.now(),
+    };
+    let found = project::list_for_user(&mut ask.app.state.reader(), &actors, false).await?;
     let items = found
         .iter()
         .map(|p| projects::show_project(&ask, p, &[]))

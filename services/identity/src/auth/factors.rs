@@ -1,13 +1,12 @@
 //! Several proofs at once: the user's rules, and the receipt for what was
 //! shown so far.
 //!
-//! A receipt is JSON sealed under the token keys. It cannot be taken for a
-//! token: a token's content is a msgpack array.
+//! A receipt is sealed under the token keys, in Keystone's layout
+//! (`virga_identity_api::receipt`).
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use virga_node::clock::Micros;
+use virga_identity_api::receipt::Receipt as Sealed;
 
 use super::AuthError;
 use super::request::AuthRequest;
@@ -28,15 +27,6 @@ pub struct Receipt {
     pub(crate) text: String,
     /// The body of the answer.
     pub(crate) body: Value,
-}
-
-/// What is sealed in a receipt.
-#[derive(Debug, Serialize, Deserialize)]
-struct Sealed {
-    user_id: String,
-    methods: Vec<String>,
-    issued_at: u64,
-    expires_at: u64,
 }
 
 /// The rules of a user that can be met: lists of methods. Empty when any one
@@ -65,11 +55,14 @@ impl App {
     /// The methods that an earlier receipt proves for `user`.
     pub(crate) fn receipt_methods(&self, receipt: &str, user: &User) -> Result<Vec<String>, AuthError> {
         const BAD: AuthError = AuthError::Refused("the receipt is not good");
-        let opened = self.token_keys.open_text(receipt).map_err(|_| BAD)?;
-        let sealed: Sealed = serde_json::from_slice(&opened.content).map_err(|_| BAD)?;
-        let in_time = sealed.expires_at > self.clock.now().0;
+        let sealed = Sealed::open(&self.token_keys, receipt).ok_or(BAD)?;
+        let in_time = sealed.expires_at > self.clock.now();
+        // The seal knows seconds only, but ours end a fixed time after they
+        // were made, to the microsecond.
+        let life = u64::try_from(LIFETIME.as_micros()).unwrap_or(u64::MAX);
+        let made = sealed.issued_at.0.max(sealed.expires_at.0.saturating_sub(life));
         // A new password since then makes what was proven worthless.
-        let fresh = user.password_set_at.is_none_or(|at| at.0 <= sealed.issued_at);
+        let fresh = user.password_set_at.is_none_or(|at| at.0 <= made);
         if sealed.user_id == user.id && in_time && fresh {
             Ok(sealed.methods)
         } else {
@@ -95,15 +88,14 @@ impl App {
             return Err(AuthError::Refused("the token was made with less proof"));
         }
         let now = self.clock.now();
-        let expires_at = Micros(now.plus(LIFETIME).as_secs() * 1_000_000);
+        let expires_at = now.plus(LIFETIME);
         let sealed = Sealed {
             user_id: user.id.clone(),
             methods: methods.to_vec(),
-            issued_at: now.0,
-            expires_at: expires_at.0,
+            issued_at: now,
+            expires_at,
         };
-        let content = json!(sealed).to_string();
-        let text = self.token_keys.seal(content.as_bytes(), now.as_secs())?;
+        let text = sealed.seal(&self.token_keys)?;
         let body = json!({
             "receipt": {
                 "methods": methods,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use virga_identity_api::caller::Delegation;
-use virga_identity_api::payload::Payload;
+use virga_identity_api::payload::{Federation, Payload};
 use virga_identity_api::verify::TokenError;
 use virga_node::clock::Micros;
 use virga_state::StateError;
@@ -28,10 +28,12 @@ pub(crate) struct Proof {
     pub(crate) chain: Option<String>,
     /// The application credential that was shown, and whether it has rules.
     pub(crate) credential: Option<(ApplicationCredential, bool)>,
+    /// Where the user signed in, if not here.
+    pub(crate) federation: Option<Federation>,
 }
 
 /// A user with the domain; what each method brings.
-type Known = (User, Project);
+pub(crate) type Known = (User, Project);
 
 fn add(methods: &mut Vec<String>, method: &str) {
     if !methods.iter().any(|m| m == method) {
@@ -39,24 +41,27 @@ fn add(methods: &mut Vec<String>, method: &str) {
     }
 }
 
-fn whole_second(at: Micros) -> Micros {
+pub(crate) fn whole_second(at: Micros) -> Micros {
     Micros(at.as_secs().saturating_mul(1_000_000))
 }
 
 impl App {
     /// Checks all that the request shows.
     pub(crate) async fn recognise(&self, request: &AuthRequest) -> Result<Proof, AuthError> {
-        let life = Duration::from_secs(self.config.token_lifetime);
-        let mut expires_at = whole_second(self.clock.now().plus(life));
+        let mut expires_at = self.end_of_new_token();
         let mut methods = Vec::new();
         let mut known: Vec<Known> = Vec::new();
-        let (mut chain, mut credential) = (None, None);
+        let (mut chain, mut credential, mut federation) = (None, None, None);
         if let Some(token) = &request.token {
             let payload = self.shown_token(token)?;
             known.push(self.live_user(&payload.user_id).await?);
             chain = Some(payload.chain_id().to_owned());
+            if let Some(by) = &payload.federation {
+                self.live_federation(by).await?;
+            }
             expires_at = payload.expires_at;
             methods = payload.methods;
+            federation = payload.federation;
         }
         if let Some((who, password)) = &request.password {
             known.push(self.by_password(who, password).await?);
@@ -92,7 +97,14 @@ impl App {
             expires_at,
             chain,
             credential,
+            federation,
         })
+    }
+
+    /// When a token that is made now ends.
+    pub(crate) fn end_of_new_token(&self) -> Micros {
+        let life = Duration::from_secs(self.config.token_lifetime);
+        whole_second(self.clock.now().plus(life))
     }
 
     /// A token that is exchanged for another. Those of a delegation are not:
@@ -106,7 +118,7 @@ impl App {
         let by_keys = payload.methods.iter().any(|m| m == "ec2credential");
         let kind = match &payload.delegation {
             Some(Delegation::Trust { .. }) => "trust-scoped",
-            Some(Delegation::ApplicationCredential { .. }) => "delegated",
+            Some(Delegation::ApplicationCredential { .. } | Delegation::AccessToken { .. }) => "delegated",
             None if by_keys => "delegated",
             None => return Ok(payload),
         };

@@ -1,6 +1,9 @@
 //! Who has which role on what.
 use virga_identity_api::caller::Scope;
-use virga_state::{Queries, Row, StateError, Transaction, args};
+use virga_node::clock::Micros;
+use virga_state::{Arg, Queries, Row, StateError, Transaction, args};
+
+use super::stored;
 
 /// The `target_id` of roles on the whole cloud.
 pub const SYSTEM: &str = "system";
@@ -84,37 +87,69 @@ fn from_row(row: &Row) -> Result<Assignment, StateError> {
     })
 }
 
-/// Ids of the roles that `user` has on `scope`: own, by groups, and inherited
+/// A user with the groups that count at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Actors<'a> {
+    /// The user's id.
+    pub user: &'a str,
+    /// Groups that a token carries, besides those of the records.
+    pub groups: &'a [String],
+    /// When that is: memberships that an identity provider gave come to an end.
+    pub now: Micros,
+}
+
+impl Actors<'_> {
+    /// A condition on `actor_id`, and its arguments: $1 is the user, $2 the
+    /// time, $3 what `third` says, groups follow.
+    pub(super) fn condition(&self, third: Arg) -> (String, Vec<Arg>) {
+        let mut bound = args![self.user, stored(self.now)];
+        bound.push(third);
+        let mut sql = format!(
+            "(actor_id = $1 OR actor_id IN (SELECT group_id FROM identity_membership WHERE user_id = $1)
+              OR actor_id IN ({})",
+            super::federated_user::LIVE_MEMBERSHIPS
+        );
+        if !self.groups.is_empty() {
+            let first = bound.len() + 1;
+            let slots = (first..first + self.groups.len()).map(|n| format!("${n}"));
+            sql.push_str(&format!(" OR actor_id IN ({})", slots.collect::<Vec<_>>().join(", ")));
+            bound.extend(self.groups.iter().map(Arg::from));
+        }
+        sql.push(')');
+        (sql, bound)
+    }
+}
+
+/// Ids of the roles that a user has on `scope`: own, by groups, and inherited
 /// from above. Implications are not followed.
-pub async fn role_ids(q: &mut impl Queries, user: &str, scope: &Scope) -> Result<Vec<String>, StateError> {
-    const OF_USER: &str = "(actor_id = $1 OR actor_id IN
-        (SELECT group_id FROM identity_membership WHERE user_id = $1))";
-    let (sql, target) = match scope {
+pub async fn role_ids(
+    q: &mut impl Queries,
+    actors: &Actors<'_>,
+    scope: &Scope,
+) -> Result<Vec<String>, StateError> {
+    let target = match scope {
         Scope::Unscoped => return Ok(Vec::new()),
-        Scope::Domain(id) => (
-            format!(
-                "SELECT DISTINCT role_id FROM identity_assignment
-                 WHERE {OF_USER} AND target_id = $2 AND NOT inherited"
-            ),
-            id.as_str(),
+        Scope::Domain(id) | Scope::Project(id) => id.as_str(),
+        Scope::System => SYSTEM,
+    };
+    let (of_user, bound) = actors.condition(target.into());
+    let sql = match scope {
+        Scope::Unscoped | Scope::Domain(_) => format!(
+            "SELECT DISTINCT role_id FROM identity_assignment WHERE {of_user} AND target_id = $3 AND NOT inherited"
         ),
-        Scope::System => (
-            format!("SELECT DISTINCT role_id FROM identity_assignment WHERE {OF_USER} AND target_id = $2"),
-            SYSTEM,
-        ),
-        Scope::Project(id) => (
-            format!(
-                "WITH RECURSIVE above (id, parent_id) AS (
-                    SELECT id, parent_id FROM identity_project WHERE id = $2
-                    UNION SELECT p.id, p.parent_id FROM identity_project p JOIN above a ON p.id = a.parent_id)
-                 SELECT DISTINCT role_id FROM identity_assignment WHERE {OF_USER} AND (
-                    (target_id = $2 AND NOT inherited)
-                    OR (target_id <> $2 AND inherited AND target_id IN (SELECT id FROM above)))"
-            ),
-            id.as_str(),
+        Scope::System => {
+            format!("SELECT DISTINCT role_id FROM identity_assignment WHERE {of_user} AND target_id = $3")
+        }
+        Scope::Project(_) => format!(
+            "WITH RECURSIVE above (id, parent_id) AS (
+                SELECT id, parent_id FROM identity_project WHERE id = $3
+                UNION SELECT p.id, p.parent_id FROM identity_project p JOIN above a ON p.id = a.parent_id)
+             SELECT DISTINCT role_id FROM identity_assignment WHERE {of_user} AND (
+                (target_id = $3 AND NOT inherited)
+                OR (target_id <> $3 AND inherited AND target_id IN (SELECT id FROM above)))"
         ),
     };
-    q.fetch(sql, args![user, target])
+    q.fetch(sql, bound)
         .await?
         .iter()
         .map(|r| r.text("role_id"))

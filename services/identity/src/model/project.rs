@@ -1,6 +1,7 @@
 //! Projects, and domains, which are projects with `is_domain`.
 use virga_state::{Queries, Row, StateError, Transaction, args};
 
+use super::assignment::Actors;
 use super::{Object, none_if_empty, object, text_of};
 
 /// A project or a domain.
@@ -85,25 +86,25 @@ pub async fn list(
     q.fetch(sql, bound).await?.iter().map(from_row).collect()
 }
 
-/// Projects (or domains) that `user` has a role on, by an own assignment, a
+/// Projects (or domains) that a user has a role on, by an own assignment, a
 /// group's, or one that is inherited from above.
 pub async fn list_for_user(
     q: &mut impl Queries,
-    user: &str,
+    actors: &Actors<'_>,
     domains: bool,
 ) -> Result<Vec<Project>, StateError> {
+    let (of_user, bound) = actors.condition(domains.into());
     let sql = format!(
         "WITH RECURSIVE granted (target_id, inherited) AS (
-            SELECT target_id, inherited FROM identity_assignment WHERE actor_id = $1
-                OR actor_id IN (SELECT group_id FROM identity_membership WHERE user_id = $1)),
+            SELECT target_id, inherited FROM identity_assignment WHERE {of_user}),
          below (id) AS (
             SELECT p.id FROM identity_project p JOIN granted g ON p.parent_id = g.target_id WHERE g.inherited
             UNION SELECT p.id FROM identity_project p JOIN below b ON p.parent_id = b.id)
          SELECT {COLUMNS} FROM identity_project
-         WHERE is_domain = $2 AND (id IN (SELECT target_id FROM granted WHERE NOT inherited)
+         WHERE is_domain = $3 AND (id IN (SELECT target_id FROM granted WHERE NOT inherited)
             OR id IN (SELECT id FROM below)) ORDER BY id"
     );
-    q.fetch(sql, args![user, domains])
+    q.fetch(sql, bound)
         .await?
         .iter()
         .map(from_row)

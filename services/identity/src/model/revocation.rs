@@ -17,13 +17,17 @@ fn from_row(row: &Row) -> Result<Revocation, StateError> {
         system: row.bool("system")?,
         role: row.maybe_text("role")?,
         delegation_id: row.maybe_text("delegation_id")?,
+        group_id: row.maybe_text("group_id")?,
+        identity_provider_id: row.maybe_text("identity_provider_id")?,
+        protocol_id: row.maybe_text("protocol_id")?,
     })
 }
 
 /// Events that still matter at `now`.
 pub async fn list(q: &mut impl Queries, now: Micros) -> Result<Vec<Revocation>, StateError> {
     let sql = "SELECT issued_before, keep_until, audit_id, audit_chain_id, user_id, project_id, domain_id,
-               system, role, delegation_id FROM identity_revocation WHERE keep_until > $1 ORDER BY issued_before";
+               system, role, delegation_id, group_id, identity_provider_id, protocol_id
+               FROM identity_revocation WHERE keep_until > $1 ORDER BY issued_before";
     q.fetch(sql, args![stored(now)])
         .await?
         .iter()
@@ -41,8 +45,8 @@ pub async fn insert(tx: &mut Transaction, e: &Revocation) -> Result<(), StateErr
     .await?;
     let sql =
         "INSERT INTO identity_revocation (id, issued_before, keep_until, audit_id, audit_chain_id, user_id,
-               project_id, domain_id, system, role, delegation_id)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+               project_id, domain_id, system, role, delegation_id, group_id, identity_provider_id, protocol_id)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let bound = args![
         super::new_id(),
         stored(e.issued_before),
@@ -54,7 +58,10 @@ pub async fn insert(tx: &mut Transaction, e: &Revocation) -> Result<(), StateErr
         &e.domain_id,
         e.system,
         &e.role,
-        &e.delegation_id
+        &e.delegation_id,
+        &e.group_id,
+        &e.identity_provider_id,
+        &e.protocol_id
     ];
     tx.execute(sql, bound).await.map(drop)
 }

@@ -17,7 +17,30 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "application credentials, trusts, password rules, limits, policies, endpoint filters, domain options",
         sql: SECOND,
     },
+    Migration {
+        version: 3,
+        name: "identity providers, protocols, mappings, users from elsewhere",
+        sql: FEDERATION,
+    },
+    Migration {
+        version: 4,
+        name: "tokens of OAuth consumers",
+        sql: OAUTH_TOKENS,
+    },
 ];
+
+/// `role_ids` is a JSON list of texts, `expires_at` microseconds since the epoch.
+const OAUTH_TOKENS: &str = "
+CREATE TABLE identity_oauth_token (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL,
+    consumer_id TEXT NOT NULL REFERENCES identity_consumer (id) ON DELETE CASCADE, sealed_secret TEXT NOT NULL,
+    project_id TEXT NOT NULL REFERENCES identity_project (id) ON DELETE CASCADE,
+    user_id TEXT REFERENCES identity_user (id) ON DELETE CASCADE, verifier TEXT, role_ids TEXT NOT NULL,
+    expires_at BIGINT NOT NULL);
+CREATE INDEX identity_oauth_token_user ON identity_oauth_token (user_id);
+CREATE INDEX identity_oauth_token_consumer ON identity_oauth_token (consumer_id);
+CREATE INDEX identity_oauth_token_end ON identity_oauth_token (expires_at);
+";
 
 const FIRST: &str = "
 CREATE TABLE identity_project (
@@ -139,4 +162,34 @@ CREATE TABLE identity_domain_option (
     name TEXT NOT NULL, sealed_value TEXT NOT NULL, PRIMARY KEY (domain_id, group_name, name));
 CREATE TABLE identity_consumer (
     id TEXT PRIMARY KEY, description TEXT, sealed_secret TEXT NOT NULL, extra TEXT NOT NULL);
+";
+
+/// A mapping may be deleted while a protocol names it, as in Keystone.
+const FEDERATION: &str = "
+ALTER TABLE identity_revocation ADD COLUMN group_id TEXT;
+ALTER TABLE identity_revocation ADD COLUMN identity_provider_id TEXT;
+ALTER TABLE identity_revocation ADD COLUMN protocol_id TEXT;
+CREATE TABLE identity_provider (
+    id TEXT PRIMARY KEY, domain_id TEXT NOT NULL REFERENCES identity_project (id) ON DELETE CASCADE,
+    enabled BOOLEAN NOT NULL, description TEXT, authorization_ttl BIGINT);
+CREATE TABLE identity_provider_remote_id (
+    remote_id TEXT PRIMARY KEY, provider_id TEXT NOT NULL REFERENCES identity_provider (id) ON DELETE CASCADE);
+CREATE TABLE identity_mapping (id TEXT PRIMARY KEY, rules TEXT NOT NULL, schema_version TEXT NOT NULL);
+CREATE TABLE identity_protocol (
+    provider_id TEXT NOT NULL REFERENCES identity_provider (id) ON DELETE CASCADE, id TEXT NOT NULL,
+    mapping_id TEXT NOT NULL, remote_id_attribute TEXT, PRIMARY KEY (provider_id, id));
+CREATE TABLE identity_service_provider (
+    id TEXT PRIMARY KEY, enabled BOOLEAN NOT NULL, description TEXT, auth_url TEXT NOT NULL, sp_url TEXT NOT NULL,
+    relay_state_prefix TEXT NOT NULL);
+CREATE TABLE identity_federated_user (
+    provider_id TEXT NOT NULL REFERENCES identity_provider (id) ON DELETE CASCADE, protocol_id TEXT NOT NULL,
+    unique_id TEXT NOT NULL, user_id TEXT NOT NULL REFERENCES identity_user (id) ON DELETE CASCADE,
+    PRIMARY KEY (provider_id, protocol_id, unique_id));
+CREATE INDEX identity_federated_user_user ON identity_federated_user (user_id);
+CREATE TABLE identity_expiring_membership (
+    user_id TEXT NOT NULL REFERENCES identity_user (id) ON DELETE CASCADE,
+    group_id TEXT NOT NULL REFERENCES identity_group (id) ON DELETE CASCADE,
+    provider_id TEXT NOT NULL REFERENCES identity_provider (id) ON DELETE CASCADE, verified_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, group_id, provider_id));
+CREATE INDEX identity_expiring_membership_group ON identity_expiring_membership (group_id);
 ";
