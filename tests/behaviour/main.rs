@@ -2,7 +2,9 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod keys;
 mod life;
 mod objects;
 mod policies;
 mod several_hosts;
+mod tls;
