@@ -6,12 +6,14 @@
 //! [`body`] reads a JSON body within a limit. [`health`] answers `/healthcheck`.
 //! [`server`] serves a router on a port, [`stream`] is a connection of it, plain
 //! or inside TLS ([`tls`]); [`peer`] says who is at its other end, and
-//! [`limits`] how often someone may ask.
+//! [`limits`] how often someone may ask. [`dry_run`] lets a client rehearse a
+//! call.
 //!
 //! Faults look different in every API, so a service hands its own way of
 //! drawing one to [`edge::Edge`].
 pub mod base_url;
 pub mod body;
+pub mod dry_run;
 pub mod edge;
 pub mod health;
 pub mod limits;

@@ -3,22 +3,28 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use virga_identity_api::jws_keys::JwsKeys;
 use virga_identity_api::keys::KeyRing;
 use virga_identity_api::local::LocalVerifier;
-use virga_identity_api::policy::Rules;
 use virga_identity_api::revocation::{Revocation, Revocations};
 use virga_node::clock::Clock;
 use virga_state::{Queries, State, StateError, Transaction};
 
+use crate::attempts::Meters;
+use crate::audit::journal::Journal;
 use crate::auth::password::Passwords;
 use crate::auth::roles::RoleBook;
 use crate::auth::rules::PasswordRules;
 use crate::auth::totp::UsedPasscodes;
 use crate::cached::Cached;
 use crate::config::Config;
+use crate::federation::openid::OpenIdProviders;
+use crate::oauth::nonces::UsedNonces;
 use crate::model::catalog::{Endpoint, Service};
 use crate::model::endpoint_filter::{self, EndpointGroup, Member};
+use crate::model::federation::{self, ServiceProvider};
 use crate::model::{catalog, project, revocation, trust};
+use crate::policies::book::PolicyBook;
 
 /// Projects whose domain is remembered at most. A project never changes its
 /// domain, so the memory needs no refreshing.
@@ -29,6 +35,8 @@ const REMEMBERED_PROJECTS: usize = 10_000;
 pub(crate) struct CatalogRecords {
     pub(crate) services: Vec<Service>,
     pub(crate) endpoints: Vec<Endpoint>,
+    /// Other clouds that tokens list.
+    pub(crate) service_providers: Vec<ServiceProvider>,
     groups: Vec<EndpointGroup>,
     /// Pairs of project and endpoint, and of project and endpoint group.
     filtered: Vec<(String, String)>,
@@ -56,26 +64,43 @@ impl CatalogRecords {
     }
 }
 
-/// The parts of a running identity service.
-#[derive(Debug)]
+/// The parts of a running identity service. A copy shares all of them, but for
+/// a rehearsal ([`App::dry_run`]) its records are never kept.
+#[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) state: State,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) token_keys: Arc<KeyRing>,
+    /// Keys of signed tokens, if there are any.
+    pub(crate) signed_keys: Option<Arc<JwsKeys>>,
     pub(crate) credential_keys: Arc<KeyRing>,
+    /// Who vouches for users from elsewhere.
+    pub(crate) openid: Arc<OpenIdProviders>,
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) verifier: Arc<LocalVerifier>,
     pub(crate) roles: Arc<RoleBook>,
-    pub(crate) rules: Rules,
-    pub(crate) passwords: Passwords,
-    pub(crate) password_rules: PasswordRules,
-    pub(crate) used_passcodes: UsedPasscodes,
-    pub(crate) catalog: Cached<CatalogRecords>,
-    pub(crate) project_domains: Mutex<HashMap<String, String>>,
+    pub(crate) policy: Arc<PolicyBook>,
+    pub(crate) passwords: Arc<Passwords>,
+    pub(crate) password_rules: Arc<PasswordRules>,
+    pub(crate) meters: Arc<Meters>,
+    pub(crate) used_passcodes: Arc<UsedPasscodes>,
+    pub(crate) used_nonces: Arc<UsedNonces>,
+    pub(crate) catalog: Arc<Cached<CatalogRecords>>,
+    pub(crate) project_domains: Arc<Mutex<HashMap<String, String>>>,
+    pub(crate) journal: Journal,
 }
 
 impl App {
+    /// The same service for a rehearsal: what it does to its records is undone
+    /// and nobody hears of it.
+    pub(crate) fn dry_run(&self) -> Arc<Self> {
+        Arc::new(Self {
+            state: self.state.dry_run(),
+            ..self.clone()
+        })
+    }
+
     /// The catalog's records.
     pub(crate) async fn catalog_records(&self) -> Result<Arc<CatalogRecords>, StateError> {
         let mut q = self.state.reader();
@@ -84,6 +109,11 @@ impl App {
                 Ok(CatalogRecords {
                     services: catalog::services(&mut q).await?,
                     endpoints: catalog::endpoints(&mut q).await?,
+                    service_providers: federation::service_providers(&mut q)
+                        .await?
+                        .into_iter()
+                        .filter(|s| s.enabled)
+                        .collect(),
                     groups: endpoint_filter::groups(&mut q).await?,
                     filtered: endpoint_filter::associations(&mut q, Member::Endpoint).await?,
                     filtered_groups: endpoint_filter::associations(&mut q, Member::Group).await?,
@@ -168,8 +198,12 @@ impl App {
         Ok(())
     }
 
-    /// Makes stored revocations count, after the commit.
+    /// Makes stored revocations count, after the commit; in a rehearsal none
+    /// was stored.
     pub(crate) fn announce(&self, events: Vec<Revocation>) {
+        if self.state.is_dry_run() {
+            return;
+        }
         let now = self.clock.now();
         for event in events {
             self.revocations.add(event, now);

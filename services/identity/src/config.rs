@@ -2,6 +2,10 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use virga_state::Keep;
+
+use crate::attempts::RateLimits;
+use crate::federation::openid::OpenIdProvider;
 
 /// Configuration of the identity service.
 #[derive(Clone, Debug, Deserialize)]
@@ -9,6 +13,13 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Folder of the keys that seal tokens; shared with everyone who verifies.
     pub token_keys: PathBuf,
+    /// What tokens are.
+    pub token_provider: TokenProvider,
+    /// The OpenID providers that identity providers stand for.
+    pub openid: Vec<OpenIdProvider>,
+    /// Folder of the keys that sign tokens, if they are signed: `private` and
+    /// `public`, the latter shared with everyone who verifies.
+    pub jws_keys: PathBuf,
     /// Folder of the keys that seal credentials at rest.
     pub credential_keys: PathBuf,
     /// Keys kept at most in each folder, the staged one included.
@@ -23,10 +34,15 @@ pub struct Config {
     pub public_url: Option<String>,
     /// A file of policy rules (YAML or JSON) that override the defaults.
     pub policy_file: Option<PathBuf>,
+    /// Where `policy.yaml` or `policy.json` is looked for without
+    /// [`Config::policy_file`]; it need not be there.
+    pub policy_folder: Option<PathBuf>,
     /// How passwords are hashed.
     pub password: PasswordConfig,
     /// What is asked of passwords and accounts.
     pub security: SecurityConfig,
+    /// How often one address and one account may ask.
+    pub rate_limits: RateLimits,
     /// How many times a trust may be handed on at most.
     pub max_redelegation_count: u32,
     /// How old a signed EC2 or S3 request may be, in seconds.
@@ -51,6 +67,11 @@ pub struct Config {
 pub struct Settings {
     /// See [`Config::token_lifetime`].
     pub token_lifetime: u64,
+    /// See [`Config::token_provider`].
+    pub token_provider: TokenProvider,
+    /// See [`Config::openid`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub openid: Vec<OpenIdProvider>,
     /// See [`Config::policy_file`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_file: Option<PathBuf>,
@@ -58,6 +79,12 @@ pub struct Settings {
     pub limit_model: LimitModel,
     /// See [`Config::security`].
     pub security: SecurityConfig,
+    /// See [`Config::rate_limits`].
+    pub rate_limits: RateLimits,
+    /// How long entries of the audit are kept.
+    pub audit: Keep,
+    /// See [`Config::max_active_keys`].
+    pub max_active_keys: usize,
 }
 
 impl Default for Settings {
@@ -65,9 +92,14 @@ impl Default for Settings {
         let config = Config::default();
         Self {
             token_lifetime: config.token_lifetime,
+            token_provider: config.token_provider,
+            openid: config.openid,
             policy_file: config.policy_file,
             limit_model: config.limit_model,
             security: config.security,
+            rate_limits: config.rate_limits,
+            audit: Keep::default(),
+            max_active_keys: config.max_active_keys,
         }
     }
 }
@@ -77,12 +109,34 @@ impl Settings {
     pub fn config(&self) -> Config {
         Config {
             token_lifetime: self.token_lifetime,
+            token_provider: self.token_provider,
+            openid: self.openid.clone(),
             policy_file: self.policy_file.clone(),
             limit_model: self.limit_model,
             security: self.security.clone(),
+            rate_limits: self.rate_limits.clone(),
+            max_active_keys: self.max_active_keys,
             ..Config::default()
         }
     }
+}
+
+/// What tokens are. Whatever is chosen, the others are understood while their
+/// keys are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenProvider {
+    /// Sealed (Fernet), and short: they carry the names of the roles, so that
+    /// nobody needs to be asked.
+    #[default]
+    Fernet,
+    /// Sealed in Keystone's own layout, for a cloud in which a Keystone shares
+    /// the keys. They carry no roles, so only processes with the role identity
+    /// can verify them.
+    FernetKeystone,
+    /// Signed (JWS, ES256), as Keystone's provider of that name makes them. Who
+    /// verifies needs public keys only.
+    Jws,
 }
 
 /// How limits of domains and projects hang together.
@@ -175,14 +229,19 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             token_keys: "keys/token".into(),
+            token_provider: TokenProvider::default(),
+            openid: Vec::new(),
+            jws_keys: "keys/jws".into(),
             credential_keys: "keys/credential".into(),
             max_active_keys: 3,
             token_lifetime: 3600,
             allow_expired_window: 2 * 24 * 3600,
             public_url: None,
             policy_file: None,
+            policy_folder: None,
             password: PasswordConfig::default(),
             security: SecurityConfig::default(),
+            rate_limits: RateLimits::default(),
             max_redelegation_count: 3,
             signature_lifetime: 15 * 60,
             limit_model: LimitModel::default(),

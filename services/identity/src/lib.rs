@@ -7,39 +7,54 @@
 //! [`Identity::directory`] and [`Identity::ec2_secret`]; other machines verify
 //! tokens with `virga-identity-api` and a copy of the token keys.
 //!
-//! Not here: federation, the token exchanges of OAuth, and drivers of single
-//! domains (LDAP). Their routes answer 501 in Keystone's body.
+//! Not here: SAML, sign-in by browser (websso) and drivers of single domains
+//! (LDAP). Their routes answer 501 in Keystone's body.
 mod api;
 mod app;
+mod attempts;
+mod audit;
 mod auth;
 mod bootstrap;
 mod cached;
 mod config;
 mod directory;
 mod fault;
+mod federation;
 mod model;
+mod oauth;
 mod policies;
+mod rotation;
 mod secrets;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use virga_identity_api::jws_keys::JwsKeys;
 use virga_identity_api::keys::{KeyError, KeyRepository, KeyRing};
 use virga_identity_api::local::LocalVerifier;
-use virga_identity_api::policy::{PolicyError, Rules};
 use virga_identity_api::revocation::Revocations;
 use virga_identity_api::verify::{Directory, TokenVerifier};
 use virga_node::clock::Clock;
 use virga_state::{State, StateError};
 
+pub use attempts::RateLimits;
+pub use audit::query::{AuditError, AuditQuery};
 pub use bootstrap::{BootstrapError, BootstrapPlan, BootstrapReport};
-pub use config::{Config, LimitModel, PasswordConfig, SecurityConfig, Settings};
+pub use config::{Config, LimitModel, PasswordConfig, SecurityConfig, Settings, TokenProvider};
 pub use directory::Ec2Secret;
+pub use federation::openid::OpenIdProvider;
+pub use rotation::{CredentialRotationError, rotate_credential_keys};
+pub use policies::book::PolicyFileError;
+pub use policies::explain::{ExplainError, PolicyAnswer, PolicyQuestion, PolicyScope, Way};
 
 use app::App;
+use audit::journal::Journal;
+use attempts::Meters;
 use auth::password::Passwords;
 use auth::roles::RoleBook;
 use auth::rules::PasswordRules;
 use cached::Cached;
+use federation::openid::OpenIdProviders;
+use policies::book::{Place, PolicyBook};
 
 /// Why the service could not come up.
 #[derive(Debug, thiserror::Error)]
@@ -53,17 +68,12 @@ pub enum OpenError {
     /// Its keys could not be read or made.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The policy rules are not valid.
+    /// The operator's policy rules cannot be read.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The policy file cannot be read.
-    #[error("{path}: {source}")]
-    PolicyFile {
-        /// Which file.
-        path: std::path::PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    Policy(#[from] PolicyFileError),
+    /// What is configured of OpenID providers is not valid.
+    #[error("OpenID: {0}")]
+    OpenId(String),
     /// The parameters of hashing or the rules for passwords are not valid.
     #[error("passwords: {0}")]
     Passwords(String),
@@ -87,44 +97,56 @@ impl Identity {
         };
         let token_keys = ring(&config.token_keys)?;
         let credential_keys = ring(&config.credential_keys)?;
-        let rules = match &config.policy_file {
-            None => Rules::new(&policies::all(), None)?,
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| OpenError::PolicyFile {
-                    path: path.clone(),
-                    source,
-                })?;
-                Rules::new(&policies::all(), Some(&text))?
+        let signed_keys = match config.token_provider {
+            TokenProvider::Jws => Some(JwsKeys::open_or_create(&config.jws_keys, config.max_active_keys)?),
+            // Tokens of before the kind was changed stay good.
+            _ if JwsKeys::exist(&config.jws_keys) => {
+                Some(JwsKeys::open(&config.jws_keys, config.max_active_keys)?)
             }
+            _ => None,
         };
+        let signed_keys = signed_keys.map(Arc::new);
+        let policy = PolicyBook::open(match (&config.policy_file, &config.policy_folder) {
+            (Some(file), _) => Place::File(file.clone()),
+            (None, Some(folder)) => Place::Folder(folder.clone()),
+            (None, None) => Place::None,
+        })?;
         let revocations = Arc::new(Revocations::new());
         for event in model::revocation::list(&mut state.reader(), clock.now()).await? {
             revocations.add(event, clock.now());
         }
         let roles = Arc::new(RoleBook::new(state.clone(), clock.clone()));
-        let verifier = Arc::new(LocalVerifier::new(
+        let verifier = LocalVerifier::new(
             token_keys.clone(),
             revocations.clone(),
             clock.clone(),
             Some(roles.clone()),
-        ));
+        );
+        let verifier = Arc::new(verifier.with_signed(signed_keys.clone()));
         let passwords = Passwords::new(&config.password, clock.clone())
             .map_err(|e| OpenError::Passwords(e.to_string()))?;
         let password_rules = PasswordRules::new(&config.security).map_err(OpenError::Passwords)?;
+        let journal = Journal::start(state.clone());
+        let openid = OpenIdProviders::new(&config.openid).map_err(OpenError::OpenId)?;
         let app = App {
+            openid: Arc::new(openid),
+            meters: Arc::new(Meters::new(&config.rate_limits)),
             config,
             state,
             token_keys,
+            signed_keys,
             credential_keys,
             revocations,
             verifier,
             roles,
-            rules,
-            passwords,
-            password_rules,
-            used_passcodes: auth::totp::UsedPasscodes::default(),
-            catalog: Cached::new(clock.clone()),
-            project_domains: Mutex::default(),
+            policy: Arc::new(policy),
+            passwords: Arc::new(passwords),
+            password_rules: Arc::new(password_rules),
+            journal,
+            used_passcodes: Arc::default(),
+            used_nonces: Arc::default(),
+            catalog: Arc::new(Cached::new(clock.clone())),
+            project_domains: Arc::default(),
             clock,
         };
         Ok(Self { app: Arc::new(app) })
@@ -148,13 +170,26 @@ impl Identity {
     /// Rotates the keys that seal tokens. Tokens sealed before stay good while
     /// their key is kept.
     pub fn rotate_token_keys(&self) -> Result<(), KeyError> {
-        self.app.token_keys.rotate()
+        self.app.token_keys.rotate()?;
+        self.app.signed_keys.as_ref().map_or(Ok(()), |keys| keys.rotate())
     }
 
     /// Reads the key folders again, after something else has rotated them.
     pub fn reload_keys(&self) -> Result<(), KeyError> {
         self.app.token_keys.reload()?;
+        if let Some(keys) = &self.app.signed_keys {
+            keys.reload()?;
+        }
         self.app.credential_keys.reload()
+    }
+
+    /// Reads the operator's policy rules again if their file changed. Returns
+    /// whether other rules are in force now.
+    ///
+    /// # Errors
+    /// The file is bad, as long as it is; the rules of before stay.
+    pub fn reload_policy(&self) -> Result<bool, PolicyFileError> {
+        self.app.policy.look()
     }
 
     /// Method and path of every route of the API, so that a test can walk them

@@ -33,8 +33,9 @@ pub struct Config {
     /// Connections kept open at most.
     #[serde(default = "default_connections")]
     pub connections: u32,
-    /// How long entries of the change feed are kept.
-    #[serde(default)]
+    /// How long entries of the change feed are kept; the service that owns the
+    /// records says it.
+    #[serde(skip)]
     pub keep: Keep,
 }
 

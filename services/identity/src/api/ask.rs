@@ -1,22 +1,29 @@
 //! The request, parsed once at the door.
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use virga_http::base_url::BaseUrl;
 use virga_http::body;
-use virga_identity_api::caller::{Caller, Delegation, Scope};
-use virga_identity_api::policy::{Decision, ScopeKind};
+use virga_http::dry_run::DryRun;
+use virga_http::limits::retry_after;
+use virga_http::peer::Source;
+use virga_http::request_id::RequestId;
+use virga_identity_api::caller::{Caller, Delegation};
+use virga_identity_api::policy::Decision;
 use virga_identity_api::verify::TokenVerifier;
-use virga_state::{Change, StateError, Transaction};
+use virga_state::{StateError, Transaction};
 
 use super::fields::Fields;
 use crate::app::App;
+use crate::audit;
 use crate::fault::Fault;
 use crate::model::application_credential;
+use crate::policies::caller::{credentials, scope_kind};
 
 /// Longest query string, in bytes.
 const MAX_QUERY: usize = 8 * 1024;
@@ -30,6 +37,8 @@ pub(crate) struct Ask {
     /// URL of the API's root as the client sees it, without `/v3`.
     pub(crate) base: String,
     pub(crate) headers: HeaderMap,
+    /// From where it comes, if it came over a network.
+    pub(crate) source: Option<Source>,
     path: String,
     raw_query: Option<String>,
     query: Vec<(String, String)>,
@@ -37,6 +46,10 @@ pub(crate) struct Ask {
     caller: Option<Arc<Caller>>,
     credentials: Value,
     body: Bytes,
+    method: Method,
+    request_id: Option<RequestId>,
+    /// The last rule that let the caller through.
+    passed: Mutex<Option<audit::Passed>>,
 }
 
 fn parse_query(raw: &str) -> Result<Vec<(String, String)>, Fault> {
@@ -61,6 +74,10 @@ impl FromRequest<Arc<App>> for Ask {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Fault> {
         let (mut parts, body) = request.into_parts();
+        let app = &match parts.extensions.get::<DryRun>() {
+            Some(DryRun) => app.dry_run(),
+            None => app.clone(),
+        };
         let raw_query = parts.uri.query().map(str::to_owned);
         let query = match &raw_query {
             Some(raw) if raw.len() > MAX_QUERY => {
@@ -82,6 +99,8 @@ impl FromRequest<Arc<App>> for Ask {
             Some(token) => {
                 let token = token.to_str().map_err(|_| Fault::Unauthorized)?;
                 let caller = app.verifier.verify(token).await?;
+                let metered = app.meters.request(&caller.user_id, app.clock.now());
+                metered.map_err(|wait| Fault::TooMany(retry_after(wait)))?;
                 // Access rules of application credentials: what they do not
                 // name is as if there were no token.
                 if !caller.may_call(SERVICE_TYPE, parts.method.as_str(), parts.uri.path()) {
@@ -94,42 +113,25 @@ impl FromRequest<Arc<App>> for Ask {
             Some(caller) => credentials(app, caller).await?,
             None => Value::Null,
         };
+        let source = parts.extensions.get::<Source>().copied();
         let body = body::read(body, app.config.max_body).await?;
         Ok(Self {
             app: app.clone(),
             base,
             path: parts.uri.path().to_owned(),
             headers: parts.headers,
+            source,
             raw_query,
             query,
             params,
             caller,
             credentials,
             body,
+            method: parts.method,
+            request_id: parts.extensions.get::<RequestId>().cloned(),
+            passed: Mutex::default(),
         })
     }
-}
-
-/// The caller as policy rules see it.
-async fn credentials(app: &App, caller: &Caller) -> Result<Value, Fault> {
-    let (mut project, mut domain, mut system) = (Value::Null, Value::Null, Value::Null);
-    let mut token = json!({});
-    match &caller.scope {
-        Scope::Unscoped => {}
-        Scope::System => system = json!("all"),
-        Scope::Domain(id) => {
-            domain = json!(id);
-            token = json!({"domain": {"id": id}});
-        }
-        Scope::Project(id) => {
-            project = json!(id);
-            token = json!({"project": {"id": id, "domain": {"id": app.domain_of_project(id).await?}}});
-        }
-    }
-    Ok(json!({
-        "user_id": caller.user_id, "project_id": project, "domain_id": domain, "system_scope": system,
-        "roles": caller.roles, "is_admin": false, "token": token,
-    }))
 }
 
 impl Ask {
@@ -167,6 +169,13 @@ impl Ask {
              allowed for managing additional application credentials."
                 .into(),
         ))
+    }
+
+    /// Groups that the caller's token carries.
+    pub(crate) fn groups(&self) -> Result<Vec<String>, Fault> {
+        let token = self.header("x-auth-token")?.unwrap_or_default();
+        let payload = self.app.verifier.inspect(token, Duration::ZERO)?;
+        Ok(payload.federation.map(|by| by.groups).unwrap_or_default())
     }
 
     /// A part of the path.
@@ -233,15 +242,48 @@ impl Ask {
         id: &str,
         action: &str,
     ) -> Result<(), StateError> {
-        let actor = self.caller.as_ref().map(|c| c.user_id.as_str());
-        tx.record(Change {
-            service: "identity",
-            kind,
-            id,
-            action,
-            actor,
+        audit::note(self, tx, (kind, id, action), None).await
+    }
+
+    /// As [`Ask::note`], for a call without a token by the user `by`, who proved
+    /// otherwise who they are.
+    pub(crate) async fn note_by(
+        &self,
+        tx: &mut Transaction,
+        what: (&str, &str, &str),
+        by: &str,
+    ) -> Result<(), StateError> {
+        audit::note(self, tx, what, Some(by)).await
+    }
+
+    /// The method and path, from where they came, and which request it was: for
+    /// the audit.
+    pub(crate) fn origin(&self) -> Value {
+        json!({
+            "method": self.method.as_str(), "path": self.path,
+            "address": self.source.map(|s| s.0.to_string()),
+            "request_id": self.request_id.as_ref().map(|id| &id.0),
         })
-        .await
+    }
+
+    /// The method.
+    pub(crate) fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    /// The pairs of the body, if it is a form.
+    pub(crate) fn form(&self) -> Result<Vec<(String, String)>, Fault> {
+        let kind = self.header("content-type")?.unwrap_or_default();
+        match std::str::from_utf8(&self.body) {
+            _ if !kind.starts_with("application/x-www-form-urlencoded") => Ok(Vec::new()),
+            Ok(text) => parse_query(text),
+            Err(_) => Err(Fault::BadRequest("The form is not text.".into())),
+        }
+    }
+
+    /// The last rule that let the caller through.
+    pub(crate) fn passed(&self) -> Option<audit::Passed> {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The object under `key` of the body.
@@ -276,13 +318,9 @@ impl Ask {
 
     fn judge(&self, action: &str, target: Value, owner: Option<&str>) -> Result<bool, Fault> {
         let caller = self.caller()?;
-        debug_assert!(self.app.rules.contains(action), "{action} is not a rule");
-        let scope = match &caller.scope {
-            Scope::Unscoped => None,
-            Scope::Project(_) => Some(ScopeKind::Project),
-            Scope::Domain(_) => Some(ScopeKind::Domain),
-            Scope::System => Some(ScopeKind::System),
-        };
+        let rules = self.app.policy.rules();
+        debug_assert!(rules.contains(action), "{action} is not a rule");
+        let scope = scope_kind(&caller.scope);
         let mut subject = json!({"target": target});
         for (name, value) in &self.params {
             subject[name] = json!(value);
@@ -290,6 +328,16 @@ impl Ask {
         if let Some(owner) = owner {
             subject["user_id"] = json!(owner);
         }
-        Ok(self.app.rules.allows(action, scope, &self.credentials, &subject) == Decision::Allowed)
+        if matches!(self.method, Method::GET | Method::HEAD) {
+            return Ok(rules.allows(action, scope, &self.credentials, &subject) == Decision::Allowed);
+        }
+        // What may change something is asked why, too: the audit says it.
+        let told = rules.explain(action, scope, &self.credentials, &subject);
+        let allowed = told.decision == Decision::Allowed;
+        if allowed {
+            let passed = audit::Passed::new(action, told.trace.as_ref());
+            *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some(passed);
+        }
+        Ok(allowed)
     }
 }

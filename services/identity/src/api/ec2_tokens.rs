@@ -14,6 +14,7 @@ use virga_node::clock::Micros;
 use super::ask::Ask;
 use super::reply::Reply;
 use super::{fields, tokens};
+use crate::audit::sign_in;
 use crate::auth::AuthError;
 use crate::auth::keys::Ec2Key;
 use crate::auth::signature::{self, SignedRequest};
@@ -65,16 +66,29 @@ fn check_age(ask: &Ask, request: &SignedRequest) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What such a sign-in shows.
+fn methods() -> [String; 1] {
+    ["ec2credential".to_owned()]
+}
+
 async fn issue(ask: &Ask, key: &Ec2Key, began: Micros) -> Reply {
     let grant = ask.app.grant_by_key(key, true).await;
-    let grant = grant.map_err(|e| match e {
-        AuthError::NotFound(_) | AuthError::Forbidden(_) => Fault::Unauthorized,
-        other => other.into(),
-    })?;
-    let made = ask
-        .app
-        .make_token(grant, vec!["ec2credential".into()], None, began)?;
+    let made = grant.and_then(|grant| ask.app.make_token(grant, methods().into(), None, began));
+    let made = made.map_err(|e| match e {
+        AuthError::NotFound(_) | AuthError::Forbidden(_) => {
+            AuthError::Refused("what the key stands on is void")
+        }
+        other => other,
+    });
+    let made = sign_in::note(ask, Some(&key.user_id), &methods(), made).await?;
     tokens::answer(ask, StatusCode::OK, &made.0, &made.1).await
+}
+
+/// What is told of a signature that is wrong; the audit hears of it too.
+async fn wrong(ask: &Ask, key: &Ec2Key, told: &str) -> Fault {
+    let error = AuthError::Refused("the signature is wrong");
+    sign_in::refuse(ask, Some(&key.user_id), &methods(), error).await;
+    refused(told)
 }
 
 /// `POST /v3/ec2tokens`.
@@ -91,7 +105,7 @@ pub(crate) async fn ec2(ask: Ask) -> Reply {
     let good = same(shown, request.signature(&key.secret))
         || bare.is_some_and(|bare| same(shown, bare.signature(&key.secret)));
     if !good {
-        return Err(refused("Invalid EC2 signature."));
+        return Err(wrong(&ask, &key, "Invalid EC2 signature.").await);
     }
     check_age(&ask, &request)?;
     issue(&ask, &key, began).await
@@ -111,7 +125,7 @@ pub(crate) async fn s3(ask: Ask) -> Reply {
     let to_sign = BASE64.decode(to_sign.trim());
     let to_sign = to_sign.map_err(|_| Fault::BadRequest("The token is not valid base64.".into()))?;
     if !same(shown, signature::of_string(&to_sign, &key.secret)) {
-        return Err(refused("Credential signature mismatch"));
+        return Err(wrong(&ask, &key, "Credential signature mismatch").await);
     }
     check_age(&ask, &SignedRequest::read(&credentials))?;
     let mut response = issue(&ask, &key, began).await?;

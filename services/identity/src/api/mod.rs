@@ -5,7 +5,8 @@
 //! name before it tells or changes anything.
 mod access_rules;
 mod application_credentials;
-mod ask;
+pub(crate) mod ask;
+mod audit;
 mod auth;
 mod consumers;
 mod credentials;
@@ -17,9 +18,13 @@ mod endpoints;
 mod fields;
 mod grants;
 mod groups;
+mod identity_providers;
 mod limits;
+mod mappings;
+mod oauth_tokens;
 mod policies;
 mod projects;
+mod protocols;
 mod regions;
 mod registered_limits;
 mod reply;
@@ -27,6 +32,7 @@ mod revoke_events;
 mod role_assignments;
 mod roles;
 mod routes;
+mod service_providers;
 mod services;
 mod token_body;
 mod tokens;
@@ -41,13 +47,16 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use virga_http::base_url::BaseUrl;
-use virga_http::edge::Edge;
+use virga_http::dry_run::{self, Rehearsals};
+use virga_http::edge::{Edge, SourceRate};
+use virga_http::limits::Buckets;
 
 use crate::app::App;
 use crate::fault::Fault;
 
+pub(crate) use fields::parse_time;
 pub(crate) use token_body::time;
 
 /// Methods and paths of the whole API.
@@ -58,8 +67,30 @@ pub(crate) fn listed() -> Vec<(&'static str, String)> {
 /// How long a request waits for its turn before it is told to come back.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
+/// What can be rehearsed: everything but sign-ins. A token that was made cannot
+/// be taken back, and a wrong password must count.
+const REHEARSALS: Rehearsals = Rehearsals {
+    possible: |method, path| {
+        let sign_in = match path {
+            "/v3/auth/tokens" => *method == Method::POST,
+            "/v3/ec2tokens" | "/v3/s3tokens" | "/v3/users/{user_id}/password" => true,
+            path => {
+                path.contains("/OS-FEDERATION/") && path.ends_with("/auth")
+                    || path.starts_with("/v3/auth/OS-FEDERATION/")
+                    || path.starts_with("/v3/OS-OAUTH")
+                        && ["_token", "/token", "/authorize/{request_token_id}"]
+                            .iter()
+                            .any(|end| path.ends_with(end))
+            }
+        };
+        !sign_in
+    },
+    fault: |why| Fault::BadRequest(why.to_string()).into_response(),
+};
+
 /// The whole API behind its edge.
 pub(crate) fn router(app: Arc<App>) -> Router {
+    let limits = &app.config.rate_limits;
     let edge = Edge {
         service: "identity",
         prefixes: &["/identity"],
@@ -68,12 +99,20 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         timeout: Duration::from_secs(app.config.request_timeout),
         max_concurrent: app.config.max_concurrent,
         max_wait: MAX_WAIT,
+        trusted_proxies: limits.trusted_proxies.clone(),
+        rate: Some(SourceRate {
+            buckets: Arc::new(Buckets::new(limits.requests_per_source)),
+            clock: app.clock.clone(),
+        }),
         fault: |refusal| Fault::Edge(refusal).into_response(),
     };
     let routes = routes::all()
         .router
         .fallback(async || Fault::NoRoute)
         .method_not_allowed_fallback(async || Fault::MethodNotAllowed)
+        .layer(middleware::from_fn(|request, next| {
+            dry_run::guard(REHEARSALS, request, next)
+        }))
         .layer(middleware::from_fn_with_state(app.clone(), name_the_authority))
         .with_state(app);
     edge.wrap(routes)

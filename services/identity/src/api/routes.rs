@@ -7,9 +7,10 @@ use axum::handler::Handler;
 use axum::routing::{MethodFilter, on};
 
 use super::{
-    access_rules, application_credentials, ask, auth, consumers, credentials, domain_config, domains,
-    ec2_tokens, endpoint_filters, endpoints, grants, groups, limits, policies, projects, regions,
-    registered_limits, revoke_events, role_assignments, roles, services, tokens, trusts, users, versions,
+    access_rules, application_credentials, ask, audit, auth, consumers, credentials, domain_config, domains,
+    ec2_tokens, endpoint_filters, endpoints, grants, groups, identity_providers, limits, mappings,
+    oauth_tokens, policies, projects, protocols, regions, registered_limits, revoke_events, role_assignments,
+    roles, service_providers, services, tokens, trusts, users, versions,
 };
 use crate::app::App;
 use crate::fault::Fault;
@@ -67,7 +68,7 @@ pub(super) fn all() -> Routes {
     let routes = user_routes(project_routes(auth_routes(routes)));
     let routes = grant_routes(role_routes(credential_routes(routes)));
     let routes = policy_routes(filter_routes(catalog_routes(routes)));
-    not_built(delegation_routes(limit_routes(routes)))
+    not_built(federation_routes(delegation_routes(limit_routes(routes))))
 }
 
 fn auth_routes(routes: Routes) -> Routes {
@@ -81,6 +82,8 @@ fn auth_routes(routes: Routes) -> Routes {
         .get("/v3/auth/domains", auth::domains)
         .get("/v3/auth/system", auth::system)
         .get("/v3/OS-REVOKE/events", revoke_events::list)
+        .get("/v3/OS-VIRGA-AUDIT/records", audit::records)
+        .get("/v3/OS-VIRGA-AUDIT/chain", audit::chain)
         .post("/v3/ec2tokens", ec2_tokens::ec2)
         .post("/v3/s3tokens", ec2_tokens::s3)
 }
@@ -319,7 +322,9 @@ fn limit_routes(routes: Routes) -> Routes {
 
 fn delegation_routes(routes: Routes) -> Routes {
     use consumers as c;
+    use oauth_tokens as o;
     use trusts as t;
+    const ACCESS_TOKEN: &str = "/v3/users/{user_id}/OS-OAUTH1/access_tokens/{access_token_id}";
     routes
         .get("/v3/OS-TRUST/trusts", t::list)
         .post("/v3/OS-TRUST/trusts", t::create)
@@ -332,6 +337,52 @@ fn delegation_routes(routes: Routes) -> Routes {
         .get("/v3/OS-OAUTH1/consumers/{consumer_id}", c::show_one)
         .patch("/v3/OS-OAUTH1/consumers/{consumer_id}", c::update)
         .delete("/v3/OS-OAUTH1/consumers/{consumer_id}", c::delete)
+        .post("/v3/OS-OAUTH1/request_token", o::request_token)
+        .put("/v3/OS-OAUTH1/authorize/{request_token_id}", o::authorize)
+        .post("/v3/OS-OAUTH1/access_token", o::access_token)
+        .get("/v3/users/{user_id}/OS-OAUTH1/access_tokens", o::list)
+        .get(ACCESS_TOKEN, o::show_one)
+        .delete(ACCESS_TOKEN, o::delete)
+        .get(&format!("{ACCESS_TOKEN}/roles"), o::token_roles)
+        .get(&format!("{ACCESS_TOKEN}/roles/{{role_id}}"), o::token_role)
+}
+
+fn federation_routes(routes: Routes) -> Routes {
+    use identity_providers as i;
+    use mappings as m;
+    use protocols as p;
+    use service_providers as s;
+    const PROVIDER: &str = "/v3/OS-FEDERATION/identity_providers/{idp_id}";
+    const PROTOCOLS: &str = "/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols";
+    const PROTOCOL: &str = "/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}";
+    const SIGN_IN: &str = "/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/auth";
+    const MAPPING: &str = "/v3/OS-FEDERATION/mappings/{mapping_id}";
+    const SERVICE: &str = "/v3/OS-FEDERATION/service_providers/{service_provider_id}";
+    routes
+        .get("/v3/OS-FEDERATION/identity_providers", i::list)
+        .get(PROVIDER, i::show_one)
+        .put(PROVIDER, i::create)
+        .patch(PROVIDER, i::update)
+        .delete(PROVIDER, i::delete)
+        .get(PROTOCOLS, p::list)
+        .get(PROTOCOL, p::show_one)
+        .put(PROTOCOL, p::create)
+        .patch(PROTOCOL, p::update)
+        .delete(PROTOCOL, p::delete)
+        .get(SIGN_IN, p::sign_in)
+        .post(SIGN_IN, p::sign_in)
+        .get("/v3/OS-FEDERATION/mappings", m::list)
+        .get(MAPPING, m::show_one)
+        .put(MAPPING, m::create)
+        .patch(MAPPING, m::update)
+        .delete(MAPPING, m::delete)
+        .get("/v3/OS-FEDERATION/service_providers", s::list)
+        .get(SERVICE, s::show_one)
+        .put(SERVICE, s::create)
+        .patch(SERVICE, s::update)
+        .delete(SERVICE, s::delete)
+        .get("/v3/OS-FEDERATION/projects", auth::projects)
+        .get("/v3/OS-FEDERATION/domains", auth::domains)
 }
 
 /// Known parts of the API that are not built: an honest 501, with a token.
@@ -343,14 +394,12 @@ fn not_built(mut routes: Routes) -> Routes {
         }
     }
     for path in [
-        "/v3/OS-FEDERATION/{*rest}",
-        "/v3/OS-OAUTH1/request_token",
-        "/v3/OS-OAUTH1/access_token",
-        "/v3/OS-OAUTH1/authorize/{request_token_id}",
+        "/v3/OS-FEDERATION/saml2/metadata",
         "/v3/OS-OAUTH2/token",
-        "/v3/users/{user_id}/OS-OAUTH1/access_tokens",
-        "/v3/users/{user_id}/OS-OAUTH1/access_tokens/{*rest}",
-        "/v3/auth/OS-FEDERATION/{*rest}",
+        "/v3/auth/OS-FEDERATION/saml2",
+        "/v3/auth/OS-FEDERATION/saml2/ecp",
+        "/v3/auth/OS-FEDERATION/websso/{protocol_id}",
+        "/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/websso",
     ] {
         routes.router = routes.router.route(path, axum::routing::any(answer));
     }

@@ -11,7 +11,8 @@ use virga_state::transact;
 
 use super::ask::Ask;
 use super::reply::{self, Reply};
-use super::token_body;
+use super::{oauth_tokens, token_body};
+use crate::audit::sign_in;
 use crate::auth::AuthError;
 use crate::auth::request::AuthRequest;
 use crate::auth::tokens::{Place, Standing};
@@ -35,11 +36,16 @@ pub(crate) async fn answer(ask: &Ask, status: StatusCode, token: &str, standing:
 
 /// `POST`: authenticates.
 pub(crate) async fn issue(ask: Ask) -> Reply {
-    let request = AuthRequest::parse(&ask.json()?)?;
+    let body = ask.json()?;
+    if oauth_tokens::is_method_of(&body) {
+        return oauth_tokens::sign_in(ask).await;
+    }
+    let request = AuthRequest::parse(&body)?;
     let receipt = ask.header("openstack-auth-receipt")?;
     let attempt = ask.app.attempt(ask.source, request.accounts())?;
     let outcome = ask.app.authenticate(&request, receipt).await;
-    let (token, standing) = attempt.settle(outcome)?;
+    let outcome = attempt.settle(outcome);
+    let (token, standing) = sign_in::note_request(&ask, &request, outcome).await?;
     answer(&ask, StatusCode::CREATED, &token, &standing).await
 }
 

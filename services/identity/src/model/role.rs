@@ -131,6 +131,12 @@ impl RoleGraph {
         self.roles.get(id)
     }
 
+    /// The cloud's own role of this name.
+    pub fn named(&self, name: &str) -> Option<&Role> {
+        let mut own = self.roles.values().filter(|r| r.domain_id.is_none());
+        own.find(|r| r.name.eq_ignore_ascii_case(name))
+    }
+
     /// Ids of the roles that `id` implies directly.
     pub fn implied_by(&self, id: &str) -> &[String] {
         self.implied.get(id).map_or(&[], Vec::as_slice)

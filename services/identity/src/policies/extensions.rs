@@ -38,7 +38,11 @@ pub(super) const RULES: &[RuleDefault] = &[
     ),
     renamed(
         &["identity:delete_application_credentials"],
-        rule("identity:delete_application_credential", SP, "rule:admin_or_owner"),
+        rule(
+            "identity:delete_application_credential",
+            SP,
+            "rule:admin_or_owner",
+        ),
     ),
     rule("identity:get_access_rule", SP, RULE_READER),
     rule("identity:list_access_rules", SP, RULE_READER),
@@ -143,6 +147,13 @@ pub(super) const RULES: &[RuleDefault] = &[
     rule("identity:create_consumer", SP, ADMIN),
     rule("identity:update_consumer", SP, ADMIN),
     rule("identity:delete_consumer", SP, ADMIN),
+    // what users authorize consumers for
+    rule("identity:authorize_request_token", PROJECT, ADMIN),
+    rule("identity:list_access_tokens", PROJECT, ADMIN),
+    rule("identity:get_access_token", PROJECT, ADMIN),
+    rule("identity:list_access_token_roles", PROJECT, ADMIN),
+    rule("identity:get_access_token_role", PROJECT, ADMIN),
+    rule("identity:delete_access_token", PROJECT, ADMIN),
     // who did what
     rule("identity:list_audit_records", SP, ADMIN_OR_READER),
     rule("identity:get_audit_chain", SP, ADMIN_OR_READER),

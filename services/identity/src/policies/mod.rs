@@ -2,8 +2,14 @@
 //! meaning as upstream's (personas of system, domain and project).
 //!
 //! Every rule is asked by a handler; a test compares the two. What hangs on the
-//! core (delegation, limits, filters, ...) is in [`extensions`].
+//! core (delegation, limits, filters, ...) is in [`extensions`] and [`federation`]. [`book`] keeps the
+//! rules in force, [`caller`] is who asks as rules see it, [`explain`] says why one lets
+//! somebody do something or not.
+pub(crate) mod book;
+pub(crate) mod caller;
+pub(crate) mod explain;
 mod extensions;
+mod federation;
 
 use virga_identity_api::policy::RuleDefault;
 use virga_identity_api::policy::ScopeKind::{self, Domain, Project, System};
@@ -108,7 +114,7 @@ const CHANGE_GRANT: &str = concat!(
 
 /// All rules.
 pub(crate) fn all() -> Vec<RuleDefault> {
-    [CORE, extensions::RULES].concat()
+    [CORE, extensions::RULES, federation::RULES].concat()
 }
 
 const CORE: &[RuleDefault] = &[

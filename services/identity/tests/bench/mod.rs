@@ -1,5 +1,8 @@
 //! A small cloud's identity service, asked through its router.
 #![allow(dead_code, reason = "each test file uses its part")]
+#[path = "../../../state/tests/engine/mod.rs"]
+mod engine;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +73,7 @@ pub fn plan() -> BootstrapPlan {
 }
 
 async fn open(dir: &tempfile::TempDir, clock: Arc<ManualClock>, config: Config) -> Identity {
-    let state = virga_state::Config::sqlite(&dir.path().join("identity.db"));
+    let state = engine::config(dir.path()).await;
     let state = State::open(&state, clock.clone()).await.unwrap();
     let config = Config {
         token_keys: dir.path().join("token-keys"),
@@ -117,6 +120,11 @@ impl Bench {
             router,
             dir: self.dir.clone(),
         }
+    }
+
+    /// Where the records and keys are.
+    pub fn folder(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub async fn send(&self, request: Request<Body>) -> Answer {

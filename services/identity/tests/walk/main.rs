@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should panic")]
 #[path = "../bench/mod.rs"]
 mod bench;
+mod rehearsals;
 mod rows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +26,9 @@ fn body(owner: &str) -> Value {
         "application_credential": {"name": "x", "roles": [{"name": "none"}]}, "policy": {"type": "x", "blob": "x"},
         "limits": [], "registered_limits": [], "limit": {}, "registered_limit": {}, "consumer": {},
         "endpoint_group": {"name": "x", "filters": {"service_id": "x"}}, "config": {"ldap": {"url": "x"}},
-        "credentials": {"access": "x"},
+        "credentials": {"access": "x"}, "identity_provider": {"enabled": true}, "protocol": {"mapping_id": "m"},
+        "mapping": {"rules": [{"local": [], "remote": [{"type": "x"}]}]},
+        "service_provider": {"auth_url": "http://x", "sp_url": "http://x"},
     })
 }
 
@@ -115,6 +118,21 @@ async fn things(b: &Bench, admin: &str) -> BTreeMap<&'static str, String> {
     let registered = json!({"service_id": service, "resource_name": "r", "default_limit": 5});
     let registered = json!({"registered_limits": [registered]});
     let registered = b.call("POST", "/v3/registered_limits", admin, registered).await;
+    for (path, body) in [
+        ("mappings/m", json!({"mapping": body("")["mapping"]})),
+        ("identity_providers/i", json!({"identity_provider": {}})),
+        (
+            "identity_providers/i/protocols/p",
+            json!({"protocol": {"mapping_id": "m"}}),
+        ),
+        (
+            "service_providers/s",
+            json!({"service_provider": body("")["service_provider"]}),
+        ),
+    ] {
+        let path = format!("/v3/OS-FEDERATION/{path}");
+        b.call("PUT", &path, admin, body).await.expect(201);
+    }
     let limit =
         json!({"service_id": service, "resource_name": "r", "resource_limit": 5, "project_id": project});
     let limit = b
@@ -129,6 +147,7 @@ async fn things(b: &Bench, admin: &str) -> BTreeMap<&'static str, String> {
                 .to_owned(),
         ),
         ("access_rule_id", rule),
+        ("access_token_id", "none".into()),
         ("application_credential_id", app.id("application_credential")),
         ("consumer_id", consumer),
         ("credential_id", credential),
@@ -137,15 +156,20 @@ async fn things(b: &Bench, admin: &str) -> BTreeMap<&'static str, String> {
         ("endpoint_id", endpoint),
         ("group", "ldap".into()),
         ("group_id", group),
+        ("idp_id", "i".into()),
         ("implied_id", b.role_id("service").await),
         ("limit_id", first(limit, "limits")),
+        ("mapping_id", "m".into()),
         ("option", "url".into()),
         ("policy_id", policy),
         ("project_id", project),
+        ("protocol_id", "p".into()),
         ("region_id", "RegionOne".into()),
         ("registered_limit_id", first(registered, "registered_limits")),
+        ("request_token_id", "none".into()),
         ("role_id", b.role_id("reader").await),
         ("service_id", service),
+        ("service_provider_id", "s".into()),
         ("tag", "t".into()),
         ("trust_id", trust),
         ("user_id", user),
@@ -192,7 +216,7 @@ async fn nobody_gets_past_a_rule_that_is_not_for_them() {
     let foreign = elsewhere.admin().await;
     let things = things(&b, &admin).await;
     let owner = b.report.admin_user_id.as_str();
-    for (row, _, who) in ROWS.iter() {
+    for (row, rule, who) in ROWS.iter() {
         let (method, path) = split(row);
         let path = filled(path, &|name| things[name].clone());
         let route = (method, path.as_str());
@@ -206,9 +230,13 @@ async fn nobody_gets_past_a_rule_that_is_not_for_them() {
             assert_eq!(answer.status, 401, "{row} with {token:.9}: {}", answer.text);
         }
         for token in &personas {
-            let status = ask(&b, route, token, &admin, owner).await.status;
-            let refused = status == 403;
+            let answer = ask(&b, route, token, &admin, owner).await;
+            let (status, refused) = (answer.status, answer.status == 403);
             assert_eq!(refused, *who != "any", "{row}: {status}");
+            if refused {
+                let said = format!("You are not authorized to perform the requested action: {rule}.");
+                assert_eq!(answer.json()["error"]["message"], json!(said), "{row}");
+            }
             assert_ne!(status, 401, "{row}");
         }
     }

@@ -152,7 +152,7 @@ pub struct Rules {
     rules: HashMap<String, Rule>,
     /// Names in the file that no rule of the service has.
     added: BTreeSet<String>,
-    /// First words of the attributes of credentials that rules look at.
+    /// Attributes of credentials that rules look at, as paths with dots.
     attributes: BTreeSet<String>,
 }
 
@@ -214,7 +214,7 @@ impl Rules {
         for rule in self.rules.values() {
             rule.check.walk(&mut |check| {
                 if let Check::Attribute(path, _) = check {
-                    found.extend(path.first().cloned());
+                    found.insert(path.join("."));
                 }
             });
         }
@@ -348,10 +348,11 @@ impl Rules {
         found
     }
 
-    /// Whether a rule looks at an attribute of the credentials whose path
-    /// begins with `first`.
-    pub fn looks_at(&self, first: &str) -> bool {
-        self.attributes.contains(first)
+    /// Whether a rule looks at the credentials' attribute `path` (with dots), or
+    /// at something in it.
+    pub fn looks_at(&self, path: &str) -> bool {
+        let inside = |found: &String| found.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        self.attributes.contains(path) || self.attributes.iter().any(inside)
     }
 
     /// All rules, by name.
