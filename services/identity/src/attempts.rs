@@ -120,3 +120,24 @@ impl Attempt<'_> {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use http::header::RETRY_AFTER;
+
+    use super::*;
+    use crate::fault::Fault;
+
+    #[test]
+    fn a_full_queue_of_hashes_and_a_spent_bucket_say_when_to_come_back() {
+        for (error, status, wait) in [
+            (AuthError::Overloaded, 503, "1"),
+            (AuthError::TooMany(Duration::from_millis(1500)), 429, "2"),
+        ] {
+            let response = Fault::from(error).into_response();
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers()[RETRY_AFTER], wait);
+        }
+    }
+}

@@ -4,6 +4,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use virga_http::body::BodyError;
 use virga_http::edge::Refusal;
+use virga_http::limits::retry_after;
 use virga_identity_api::verify::TokenError;
 use virga_state::{Conflicted, StateError};
 
@@ -46,6 +47,9 @@ pub enum Fault {
     /// 413.
     #[error("Request is too large.")]
     TooLarge,
+    /// 429: come back in so many seconds.
+    #[error("Too many requests: try again in {0} seconds.")]
+    TooMany(u64),
     /// 501 with the reason.
     #[error("{0}")]
     NotImplemented(String),
@@ -68,6 +72,7 @@ const UNEXPECTED: &str = "An unexpected error prevented the server from fulfilli
 fn refusal_text(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::TooLarge => "Request is too large.",
+        Refusal::TooMany => "Too many requests from this address: try again later.",
         Refusal::BadPath => "The path of the request is not valid.",
         Refusal::Overloaded => "The service is busy, try again in a moment.",
         Refusal::Timeout => "The request took too long.",
@@ -119,6 +124,7 @@ impl Fault {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Edge(refusal) => refusal.status(),
@@ -154,15 +160,19 @@ impl IntoResponse for Fault {
             StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
             other => other.canonical_reason().unwrap_or("Error"),
         };
+        let wait = match &self {
+            Self::TooMany(seconds) => Some(*seconds),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1),
+        };
         if let Self::MoreFactors(receipt) = self {
             return with_receipt(*receipt);
         }
         let body = json!({"error": {"code": status.as_u16(), "message": self.to_string(), "title": title}});
         let mut response = (status, axum::Json(body)).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = wait {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -211,7 +221,14 @@ impl From<AuthError> for Fault {
             AuthError::PasswordExpired(_) => Self::Refused(error.to_string()),
             AuthError::MoreFactors(receipt) => Self::MoreFactors(receipt),
             AuthError::Malformed(why) => Self::BadRequest(why),
+            AuthError::Conflict(why) => Self::Conflict(why),
+            AuthError::Told(why) => Self::Refused(why),
+            AuthError::TooMany(wait) => Self::TooMany(retry_after(wait)),
             AuthError::Overloaded => Self::Busy,
+            AuthError::Unreachable(why) => {
+                tracing::warn!(why, "an identity provider cannot be asked");
+                Self::Busy
+            }
             AuthError::State(error) => Self::State(error),
             AuthError::Hash(what) | AuthError::Sealed(what) => Self::Unexpected(what),
             AuthError::Random(error) => Self::Unexpected(error.to_string()),

@@ -20,6 +20,7 @@ const SEALED: &[(&str, &[&str], &str)] = &[
         &["domain_id", "group_name", "name"],
         "sealed_value",
     ),
+    ("identity_oauth_token", &["id"], "sealed_secret"),
 ];
 /// Rows that are sealed anew in one transaction.
 const BATCH: i64 = 200;

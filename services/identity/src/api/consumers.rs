@@ -1,6 +1,6 @@
-//! `/v3/OS-OAUTH1/consumers`. The exchange of tokens that consumers are for is
-//! not built; see `not_built` in the routes.
+//! `/v3/OS-OAUTH1/consumers`. What consumers do is in [`super::oauth_tokens`].
 use serde_json::{Value, json};
+use virga_identity_api::revocation::Revocation;
 use virga_state::transact;
 use zeroize::Zeroizing;
 
@@ -9,6 +9,7 @@ use super::reply::{self, Reply};
 use crate::fault::Fault;
 use crate::model::new_id;
 use crate::model::oauth::{self, Consumer};
+use crate::model::oauth_token;
 use crate::secrets;
 
 /// Without the secret: that is told once, when it is made.
@@ -86,9 +87,16 @@ pub(crate) async fn update(ask: Ask) -> Reply {
 /// `DELETE /v3/OS-OAUTH1/consumers/{id}`.
 pub(crate) async fn delete(ask: Ask) -> Reply {
     let consumer = found(&ask, "identity:delete_consumer").await?;
-    transact!(ask.app.state, |tx| -> Result<(), Fault> {
+    let now = ask.app.clock.now();
+    let events = transact!(ask.app.state, |tx| -> Result<Vec<Revocation>, Fault> {
+        let given = oauth_token::list(tx, (None, Some(&consumer.id)), now).await?;
+        let events = given.iter().map(|t| ask.app.tokens_of_delegation(&t.id));
+        let events: Vec<Revocation> = events.collect();
         oauth::delete(tx, &consumer.id).await?;
-        Ok(ask.note(tx, "consumer", &consumer.id, "deleted").await?)
+        ask.app.store_revocations(tx, &events).await?;
+        ask.note(tx, "consumer", &consumer.id, "deleted").await?;
+        Ok(events)
     })?;
+    ask.app.announce(events);
     reply::nothing()
 }

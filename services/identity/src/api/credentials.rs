@@ -110,6 +110,14 @@ fn bind(ask: &Ask, blob: &str) -> Result<Zeroizing<String>, Fault> {
         None => {}
         Some(Delegation::Trust { id }) => blob["trust_id"] = json!(id),
         Some(Delegation::ApplicationCredential { id, .. }) => blob["app_cred_id"] = json!(id),
+        // A key would outlive the access token that it stands on.
+        Some(Delegation::AccessToken { .. }) => {
+            return Err(Fault::Forbidden(
+                "You are not authorized to perform the requested action: making a credential with an OAuth access \
+                 token."
+                    .into(),
+            ));
+        }
     }
     Ok(Zeroizing::new(blob.to_string()))
 }

@@ -17,6 +17,7 @@ pub(crate) mod signature;
 pub(crate) mod tokens;
 pub(crate) mod totp;
 
+use virga_identity_api::keys::KeyError;
 use virga_state::{Conflicted, StateError};
 
 /// Why nobody got a token.
@@ -40,6 +41,18 @@ pub enum AuthError {
     /// The request cannot be understood.
     #[error("{0}")]
     Malformed(String),
+    /// The records hold something else of that name; the reason is told.
+    #[error("{0}")]
+    Conflict(String),
+    /// Refused, and why is told: it gives nothing away.
+    #[error("{0}")]
+    Told(String),
+    /// An identity provider does not answer. The reason is for the log.
+    #[error("an identity provider cannot be asked: {0}")]
+    Unreachable(String),
+    /// Too many failures from there or for that account; how long to wait.
+    #[error("too many failed attempts")]
+    TooMany(std::time::Duration),
     /// Too many passwords wait to be checked.
     #[error("too many authentications at once")]
     Overloaded,
@@ -55,6 +68,12 @@ pub enum AuthError {
     /// The system gave no randomness.
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
+}
+
+impl From<KeyError> for AuthError {
+    fn from(error: KeyError) -> Self {
+        Self::Sealed(error.to_string())
+    }
 }
 
 impl Conflicted for AuthError {

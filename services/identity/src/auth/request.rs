@@ -167,7 +167,22 @@ fn credential(identity: &Map<String, Value>) -> Result<(CredentialRef, Zeroizing
     Ok((which, Zeroizing::new(secret.to_owned())))
 }
 
+/// What limits call the account of the user with this id.
+pub(crate) fn account(user_id: &str) -> String {
+    format!("user {:?}", EntityRef::Id(user_id.to_owned()))
+}
+
 impl AuthRequest {
+    /// What the request calls the accounts that it shows a secret of.
+    pub(crate) fn accounts(&self) -> Vec<String> {
+        let users = self.password.iter().chain(&self.totp);
+        let users = users.map(|(who, _)| format!("user {who:?}"));
+        let credential = self.application_credential.iter();
+        users
+            .chain(credential.map(|(which, _)| format!("credential {which:?}")))
+            .collect()
+    }
+
     /// Reads the body.
     pub(crate) fn parse(body: &Value) -> Result<Self, AuthError> {
         let Value::Object(body) = body else {

@@ -1,8 +1,8 @@
 //! Which roles a token stands for, by name.
 //!
 //! A user's own tokens stand for the roles that the user has on the scope: by
-//! assignments of the user and the user's groups, inherited from above, and
-//! implied. Tokens of an application credential or trust stand for the part of
+//! assignments of the user and the user's groups (those that an identity
+//! provider gave count too), inherited from above, and implied. Tokens of an application credential or trust stand for the part of
 //! them that it carries.
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,13 +10,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use virga_identity_api::access_rule::AccessRule;
 use virga_identity_api::caller::{Delegation, Scope};
-use virga_identity_api::local::RoleSource;
+use virga_identity_api::local::{Resolved, RoleSource};
 use virga_identity_api::payload::Payload;
 use virga_identity_api::verify::TokenError;
 use virga_node::clock::Clock;
 use virga_state::{State, StateError};
 
 use crate::cached::Cached;
+use crate::model::assignment::Actors;
+use crate::model::oauth_token::{self, Kind, OauthToken};
 use crate::model::role::{Role, RoleGraph};
 use crate::model::trust::Trust;
 use crate::model::{access_rule, application_credential, assignment, trust};
@@ -52,7 +54,22 @@ impl RoleBook {
     /// The cloud's own roles of `user` on `scope`, implied ones included,
     /// ordered by name.
     pub(crate) async fn effective(&self, user: &str, scope: &Scope) -> Result<Vec<Role>, StateError> {
-        let ids = assignment::role_ids(&mut self.state.reader(), user, scope).await?;
+        self.effective_with(user, &[], scope).await
+    }
+
+    /// As [`RoleBook::effective`], for a user who is in `groups` besides.
+    pub(crate) async fn effective_with(
+        &self,
+        user: &str,
+        groups: &[String],
+        scope: &Scope,
+    ) -> Result<Vec<Role>, StateError> {
+        let actors = Actors {
+            user,
+            groups,
+            now: self.state.now(),
+        };
+        let ids = assignment::role_ids(&mut self.state.reader(), &actors, scope).await?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -62,7 +79,12 @@ impl RoleBook {
     /// Ids of all roles of `user` on `scope`, those of domains and implied ones
     /// included.
     pub(crate) async fn held(&self, user: &str, scope: &Scope) -> Result<BTreeSet<String>, StateError> {
-        let ids = assignment::role_ids(&mut self.state.reader(), user, scope).await?;
+        let actors = Actors {
+            user,
+            groups: &[],
+            now: self.state.now(),
+        };
+        let ids = assignment::role_ids(&mut self.state.reader(), &actors, scope).await?;
         Ok(self.graph().await?.expand(&ids))
     }
 
@@ -74,7 +96,23 @@ impl RoleBook {
         user: &str,
         scope: &Scope,
     ) -> Result<Vec<Role>, StateError> {
-        let mut carried = application_credential::role_ids(&mut self.state.reader(), id).await?;
+        let carried = application_credential::role_ids(&mut self.state.reader(), id).await?;
+        self.still_held(carried, user, scope).await
+    }
+
+    /// The roles of an access token that its user still has, ordered by name.
+    pub(crate) async fn of_access_token(&self, token: &OauthToken) -> Result<Vec<Role>, StateError> {
+        let user = token.user_id.as_deref().unwrap_or_default();
+        let scope = Scope::Project(token.project_id.clone());
+        self.still_held(token.role_ids.clone(), user, &scope).await
+    }
+
+    async fn still_held(
+        &self,
+        mut carried: Vec<String>,
+        user: &str,
+        scope: &Scope,
+    ) -> Result<Vec<Role>, StateError> {
         let held = self.held(user, scope).await?;
         carried.retain(|role| held.contains(role));
         let graph = self.graph().await?;
@@ -105,17 +143,35 @@ impl RoleBook {
         }
     }
 
-    async fn of_token(&self, token: &Payload) -> Result<Vec<Role>, StateError> {
-        match &token.delegation {
-            None => self.effective(&token.user_id, &token.scope).await,
+    async fn of_token(&self, token: &Payload) -> Result<(String, Vec<Role>), StateError> {
+        let user = token.user_id.clone();
+        let roles = match &token.delegation {
+            None => {
+                let groups = token.federation.as_ref().map_or(&[][..], |by| &by.groups);
+                self.effective_with(&user, groups, &token.scope).await?
+            }
             Some(Delegation::ApplicationCredential { id, .. }) => {
-                self.of_credential(id, &token.user_id, &token.scope).await
+                self.of_credential(id, &user, &token.scope).await?
             }
             Some(Delegation::Trust { id }) => match trust::get(&mut self.state.reader(), id).await? {
-                Some(given) => self.of_trust(&given).await,
-                None => Ok(Vec::new()),
+                // Keystone's tokens name the trustee, whom it was given to.
+                Some(given) if given.impersonation => {
+                    let roles = self.of_trust(&given).await?;
+                    return Ok((given.trustor_user_id, roles));
+                }
+                Some(given) => self.of_trust(&given).await?,
+                None => Vec::new(),
             },
-        }
+            Some(Delegation::AccessToken { id }) => {
+                let mut q = self.state.reader();
+                let found = oauth_token::get(&mut q, Kind::Access, id, self.state.now()).await?;
+                match found {
+                    Some(given) => self.of_access_token(&given).await?,
+                    None => Vec::new(),
+                }
+            }
+        };
+        Ok((user, roles))
     }
 }
 
@@ -125,12 +181,15 @@ fn unavailable(error: StateError) -> TokenError {
 
 #[async_trait]
 impl RoleSource for RoleBook {
-    async fn roles(&self, token: &Payload) -> Result<Vec<String>, TokenError> {
-        let roles = self.of_token(token).await.map_err(unavailable)?;
-        Ok(roles.into_iter().map(|r| r.name).collect())
+    async fn resolve(&self, token: &Payload) -> Result<Resolved, TokenError> {
+        let (user_id, roles) = self.of_token(token).await.map_err(unavailable)?;
+        Ok(Resolved {
+            user_id,
+            roles: roles.into_iter().map(|r| r.name).collect(),
+        })
     }
 
-    async fn access_rules(&self, credential_id: &str) -> Result<Vec<AccessRule>, TokenError> {
+    async fn access_rules(&self, credential_id: &str) -> Result<Option<Vec<AccessRule>>, TokenError> {
         let mut q = self.state.reader();
         let found = application_credential::get(&mut q, credential_id)
             .await
@@ -141,6 +200,9 @@ impl RoleSource for RoleBook {
         let rules = access_rule::of_credential(&mut q, credential_id)
             .await
             .map_err(unavailable)?;
-        Ok(rules.into_iter().map(|r| r.rule).collect())
+        let rules: Vec<AccessRule> = rules.into_iter().map(|r| r.rule).collect();
+        // What a credential has is never taken from it, so none means that it
+        // was made without.
+        Ok(Some(rules).filter(|r| !r.is_empty()))
     }
 }

@@ -1,15 +1,18 @@
 //! Decides who gets which token, and what a token stands for now.
 use virga_identity_api::caller::{Delegation, Scope};
-use virga_identity_api::payload::{Payload, new_audit_id};
+use virga_identity_api::payload::{Federation, Payload, new_audit_id};
 use virga_node::clock::Micros;
 use virga_state::{StateError, transact};
 
 use super::AuthError;
-use super::recognise::Proof;
+use super::recognise::{Proof, whole_second};
 use super::request::{AuthRequest, DomainRef, EntityRef, ScopeWish};
 use crate::app::App;
+use crate::config::TokenProvider;
 use crate::model::access_rule::{self, StoredRule};
 use crate::model::application_credential::{self, ApplicationCredential};
+use crate::model::federated_user;
+use crate::model::oauth_token::{self, Kind, OauthToken};
 use crate::model::project::{self, Project};
 use crate::model::role::Role;
 use crate::model::trust::{self, Trust};
@@ -43,6 +46,7 @@ pub(crate) enum Backing {
     User,
     ApplicationCredential(ApplicationCredential, Vec<StoredRule>),
     Trust(Trust),
+    AccessToken(OauthToken),
 }
 
 /// A token with the records behind it.
@@ -64,6 +68,8 @@ pub(crate) struct Grant {
     place: Place,
     pub(crate) roles: Vec<Role>,
     backing: Backing,
+    /// Where the user signed in, if not here.
+    federation: Option<Federation>,
     expires_at: Micros,
 }
 
@@ -112,18 +118,29 @@ impl App {
                 ruled: !rules.is_empty(),
             }),
             Backing::Trust(t) => Some(Delegation::Trust { id: t.id.clone() }),
+            Backing::AccessToken(t) => Some(Delegation::AccessToken { id: t.id.clone() }),
+        };
+        let presented_by = match &grant.backing {
+            Backing::Trust(t) if t.impersonation => Some(t.trustee_user_id.clone()),
+            _ => None,
         };
         let payload = Payload {
             user_id: grant.user.id.clone(),
             methods,
             scope: grant.place.scope(),
-            issued_at: began,
+            issued_at: match self.config.token_provider {
+                // Its seal knows seconds only.
+                TokenProvider::FernetKeystone => whole_second(began),
+                TokenProvider::Fernet | TokenProvider::Jws => began,
+            },
             expires_at: grant.expires_at,
             audit_ids,
             roles: Some(grant.roles.iter().map(|r| r.name.clone()).collect()),
             delegation,
+            federation: grant.federation,
+            presented_by,
         };
-        let token = payload.seal(&self.token_keys)?;
+        let token = self.seal_token(&payload)?;
         let standing = Standing {
             payload,
             user: grant.user,
@@ -135,22 +152,37 @@ impl App {
         Ok((token, standing))
     }
 
-    async fn grant(&self, proof: Proof, wish: &ScopeWish) -> Result<Grant, AuthError> {
+    /// The text of a token, of the configured kind.
+    fn seal_token(&self, payload: &Payload) -> Result<String, AuthError> {
+        match (self.config.token_provider, &self.signed_keys) {
+            (TokenProvider::Fernet, _) => Ok(payload.seal(&self.token_keys)?),
+            (TokenProvider::FernetKeystone, _) => Ok(payload.seal_for_keystone(&self.token_keys)?),
+            (TokenProvider::Jws, Some(keys)) => Ok(keys.sign(payload)?),
+            (TokenProvider::Jws, None) => Err(AuthError::Sealed("no keys that sign tokens".into())),
+        }
+    }
+
+    pub(crate) async fn grant(&self, proof: Proof, wish: &ScopeWish) -> Result<Grant, AuthError> {
         if let Some((credential, _)) = proof.credential {
             return self
                 .grant_by_credential(proof.user, proof.user_domain, credential, proof.expires_at)
                 .await;
         }
         if let ScopeWish::Trust(id) = wish {
-            return self.grant_by_trust(&proof.user, id, proof.expires_at).await;
+            let grant = self.grant_by_trust(&proof.user, id, proof.expires_at).await?;
+            return Ok(Grant {
+                federation: proof.federation,
+                ..grant
+            });
         }
-        let (place, roles) = self.place(&proof.user, wish).await?;
+        let (place, roles) = self.place(&proof.user, proof.federation.as_ref(), wish).await?;
         Ok(Grant {
             user: proof.user,
             user_domain: proof.user_domain,
             place,
             roles,
             backing: Backing::User,
+            federation: proof.federation,
             expires_at: proof.expires_at,
         })
     }
@@ -164,14 +196,43 @@ impl App {
         expires_at: Micros,
     ) -> Result<Grant, AuthError> {
         let wish = ScopeWish::Project(EntityRef::Id(project.to_owned()));
-        let (place, roles) = self.place(&user, &wish).await?;
+        let (place, roles) = self.place(&user, None, &wish).await?;
         Ok(Grant {
             user,
             user_domain,
             place,
             roles,
             backing: Backing::User,
+            federation: None,
             expires_at,
+        })
+    }
+
+    /// What an access token of OAuth is good for now.
+    pub(crate) async fn grant_by_access_token(
+        &self,
+        token: OauthToken,
+        expires_at: Micros,
+    ) -> Result<Grant, AuthError> {
+        let user = token.user_id.as_deref();
+        let user = user.ok_or(AuthError::Refused("nobody has authorized the token"))?;
+        let (user, user_domain) = self.live_user(user).await?;
+        let place = self
+            .live_project(&EntityRef::Id(token.project_id.clone()))
+            .await?
+            .ok_or(AuthError::Refused("the access token's project is gone or disabled"))?;
+        let roles = self.roles.of_access_token(&token).await?;
+        if roles.is_empty() {
+            return Err(AuthError::Refused("no role of the access token is left"));
+        }
+        Ok(Grant {
+            user,
+            user_domain,
+            place,
+            roles,
+            expires_at: expires_at.min(token.expires_at),
+            backing: Backing::AccessToken(token),
+            federation: None,
         })
     }
 
@@ -194,13 +255,18 @@ impl App {
         if roles.is_empty() {
             return Err(AuthError::Refused("no role of the credential is left"));
         }
-        let rules = access_rule::of_credential(&mut self.state.reader(), &credential.id).await?;
+        let mut q = self.state.reader();
+        let rules = access_rule::of_credential(&mut q, &credential.id).await?;
+        // What an identity provider gave comes to an end, and the roles with it.
+        let end = federated_user::next_end(&mut q, &user.id, self.clock.now()).await?;
+        let expires_at = end.map_or(expires_at, |end| whole_second(end).min(expires_at));
         Ok(Grant {
             user,
             user_domain,
             place,
             roles,
             backing: Backing::ApplicationCredential(credential, rules),
+            federation: None,
             expires_at,
         })
     }
@@ -257,6 +323,7 @@ impl App {
             roles,
             expires_at: end.map_or(expires_at, |end| end.min(expires_at)),
             backing: Backing::Trust(found),
+            federation: None,
         })
     }
 
@@ -280,10 +347,16 @@ impl App {
         Ok(domain.filter(|d| d.enabled).map(|d| Place::Project(found, d)))
     }
 
-    async fn place(&self, user: &User, wish: &ScopeWish) -> Result<(Place, Vec<Role>), AuthError> {
+    async fn place(
+        &self,
+        user: &User,
+        by: Option<&Federation>,
+        wish: &ScopeWish,
+    ) -> Result<(Place, Vec<Role>), AuthError> {
+        let groups = by.map_or(&[][..], |by| &by.groups);
         let place = match wish {
             ScopeWish::Unscoped => return Ok((Place::Unscoped, Vec::new())),
-            ScopeWish::Default => return Ok(self.default_place(user).await?),
+            ScopeWish::Default => return Ok(self.default_place(user, groups).await?),
             ScopeWish::Trust(_) => return Err(AuthError::Refused("a trust is no scope of the user's own")),
             ScopeWish::System => Some(Place::System),
             ScopeWish::Domain(which) => self
@@ -294,7 +367,10 @@ impl App {
             ScopeWish::Project(which) => self.live_project(which).await?,
         };
         let place = place.ok_or(AuthError::Refused("the scope is gone or disabled"))?;
-        let roles = self.roles.effective(&user.id, &place.scope()).await?;
+        let roles = self
+            .roles
+            .effective_with(&user.id, groups, &place.scope())
+            .await?;
         if roles.is_empty() {
             return Err(AuthError::Refused("no role on the scope"));
         }
@@ -302,11 +378,18 @@ impl App {
     }
 
     /// The user's default project, or nothing when that cannot be had.
-    async fn default_place(&self, user: &User) -> Result<(Place, Vec<Role>), StateError> {
+    async fn default_place(
+        &self,
+        user: &User,
+        groups: &[String],
+    ) -> Result<(Place, Vec<Role>), StateError> {
         if let Some(id) = &user.default_project_id
             && let Some(place) = self.live_project(&EntityRef::Id(id.clone())).await?
         {
-            let roles = self.roles.effective(&user.id, &place.scope()).await?;
+            let roles = self
+                .roles
+                .effective_with(&user.id, groups, &place.scope())
+                .await?;
             if !roles.is_empty() {
                 return Ok((place, roles));
             }
@@ -317,6 +400,9 @@ impl App {
     /// What a token stands for now: its records may have changed since it was
     /// made. Fails as [`AuthError::Refused`] when it stands for nothing.
     pub(crate) async fn standing(&self, payload: Payload) -> Result<Standing, AuthError> {
+        if let Some(by) = &payload.federation {
+            self.live_federation(by).await?;
+        }
         let grant = match &payload.delegation {
             None => {
                 let (user, user_domain) = self.live_user(&payload.user_id).await?;
@@ -326,13 +412,14 @@ impl App {
                     Scope::Domain(id) => ScopeWish::Domain(DomainRef::Id(id.clone())),
                     Scope::System => ScopeWish::System,
                 };
-                let (place, roles) = self.place(&user, &wish).await?;
+                let (place, roles) = self.place(&user, payload.federation.as_ref(), &wish).await?;
                 Grant {
                     user,
                     user_domain,
                     place,
                     roles,
                     backing: Backing::User,
+                    federation: None,
                     expires_at: payload.expires_at,
                 }
             }
@@ -350,6 +437,12 @@ impl App {
                     Err(AuthError::Forbidden(_)) => return Err(AuthError::Refused("the trust is void")),
                     other => other?,
                 }
+            }
+            Some(Delegation::AccessToken { id }) => {
+                let now = self.clock.now();
+                let found = oauth_token::get(&mut self.state.reader(), Kind::Access, id, now).await?;
+                let found = found.ok_or(AuthError::Refused("the access token is gone"))?;
+                self.grant_by_access_token(found, payload.expires_at).await?
             }
         };
         Ok(Standing {

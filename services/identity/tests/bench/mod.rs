@@ -122,7 +122,12 @@ impl Bench {
         }
     }
 
-    /// Where the records and keys are.
+    /// Where the records are.
+    pub async fn records(&self) -> virga_state::Config {
+        engine::config(self.dir.path()).await
+    }
+
+    /// Where the keys are, and on SQLite the records.
     pub fn folder(&self) -> &std::path::Path {
         self.dir.path()
     }

@@ -3,7 +3,7 @@ use http::Request;
 use serde_json::{Value, json};
 use virga_identity::Identity;
 use virga_node::clock::Clock;
-use virga_state::{Config, Queries, State, args};
+use virga_state::{Queries, State, args};
 
 use crate::bench::{Answer, Bench, bench};
 use crate::{body, filled, things};
@@ -19,11 +19,17 @@ fn never(method: &str, path: &str) -> bool {
 
 /// Every row of every table, as text.
 async fn records(b: &Bench) -> Vec<String> {
-    let config = Config::sqlite(&b.folder().join("identity.db"));
+    let config = b.records().await;
     let clock: std::sync::Arc<dyn Clock> = b.clock.clone();
     let state = State::open(&config, clock).await.unwrap();
     let mut q = state.reader();
-    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name";
+    let sql = match config.url.starts_with("sqlite:") {
+        true => "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name",
+        false => {
+            "SELECT CAST(table_name AS TEXT) AS name FROM information_schema.tables
+             WHERE table_schema = current_schema() ORDER BY 1"
+        }
+    };
     let mut all = Vec::new();
     for table in q.fetch(sql, args![]).await.unwrap() {
         let name = table.text("name").unwrap();
