@@ -119,6 +119,37 @@ pub struct NewObject {
     /// Store only if there is no such object (`If-None-Match: *`). Looked up
     /// before the first byte of the body is read.
     pub if_none_match_any: bool,
+    /// What is to be stored with it beside the above and is known only when the
+    /// body has ended.
+    pub at_end: Option<AtEnd>,
+}
+
+/// What is stored with an object and known only when its body has ended, as
+/// checksums in trailers are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// Joins [`NewObject::sysmeta`].
+    pub sysmeta: Vec<Header>,
+    /// Replaces [`NewObject::listed`].
+    pub listed: Option<Listed>,
+}
+
+/// Asked for the [`Ending`] once all bytes are here, with their ETag (hex MD5)
+/// and their number.
+#[derive(Clone)]
+pub struct AtEnd(Arc<dyn Fn(&str, u64) -> Ending + Send + Sync>);
+
+impl AtEnd {
+    /// Asks `told`, which must not wait for anything.
+    pub fn new(told: impl Fn(&str, u64) -> Ending + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
+    }
+}
+
+impl std::fmt::Debug for AtEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AtEnd")
+    }
 }
 
 impl NewObject {
@@ -135,6 +166,7 @@ impl NewObject {
             max_size: u64::MAX,
             version: None,
             if_none_match_any: false,
+            at_end: None,
         }
     }
 }

@@ -139,16 +139,19 @@ impl<'a, S: Stream<Item = Result<Bytes, BodyError>>> BodySource<'a, S> {
     }
 }
 
-/// What is stored beside the bytes, without what is known only at the end.
-pub(super) fn meta_of(name: &ObjectName, new: NewObject) -> ObjectMeta {
+/// What is stored beside the bytes, which are all here.
+pub(super) fn meta_of(name: &ObjectName, new: NewObject, etag: String, size: u64) -> ObjectMeta {
+    let ending = new.at_end.map(|told| (told.0)(&etag, size)).unwrap_or_default();
+    let mut sysmeta = new.sysmeta;
+    sysmeta.extend(ending.sysmeta);
     ObjectMeta {
         path: name.path().to_owned(),
         content_type: new.content_type,
-        etag: String::new(),
+        etag,
         delete_at: new.delete_at,
         headers: new.headers,
-        sysmeta: new.sysmeta,
-        listed: new.listed,
+        sysmeta,
+        listed: ending.listed.or(new.listed),
     }
 }
 
@@ -289,10 +292,7 @@ impl Core {
             .map_err(|_| shutting_down())?;
         check_etag(new.expected_etag.as_deref(), &digests)?;
         let asked = new.version;
-        let meta = ObjectMeta {
-            etag: digests.etag,
-            ..meta_of(name, new)
-        };
+        let meta = meta_of(name, new, digests.etag, size);
         let version = self.shared.version(asked);
         let put = PutObject {
             version,

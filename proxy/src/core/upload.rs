@@ -21,7 +21,7 @@ use virga_node::clock::Version;
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::PutStream;
-use virga_object_wire::object::{ObjectMeta, PutObject, Source};
+use virga_object_wire::object::{PutObject, Source};
 
 use super::NewObject;
 use super::digest::Extents;
@@ -409,10 +409,7 @@ where
     let digests = digester.finish().await.map_err(|_| shutting_down())?;
     check_etag(new.expected_etag.as_deref(), &digests)?;
     let asked = new.version;
-    let meta = ObjectMeta {
-        etag: digests.etag,
-        ..meta_of(name, new)
-    };
+    let meta = meta_of(name, new, digests.etag, source.got());
     let version = shared.version(asked);
     let put = PutObject {
         version,

@@ -1,0 +1,347 @@
+//! Where S3 requests come in, and where answers get what AWS says and the
+//! protocol layer does not: request ids, the resource of an error, AWS's words
+//! for its codes, headers for pages of other origins.
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body::{Body as _, Frame, SizeHint};
+use s3s::host::{S3Host, VirtualHost};
+use s3s::path::check_bucket_name;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpResponse, S3Error, S3Result};
+use virga_proxy::core::BodyError;
+use virga_proxy::server::Dialect;
+use virga_proxy::swift::body::{Answer, empty, full, streamed};
+use virga_proxy::swift::upload::Upload;
+
+use super::fault::sentence;
+use super::{Backend, S3Parts, access};
+
+/// The status of an answer, where the protocol layer would give another one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StatusOverride(pub(crate) StatusCode);
+
+/// The S3 dialect at the door of the object store.
+pub struct S3Door {
+    service: S3Service,
+    backend: Backend,
+    domains: Vec<String>,
+}
+
+impl S3Door {
+    /// Puts the parts together.
+    pub fn new(parts: S3Parts) -> Self {
+        let domains = parts.config.storage_domains.clone();
+        let backend = Backend::new(parts);
+        let mut service = S3ServiceBuilder::new(backend.clone());
+        service.set_auth(backend.clone());
+        service.set_access(access::Everyone);
+        service.set_host(Domains(domains.clone()));
+        Self {
+            service: service.build(),
+            backend,
+            domains,
+        }
+    }
+
+    /// The bucket that a request names, by path or by host.
+    fn bucket(&self, uri: &Uri, headers: &HeaderMap) -> String {
+        let host = headers
+            .get(http::header::HOST)
+            .and_then(|host| host.to_str().ok());
+        if let Some(bucket) = host.and_then(|host| bucket_of_host(&self.domains, host)) {
+            return bucket.to_owned();
+        }
+        let first = uri.path().split('/').nth(1).unwrap_or_default();
+        percent_encoding::percent_decode_str(first)
+            .decode_utf8_lossy()
+            .into_owned()
+    }
+}
+
+/// The bucket in front of one of the domains.
+fn bucket_of_host<'a>(domains: &[String], host: &'a str) -> Option<&'a str> {
+    let bare = host.rsplit_once(':').map_or(host, |(bare, _)| bare);
+    domains
+        .iter()
+        .find_map(|domain| bare.strip_suffix(domain.as_str())?.strip_suffix('.'))
+}
+
+/// Hosts that name a bucket. Any other host names none: there is no telling
+/// what name this door is reached by.
+struct Domains(Vec<String>);
+
+impl S3Host for Domains {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        let named = VirtualHost::new(host);
+        Ok(match bucket_of_host(&self.0, host) {
+            Some(bucket) => named.with_bucket(bucket),
+            None => named,
+        })
+    }
+}
+
+/// Whether a request is signed as AWS signs, or claims to be.
+fn is_signed(uri: &Uri, headers: &HeaderMap) -> bool {
+    let authorization = headers
+        .get("authorization")
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    let query = uri.query().unwrap_or_default();
+    let named = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    authorization.starts_with(b"AWS4-HMAC-SHA256")
+        || authorization.starts_with(b"AWS ")
+        || ["X-Amz-Signature", "X-Amz-Algorithm", "AWSAccessKeyId"]
+            .into_iter()
+            .any(named)
+}
+
+/// Paths of the other dialect and of the door itself.
+const ELSEWHERE: [&str; 6] = [
+    "info",
+    "healthcheck",
+    "metrics",
+    "object",
+    "auth",
+    "crossdomain.xml",
+];
+
+/// Whether an unsigned request can only mean a bucket.
+fn names_bucket(uri: &Uri) -> bool {
+    let first = uri.path().split('/').nth(1).unwrap_or_default();
+    let mut start = first.bytes();
+    let version = start.next() == Some(b'v') && start.next().is_some_and(|byte| byte.is_ascii_digit());
+    !version && !ELSEWHERE.contains(&first) && check_bucket_name(first)
+}
+
+/// A body on its way into the protocol layer.
+struct Incoming {
+    upload: Upload,
+    length: Option<u64>,
+}
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.upload
+            .poll_next_unpin(cx)
+            .map(|piece| piece.map(|bytes| bytes.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+#[async_trait]
+impl Dialect for S3Door {
+    fn claims(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        if is_signed(uri, headers) {
+            return true;
+        }
+        let token = headers.contains_key("x-auth-token") || headers.contains_key("x-storage-token");
+        !token && names_bucket(uri)
+    }
+
+    async fn answer(&self, request: Request<Upload>, id: &str) -> Answer {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let page = request.headers().contains_key(http::header::ORIGIN);
+        if method == Method::OPTIONS {
+            let bucket = self.bucket(&uri, request.headers());
+            let answer = match self.backend.preflight(&bucket, &uri, request.headers()).await {
+                Ok(headers) => {
+                    let mut answer = Answer::new(empty());
+                    *answer.headers_mut() = headers;
+                    answer
+                }
+                Err(error) => dress_error(error),
+            };
+            return dress(answer, &method, &uri, id);
+        }
+        let headers = page.then(|| request.headers().clone());
+        let length = request.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        let request = request.map(|upload| {
+            // Without a length and without chunks there is no body.
+            Body::http_body_unsync(Incoming { upload, length })
+        });
+        let answer = match self.service.call(request).await {
+            Ok(response) => convert(response),
+            Err(error) => {
+                let error: s3s::StdError = error.into();
+                tracing::error!(%error, "an S3 request failed");
+                dress_error(s3s::s3_error!(InternalError))
+            }
+        };
+        let mut answer = dress(answer, &method, &uri, id);
+        if let Some(headers) = headers {
+            let bucket = self.bucket(&uri, &headers);
+            let shown = self.backend.for_page(&bucket, &method, &uri, &headers).await;
+            answer.headers_mut().extend(shown);
+        }
+        answer
+    }
+}
+
+fn dress_error(error: S3Error) -> Answer {
+    match error.to_http_response() {
+        Ok(response) => convert(response),
+        Err(_) => {
+            let mut answer = Answer::new(empty());
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            answer
+        }
+    }
+}
+
+/// From the protocol layer's answer to the door's.
+fn convert(response: HttpResponse) -> Answer {
+    let (mut parts, body) = response.into_parts();
+    if let Some(StatusOverride(status)) = parts.extensions.get() {
+        parts.status = *status;
+    }
+    let body = match body.bytes() {
+        Some(bytes) => full(bytes),
+        None => {
+            let length = body.size_hint().exact();
+            streamed(Box::pin(body), length)
+        }
+    };
+    Response::from_parts(parts, body)
+}
+
+/// Adds what AWS says and the protocol layer does not.
+fn dress(mut answer: Answer, method: &Method, uri: &Uri, id: &str) -> Answer {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        let headers = answer.headers_mut();
+        headers.insert("x-amz-request-id", value.clone());
+        headers.insert("x-amz-id-2", value);
+    }
+    let status = answer.status();
+    if status == StatusCode::NOT_MODIFIED {
+        answer.headers_mut().remove(CONTENT_TYPE);
+        *answer.body_mut() = empty();
+        return answer;
+    }
+    if status.is_client_error() || status.is_server_error() {
+        let written = match answer.body() {
+            virga_proxy::swift::body::Outgoing::Whole(Some(body)) => error_document(body, uri, id),
+            _ => None,
+        };
+        if let Some(written) = written {
+            let headers = answer.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+            headers.remove(CONTENT_LENGTH);
+            *answer.body_mut() = full(written);
+        }
+        if method == Method::HEAD {
+            answer.headers_mut().remove(CONTENT_LENGTH);
+            *answer.body_mut() = empty();
+        }
+    }
+    answer
+}
+
+/// What stands between `<name>` and `</name>`.
+fn element<'a>(document: &'a str, name: &str) -> Option<&'a str> {
+    let start = document.find(&format!("<{name}>"))? + name.len() + 2;
+    let end = document[start..].find(&format!("</{name}>"))?;
+    document.get(start..start + end)
+}
+
+/// The document of an error as AWS writes it.
+fn error_document(body: &Bytes, uri: &Uri, id: &str) -> Option<String> {
+    let document = std::str::from_utf8(body).ok()?;
+    let code = element(document, "Code")?;
+    let said = element(document, "Message").unwrap_or_default();
+    let message = match code {
+        // Our own sentence says more than AWS's.
+        "NotImplemented" | "InvalidRequest" | "InvalidArgument" | "BadDigest" | "AccessDenied"
+        | "ServiceUnavailable" | "MalformedXML"
+            if !said.is_empty() =>
+        {
+            said
+        }
+        code => sentence(code).unwrap_or(said),
+    };
+    let mut written = String::with_capacity(512);
+    let _ = write!(
+        written,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
+         <Resource>{}</Resource><RequestId>{id}</RequestId><HostId>{id}</HostId></Error>",
+        escaped(uri.path())
+    );
+    Some(written)
+}
+
+/// Text of a document. A path of a request holds nothing else that is special.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_that_are_signed_or_name_a_bucket_are_s3s() {
+        let at = |uri: &str| uri.parse::<Uri>().unwrap();
+        let nothing = HeaderMap::new();
+        for uri in ["/v1/AUTH_p?X-Amz-Signature=x", "/b?AWSAccessKeyId=x&Signature=y"] {
+            assert!(is_signed(&at(uri), &nothing), "{uri}");
+        }
+        assert!(!is_signed(&at("/b?x=AWSAccessKeyId"), &nothing));
+        for (uri, expected) in [
+            ("/bucket/key", true),
+            ("/my.bucket", true),
+            ("/v1/AUTH_p/c", false),
+            ("/v1.0/AUTH_p", false),
+            ("/v12", false),
+            ("/info", false),
+            ("/healthcheck", false),
+            ("/", false),
+            ("/UPPER", false),
+        ] {
+            assert_eq!(names_bucket(&at(uri)), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_host_below_a_domain_names_a_bucket() {
+        let domains = ["s3.example".to_owned()];
+        assert_eq!(bucket_of_host(&domains, "b.s3.example:8080"), Some("b"));
+        assert_eq!(bucket_of_host(&domains, "my.b.s3.example"), Some("my.b"));
+        for host in ["s3.example", "127.0.0.1:8080", "bs3.example", "localhost"] {
+            assert_eq!(bucket_of_host(&domains, host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_it_is_about() {
+        let body = Bytes::from_static(b"<?xml?><Error><Code>NoSuchKey</Code></Error>");
+        let written = error_document(&body, &"/b/k%3C&amp".parse().unwrap(), "tx1").unwrap();
+        assert_eq!(
+            element(&written, "Message"),
+            Some("The specified key does not exist.")
+        );
+        assert_eq!(element(&written, "Resource"), Some("/b/k%3C&amp;amp"));
+        assert_eq!(element(&written, "RequestId"), Some("tx1"));
+        let body = Bytes::from_static(b"<Error><Code>InvalidArgument</Code><Message>Ours</Message></Error>");
+        let written = error_document(&body, &"/b".parse().unwrap(), "tx1").unwrap();
+        assert_eq!(element(&written, "Message"), Some("Ours"));
+        assert!(error_document(&Bytes::from_static(b"<html>"), &"/".parse().unwrap(), "x").is_none());
+    }
+}

@@ -1,0 +1,111 @@
+//! Metadata of objects: `x-amz-meta-*` here is `X-Object-Meta-*` there, and
+//! both dialects see the other content headers under the same names.
+use http::{HeaderMap, HeaderName, HeaderValue};
+use s3s::{S3Result, s3_error};
+use virga_object_wire::object::{Header, ObjectStat};
+use virga_proxy::swift::headers::{put, to_text};
+
+/// Bytes of all names and values of user metadata, as AWS allows.
+const MOST: usize = 2048;
+const OURS: &str = "x-amz-meta-";
+const STORED: &str = "x-object-meta-";
+/// What else is kept, under the same name.
+const CONTENT: [&str; 5] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+];
+/// MIME type of objects whose client says none.
+pub(crate) const UNTYPED: &str = "binary/octet-stream";
+
+/// What a request stores of its headers.
+///
+/// # Errors
+/// `MetadataTooLarge`.
+pub(crate) fn of_request(headers: &HeaderMap) -> S3Result<Vec<Header>> {
+    let mut all = Vec::new();
+    let mut size = 0;
+    for name in headers.keys() {
+        let Some(key) = name.as_str().strip_prefix(OURS) else {
+            continue;
+        };
+        let values: Vec<String> = headers.get_all(name).iter().map(to_text).collect();
+        let value = values.join(",");
+        size += key.len() + value.len();
+        if !key.is_empty() {
+            all.push((format!("{STORED}{key}"), value));
+        }
+    }
+    if size > MOST {
+        return Err(s3_error!(MetadataTooLarge));
+    }
+    for name in CONTENT {
+        let Some(value) = headers.get(name) else { continue };
+        let value = match name {
+            "content-encoding" => own_encodings(&to_text(value)),
+            _ => to_text(value),
+        };
+        if !value.is_empty() {
+            all.push((name.to_owned(), value));
+        }
+    }
+    Ok(all)
+}
+
+/// The encodings of the object itself: `aws-chunked` is only how it travels.
+fn own_encodings(value: &str) -> String {
+    let own = value
+        .split(',')
+        .map(str::trim)
+        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"));
+    own.collect::<Vec<_>>().join(",")
+}
+
+/// The type that a request gives its object.
+pub(crate) fn type_of(headers: &HeaderMap) -> String {
+    let given = headers.get(http::header::CONTENT_TYPE);
+    let given = given.filter(|value| !value.is_empty()).map(to_text);
+    given.unwrap_or_else(|| UNTYPED.to_owned())
+}
+
+/// Shows what is stored.
+pub(crate) fn show(stat: &ObjectStat, into: &mut HeaderMap) {
+    put(into, "content-type", &stat.meta.content_type);
+    for (name, value) in &stat.meta.headers {
+        match name.strip_prefix(STORED) {
+            Some(key) => put(into, &format!("{OURS}{key}"), value),
+            None if CONTENT.contains(&name.as_str()) => put(into, name, value),
+            None => {}
+        }
+    }
+}
+
+/// Adds a header with a name and value of ours.
+pub(crate) fn set(into: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        into.insert(HeaderName::from_static(name), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_mapped_and_the_transfer_coding_is_not_kept() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amz-meta-color", HeaderValue::from_static("red"));
+        headers.append("x-amz-meta-color", HeaderValue::from_static("blue"));
+        headers.insert("content-encoding", HeaderValue::from_static("aws-chunked,gzip"));
+        headers.insert("x-amz-acl", HeaderValue::from_static("private"));
+        let stored = of_request(&headers).unwrap();
+        let expected = [("x-object-meta-color", "red,blue"), ("content-encoding", "gzip")];
+        assert_eq!(stored, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+        assert_eq!(type_of(&headers), UNTYPED);
+        let large = HeaderValue::from_str(&"x".repeat(MOST)).unwrap();
+        headers.insert("x-amz-meta-a", large);
+        assert!(of_request(&headers).is_err());
+    }
+}

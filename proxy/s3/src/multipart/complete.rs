@@ -1,0 +1,268 @@
+//! CompleteMultipartUpload: parts become one object.
+use std::collections::HashMap;
+
+use futures_util::stream;
+use md5::{Digest as _, Md5};
+use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+use virga_object_wire::object::{Listed, ObjectStat};
+use virga_proxy::core::manifest::{SLO_FLAG, SloEntry, SloManifest};
+use virga_proxy::core::{NewObject, ObjectName};
+
+use super::parts::Row;
+use super::{Upload, parts_of};
+use crate::access::Action;
+use crate::checksum::{self, Algorithm, Kind};
+use crate::conditions::Expect;
+use crate::fault::OrFault;
+use crate::object::body::{Notes, expecting};
+use crate::object::view::{S3_ETAG, S3_UPLOAD, SLO_ETAG, SLO_SIZE, etag_of, sysmeta};
+use crate::{Backend, unset};
+
+/// Bytes of every part but the last.
+const LEAST_BYTES: u64 = 5 * 1024 * 1024;
+
+/// What the object will be.
+struct Whole {
+    manifest: SloManifest,
+    size: u64,
+    /// ETag in S3's way.
+    etag: String,
+    /// ETag in Swift's way.
+    slo_etag: String,
+    checksum: Option<(Algorithm, String, Kind)>,
+}
+
+fn claimed(part: &CompletedPart, algorithm: Algorithm) -> Option<&str> {
+    match algorithm {
+        Algorithm::Crc32 => part.checksum_crc32.as_deref(),
+        Algorithm::Crc32c => part.checksum_crc32c.as_deref(),
+        Algorithm::Crc64Nvme => part.checksum_crc64nvme.as_deref(),
+        Algorithm::Sha1 => part.checksum_sha1.as_deref(),
+        Algorithm::Sha256 => part.checksum_sha256.as_deref(),
+    }
+}
+
+fn claimed_of_whole(input: &CompleteMultipartUploadInput, algorithm: Algorithm) -> Option<&str> {
+    match algorithm {
+        Algorithm::Crc32 => input.checksum_crc32.as_deref(),
+        Algorithm::Crc32c => input.checksum_crc32c.as_deref(),
+        Algorithm::Crc64Nvme => input.checksum_crc64nvme.as_deref(),
+        Algorithm::Sha1 => input.checksum_sha1.as_deref(),
+        Algorithm::Sha256 => input.checksum_sha256.as_deref(),
+    }
+}
+
+/// Compares a part that the client lists with the one that is there.
+fn check_part(part: &CompletedPart, row: &Row, checksum: Option<(Algorithm, Kind)>) -> S3Result<()> {
+    let etag = part.e_tag.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
+    if etag.value() != row.etag {
+        return Err(s3_error!(InvalidPart));
+    }
+    let Some((algorithm, kind)) = checksum else {
+        return Ok(());
+    };
+    match (claimed(part, algorithm), &row.checksum) {
+        (Some(claimed), Some((_, value))) if claimed == value => Ok(()),
+        (None, Some(_)) if kind == Kind::Full => Ok(()),
+        (None, Some(_)) => Err(s3_error!(
+            InvalidRequest,
+            "The upload was created using a {} checksum. The complete request must include the checksum for each part. It was missing for part {} in the request.",
+            algorithm.name().to_ascii_lowercase(),
+            row.number
+        )),
+        _ => Err(s3_error!(InvalidPart)),
+    }
+}
+
+/// Puts the parts together as the client lists them.
+fn assemble(upload: &Upload, listed: &[CompletedPart], rows: Vec<Row>) -> S3Result<Whole> {
+    let mut there: HashMap<i32, Row> = rows.into_iter().map(|row| (row.number, row)).collect();
+    let (mut manifest, mut size) = (SloManifest::default(), 0u64);
+    let (mut md5, mut slo_md5) = (Md5::new(), Md5::new());
+    let mut sums = Vec::new();
+    let numbers = listed.iter().map(|part| part.part_number);
+    let numbers: Vec<i32> = numbers
+        .collect::<Option<_>>()
+        .ok_or_else(|| s3_error!(MalformedXML))?;
+    if !numbers.is_sorted_by(|a, b| a < b) {
+        return Err(s3_error!(InvalidPartOrder));
+    }
+    for (index, (part, number)) in listed.iter().zip(numbers).enumerate() {
+        let row = there.remove(&number).ok_or_else(|| s3_error!(InvalidPart))?;
+        check_part(part, &row, upload.checksum())?;
+        if row.size < LEAST_BYTES && index + 1 < listed.len() {
+            return Err(s3_error!(EntityTooSmall));
+        }
+        size = size.saturating_add(row.size);
+        md5.update(hex::decode(&row.etag).map_err(|_| s3_error!(InvalidPart))?);
+        slo_md5.update(&row.etag);
+        sums.push((row.checksum.as_ref().map(|(_, value)| value.clone()), row.size));
+        manifest.entries.push(SloEntry {
+            name: Some(format!("/{}/{}", upload.container.container(), row.row.name)),
+            hash: Some(row.etag),
+            bytes: row.size,
+            content_type: Some(row.row.content_type),
+            ..SloEntry::default()
+        });
+    }
+    let checksum = match upload.checksum() {
+        Some((algorithm, kind)) => {
+            let sums: Vec<(&str, u64)> = sums
+                .iter()
+                .map(|(value, size)| (value.as_deref().unwrap_or_default(), *size))
+                .collect();
+            Some((algorithm, algorithm.join(kind, &sums)?, kind))
+        }
+        None => None,
+    };
+    Ok(Whole {
+        etag: format!("{}-{}", hex::encode(md5.finalize()), listed.len()),
+        slo_etag: hex::encode(slo_md5.finalize()),
+        manifest,
+        size,
+        checksum,
+    })
+}
+
+/// The large object that the parts become.
+fn object_of(upload: &Upload, whole: &Whole) -> S3Result<(NewObject, Vec<u8>)> {
+    let document = whole.manifest.to_json().map_err(s3s::S3Error::internal_error)?;
+    let hash = hex::encode(Md5::digest(&document));
+    let meta = &upload.stat.meta;
+    let mut new = NewObject::new(meta.content_type.clone());
+    new.headers.clone_from(&meta.headers);
+    new.sysmeta = [
+        (SLO_FLAG, "True"),
+        (SLO_ETAG, &whole.slo_etag),
+        (SLO_SIZE, &whole.size.to_string()),
+        (S3_ETAG, &whole.etag),
+        (S3_UPLOAD, &upload.id),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    if let Some((algorithm, value, kind)) = &whole.checksum {
+        new.sysmeta.extend(checksum::stored(*algorithm, value, *kind));
+    }
+    new.listed = Some(Listed {
+        size: whole.size,
+        etag: format!("{hash}; s3_etag={}; slo_etag={}", whole.etag, whole.slo_etag),
+    });
+    new.expected_size = Some(document.len() as u64);
+    Ok((new, document))
+}
+
+fn output(
+    input: CompleteMultipartUploadInput,
+    location: String,
+    etag: String,
+    checksum: Option<(Algorithm, String, Kind)>,
+) -> S3Response<CompleteMultipartUploadOutput> {
+    let shown = checksum.map(|(algorithm, value, kind)| algorithm.document(&value, Some(kind)));
+    let shown = shown.unwrap_or_default();
+    S3Response::new(CompleteMultipartUploadOutput {
+        bucket: Some(input.bucket),
+        key: Some(input.key),
+        location: Some(location),
+        e_tag: Some(ETag::Strong(etag)),
+        checksum_crc32: shown.checksum_crc32,
+        checksum_crc32c: shown.checksum_crc32c,
+        checksum_crc64nvme: shown.checksum_crc64nvme,
+        checksum_sha1: shown.checksum_sha1,
+        checksum_sha256: shown.checksum_sha256,
+        checksum_type: shown.checksum_type,
+        ..CompleteMultipartUploadOutput::default()
+    })
+}
+
+/// The object, if this very upload has become it already: the client did not
+/// hear so and asks again.
+async fn done_before(backend: &Backend, name: &ObjectName, id: &str) -> Option<ObjectStat> {
+    let stat = backend.head(name).await.ok()?;
+    (sysmeta(&stat, S3_UPLOAD) == Some(id)).then_some(stat)
+}
+
+/// `CompleteMultipartUpload`.
+pub(crate) async fn complete(
+    backend: &Backend,
+    req: S3Request<CompleteMultipartUploadInput>,
+) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+    let asker = backend.asker(&req).await?;
+    unset::refuse_client_keys(&req.headers)?;
+    let host = req
+        .headers
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let input = req.input;
+    let location = format!(
+        "http://{}/{}/{}",
+        host.unwrap_or_default(),
+        input.bucket,
+        input.key
+    );
+    let name = backend
+        .object(&asker, Action::Write, &input.bucket, &input.key)
+        .await?;
+    let expect = Expect::of(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+    let upload = match backend.upload(name.clone(), &input.upload_id).await {
+        Ok(upload) => upload,
+        Err(gone) => match done_before(backend, &name, &input.upload_id).await {
+            Some(stat) => {
+                let etag = etag_of(&stat).etag;
+                return Ok(output(input, location, etag, checksum::of(&stat)));
+            }
+            None => return Err(gone),
+        },
+    };
+    let listed = input
+        .multipart_upload
+        .as_ref()
+        .and_then(|all| all.parts.as_deref());
+    let listed = listed
+        .filter(|parts| !parts.is_empty())
+        .ok_or_else(|| s3_error!(MalformedXML))?;
+    if let Some(expect) = &expect {
+        backend.expect(&name, expect).await?;
+    }
+    let rows = backend
+        .rows(&upload.container, &parts_of(&name, &upload.id))
+        .await?;
+    let used: std::collections::HashSet<i32> = listed.iter().filter_map(|part| part.part_number).collect();
+    let rows: Vec<Row> = rows.into_iter().filter_map(Row::of).collect();
+    let spare: Vec<String> = rows
+        .iter()
+        .filter(|row| !used.contains(&row.number))
+        .map(|row| row.row.name.clone())
+        .collect();
+    let whole = assemble(&upload, listed, rows)?;
+    if let Some((algorithm, value, _)) = &whole.checksum
+        && claimed_of_whole(&input, *algorithm).is_some_and(|claimed| claimed != value)
+    {
+        let shown = algorithm.name();
+        return Err(s3_error!(
+            BadDigest,
+            "The {shown} you specified did not match the calculated checksum."
+        ));
+    }
+    let announced = input.mpu_object_size.and_then(|size| u64::try_from(size).ok());
+    if announced.is_some_and(|size| size != whole.size) {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The provided 'x-amz-mp-object-size' header does not match what was computed."
+        ));
+    }
+    let (new, document) = object_of(&upload, &whole)?;
+    let notes = Notes::default();
+    let body = stream::iter([Ok(bytes::Bytes::from(document))]);
+    let body = expecting(body, backend, &name, expect, &notes);
+    backend.store(&name, new, body, &notes).await?;
+    // From here on the object stands. A marker that is left makes the upload
+    // look unfinished, and finishing it again changes nothing.
+    backend
+        .core()
+        .delete_object(&upload.marker, None)
+        .await
+        .or_fault()?;
+    backend.delete_hidden(&upload.container, spare).await;
+    Ok(output(input, location, whole.etag, whole.checksum))
+}

@@ -1,0 +1,171 @@
+//! CopyObject, and the source of every copy.
+use futures_util::StreamExt;
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
+    TaggingDirective,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+use virga_object_wire::object::Header;
+use virga_proxy::core::{BodyError, GetOptions, NewObject, ObjectName};
+
+use super::body::{Arriving, Notes, computed};
+use super::view::View;
+use super::{check_version, write};
+use crate::access::{Action, Asker};
+use crate::checksum::{self, Algorithm, Kind};
+use crate::conditions::{self, Held};
+use crate::fault::OrFault;
+use crate::{Backend, acl, dates, metadata, tagging, unset};
+
+impl Backend {
+    /// The object that a copy is made of, if it exists, may be read, and is as
+    /// the request expects it.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`, `NoSuchKey`, `AccessDenied`, `PreconditionFailed`.
+    pub(crate) async fn source(
+        &self,
+        asker: &Asker,
+        source: &CopySource,
+        headers: &http::HeaderMap,
+    ) -> S3Result<(ObjectName, View)> {
+        let CopySource::Bucket {
+            bucket,
+            key,
+            version_id,
+        } = source
+        else {
+            return Err(s3_error!(NotImplemented, "Access points are not supported here."));
+        };
+        let name = self.object(asker, Action::Read, bucket, key).await?;
+        check_version(version_id.as_deref())?;
+        let got = self
+            .core()
+            .get_object(&name, GetOptions::default())
+            .await
+            .or_fault()?;
+        if self.is_expired(&got.stat) {
+            return Err(s3_error!(NoSuchKey));
+        }
+        let view = self.view(&name, got.stat.clone(), Some(got), true).await?;
+        let held = Held {
+            etag: &view.etag,
+            modified: dates::seconds(view.stat.version),
+        };
+        conditions::judge(headers, &conditions::SOURCE, held)
+            .map_err(|_| conditions::failed("x-amz-copy-source-If"))?;
+        Ok((name, view))
+    }
+}
+
+fn replaces(directive: Option<&str>, replace: &str, copy: &str) -> S3Result<bool> {
+    match directive {
+        None => Ok(false),
+        Some(word) if word == replace => Ok(true),
+        Some(word) if word == copy => Ok(false),
+        Some(_) => Err(s3_error!(InvalidArgument, "Unknown metadata directive.")),
+    }
+}
+
+/// Metadata of the copy.
+fn headers_of(
+    view: &View,
+    headers: &http::HeaderMap,
+    tags: Option<&str>,
+    (metadata, tagging): (bool, bool),
+) -> S3Result<Vec<Header>> {
+    let mut stored: Vec<Header> = match metadata {
+        true => metadata::of_request(headers)?,
+        false => {
+            let kept = view.stat.meta.headers.iter();
+            // A copy of a large object is one object, no manifest.
+            let is_data = |(name, _): &&Header| name != "x-object-manifest" && !tagging::is_stored(name);
+            kept.filter(is_data).cloned().collect()
+        }
+    };
+    match tagging {
+        true => stored.extend(tagging::of_header(tags)?),
+        false => stored.extend(
+            view.stat
+                .meta
+                .headers
+                .iter()
+                .filter(|(n, _)| tagging::is_stored(n))
+                .cloned(),
+        ),
+    }
+    Ok(stored)
+}
+
+/// `CopyObject`.
+pub(crate) async fn copy(
+    backend: &Backend,
+    req: S3Request<CopyObjectInput>,
+) -> S3Result<S3Response<CopyObjectOutput>> {
+    let asker = backend.asker(&req).await?;
+    let (headers, input) = (req.headers, req.input);
+    let name = backend
+        .object(&asker, Action::Write, &input.bucket, &input.key)
+        .await?;
+    unset::refuse_headers(&headers)?;
+    acl::check_of_object(&headers)?;
+    let directive = input.metadata_directive.as_ref().map(MetadataDirective::as_str);
+    let metadata = replaces(directive, MetadataDirective::REPLACE, MetadataDirective::COPY)?;
+    let directive = input.tagging_directive.as_ref().map(TaggingDirective::as_str);
+    let tagging = replaces(directive, TaggingDirective::REPLACE, TaggingDirective::COPY)?;
+    let (source, view) = backend.source(&asker, &input.copy_source, &headers).await?;
+    let same = source == name;
+    if same && !metadata && !tagging && input.checksum_algorithm.is_none() && input.storage_class.is_none() {
+        return Err(s3_error!(
+            InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
+        ));
+    }
+    if view.size > write::MOST_BYTES {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"
+        ));
+    }
+    let mut new = NewObject::new(match metadata {
+        true => metadata::type_of(&headers),
+        false => view.stat.meta.content_type.clone(),
+    });
+    new.headers = headers_of(&view, &headers, input.tagging.as_deref(), (metadata, tagging))?;
+    new.expected_size = Some(view.size);
+    let algorithm = match &input.checksum_algorithm {
+        Some(name) => Some(Algorithm::read(name)?),
+        None => checksum::of(&view.stat).map(|(algorithm, ..)| algorithm),
+    };
+    let notes = Notes::default();
+    let claim = algorithm.map(computed);
+    new.at_end = write::at_end(claim.as_ref(), &notes);
+    let size = view.size;
+    let body = backend.bytes(&asker, &source, view, 0..size).await?;
+    let hashed = Arriving::new(
+        Some(super::body::Leaving::blob(body, size)),
+        claim,
+        None,
+        notes.clone(),
+    );
+    let body = hashed.map(|piece| piece.map_err(|error| BodyError::Source(error.to_string())));
+    let stored = backend.store(&name, new, body, &notes).await?;
+    let shown = match (algorithm, notes.checksum()) {
+        (Some(algorithm), Some(value)) => algorithm.document(&value, Some(Kind::Full)),
+        _ => s3s::dto::Checksum::default(),
+    };
+    let result = CopyObjectResult {
+        e_tag: Some(ETag::Strong(stored.etag)),
+        last_modified: Some(dates::timestamp(stored.version)),
+        checksum_crc32: shown.checksum_crc32,
+        checksum_crc32c: shown.checksum_crc32c,
+        checksum_crc64nvme: shown.checksum_crc64nvme,
+        checksum_sha1: shown.checksum_sha1,
+        checksum_sha256: shown.checksum_sha256,
+        checksum_type: shown.checksum_type,
+    };
+    Ok(S3Response::new(CopyObjectOutput {
+        copy_object_result: Some(result),
+        ..CopyObjectOutput::default()
+    }))
+}

@@ -1,0 +1,126 @@
+//! PutObject, and what all writes of objects have in common.
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use s3s::dto::{ETag, PutObjectInput, PutObjectOutput};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+use virga_object_wire::object::Header;
+use virga_proxy::core::{AtEnd, Ending, NewObject, ObjectName, Stored};
+
+use super::body::{Arriving, Notes, expecting};
+use crate::access::Action;
+use crate::checksum::{self, Claim, Kind};
+use crate::conditions::Expect;
+use crate::{Backend, acl, metadata, multipart, tagging, unset};
+
+/// Bytes of one upload.
+pub(crate) const MOST_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+
+/// The MD5 that a request announces, in hex.
+///
+/// # Errors
+/// `InvalidDigest` for what is none.
+pub(crate) fn announced_md5(value: Option<&str>) -> S3Result<Option<String>> {
+    let Some(value) = value else { return Ok(None) };
+    let bytes = STANDARD.decode(value.trim()).ok();
+    match bytes.filter(|bytes| bytes.len() == 16) {
+        Some(bytes) => Ok(Some(hex::encode(bytes))),
+        None => Err(s3_error!(InvalidDigest)),
+    }
+}
+
+/// What the headers of a request store with its object: metadata and tags.
+pub(crate) fn stored_headers(headers: &HeaderMap, tags: Option<&str>) -> S3Result<Vec<Header>> {
+    let mut stored = metadata::of_request(headers)?;
+    stored.extend(tagging::of_header(tags)?);
+    Ok(stored)
+}
+
+/// The checksum that a request claims, as a closure that stores it at the end.
+pub(crate) fn at_end(claim: Option<&Claim>, notes: &Notes) -> Option<AtEnd> {
+    let algorithm = claim?.algorithm;
+    let notes = notes.clone();
+    Some(AtEnd::new(move |_, _| {
+        let value = notes.checksum();
+        let sysmeta = value.map(|value| checksum::stored(algorithm, &value, Kind::Full));
+        Ending {
+            sysmeta: sysmeta.unwrap_or_default(),
+            listed: None,
+        }
+    }))
+}
+
+impl Backend {
+    /// Stores an object, and lets go of the parts of the one it replaces.
+    pub(crate) async fn store<S>(
+        &self,
+        name: &ObjectName,
+        new: NewObject,
+        body: S,
+        notes: &Notes,
+    ) -> S3Result<Stored>
+    where
+        S: futures_util::Stream<Item = Result<bytes::Bytes, virga_proxy::core::BodyError>> + Send,
+    {
+        let before = multipart::upload_of(self, name).await?;
+        let stored = self.core().put_object(name, new, body).await;
+        let stored = stored.map_err(|error| notes.explain(error))?;
+        if let Some(upload) = before {
+            multipart::forget_parts(self, name, &upload).await;
+        }
+        Ok(stored)
+    }
+}
+
+/// `PutObject`.
+pub(crate) async fn put(
+    backend: &Backend,
+    req: S3Request<PutObjectInput>,
+) -> S3Result<S3Response<PutObjectOutput>> {
+    let asker = backend.asker(&req).await?;
+    let (headers, trailers) = (req.headers, req.trailing_headers);
+    let input = req.input;
+    let name = backend
+        .object(&asker, Action::Write, &input.bucket, &input.key)
+        .await?;
+    unset::refuse_headers(&headers)?;
+    acl::check_of_object(&headers)?;
+    if input.write_offset_bytes.is_some() {
+        return Err(s3_error!(NotImplemented));
+    }
+    let length = input.content_length.and_then(|length| u64::try_from(length).ok());
+    let length = length.ok_or_else(|| s3_error!(MissingContentLength))?;
+    if length > MOST_BYTES {
+        return Err(s3_error!(EntityTooLarge));
+    }
+    let expect = Expect::of(input.if_match.as_ref(), input.if_none_match.as_ref())?;
+    if let Some(expect) = &expect {
+        backend.expect(&name, expect).await?;
+    }
+    let claim = Claim::of(&headers)?;
+    let notes = Notes::default();
+    let mut new = NewObject::new(metadata::type_of(&headers));
+    new.headers = stored_headers(&headers, input.tagging.as_deref())?;
+    new.expected_size = Some(length);
+    new.expected_etag = announced_md5(input.content_md5.as_deref())?;
+    new.max_size = MOST_BYTES;
+    new.at_end = at_end(claim.as_ref(), &notes);
+    let algorithm = claim.as_ref().map(|claim| claim.algorithm);
+    let body = Arriving::new(input.body, claim, trailers, notes.clone());
+    let body = expecting(body, backend, &name, expect, &notes);
+    let stored = backend.store(&name, new, body, &notes).await?;
+    let mut output = PutObjectOutput {
+        e_tag: Some(ETag::Strong(stored.etag)),
+        ..PutObjectOutput::default()
+    };
+    if let (Some(algorithm), Some(value)) = (algorithm, notes.checksum()) {
+        let shown = algorithm.document(&value, Some(Kind::Full));
+        output.checksum_crc32 = shown.checksum_crc32;
+        output.checksum_crc32c = shown.checksum_crc32c;
+        output.checksum_crc64nvme = shown.checksum_crc64nvme;
+        output.checksum_sha1 = shown.checksum_sha1;
+        output.checksum_sha256 = shown.checksum_sha256;
+        output.checksum_type = shown.checksum_type;
+    }
+    Ok(S3Response::new(output))
+}

@@ -1,0 +1,270 @@
+//! Tags of objects and of buckets.
+//!
+//! Those of an object are kept with what a POST replaces, under a name that no
+//! client can send and the other dialect does not show; those of a bucket with
+//! its container's metadata.
+use s3s::dto::{
+    DeleteBucketTaggingInput, DeleteBucketTaggingOutput, DeleteObjectTaggingInput, DeleteObjectTaggingOutput,
+    GetBucketTaggingInput, GetBucketTaggingOutput, GetObjectTaggingInput, GetObjectTaggingOutput,
+    PutBucketTaggingInput, PutBucketTaggingOutput, PutObjectTaggingInput, PutObjectTaggingOutput, Tag,
+    Tagging,
+};
+use s3s::{S3Request, S3Response, S3Result, s3_error};
+use virga_object_wire::object::{Header, ObjectStat, PostMeta};
+
+use super::Backend;
+use super::access::{Action, meta};
+use super::fault::{OrFault, bad_request};
+use super::object::check_version;
+
+/// Where an object's tags are kept.
+const STORED: &str = "x-object-transient-sysmeta-s3-tagging";
+/// Where a bucket's tags are kept.
+const STORED_OF_BUCKET: &str = "x-container-sysmeta-s3-tagging";
+/// Tags of one object, and of one bucket, as AWS allows.
+const MOST: usize = 10;
+const MOST_OF_BUCKET: usize = 50;
+/// Characters of a key and of a value.
+const KEY: usize = 128;
+const VALUE: usize = 256;
+
+/// Whether a stored header holds tags.
+pub(crate) fn is_stored(name: &str) -> bool {
+    name == STORED
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Reads "key=value&key=value".
+fn parse(text: &str) -> Option<Vec<(String, String)>> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            Some((decoded(key)?, decoded(value)?))
+        })
+        .collect()
+}
+
+fn check(tags: &[(String, String)], most: usize) -> S3Result<()> {
+    if tags.len() > most {
+        return Err(match most {
+            MOST => bad_request("Object tags cannot be greater than 10"),
+            _ => bad_request("Bucket tag count cannot be greater than 50"),
+        });
+    }
+    for (index, (key, value)) in tags.iter().enumerate() {
+        if key.is_empty() || key.chars().count() > KEY {
+            return Err(s3_error!(InvalidTag, "The TagKey you have provided is invalid"));
+        }
+        if value.chars().count() > VALUE {
+            return Err(s3_error!(InvalidTag, "The TagValue you have provided is invalid"));
+        }
+        if tags[..index].iter().any(|(other, _)| other == key) {
+            return Err(s3_error!(
+                InvalidTag,
+                "Cannot provide multiple Tags with the same key"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn written(tags: &[(String, String)]) -> String {
+    let pairs = tags
+        .iter()
+        .map(|(key, value)| format!("{}={}", encoded(key), encoded(value)));
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+fn of_document(tagging: Tagging, most: usize) -> S3Result<Vec<(String, String)>> {
+    let tags = tagging
+        .tag_set
+        .into_iter()
+        .map(|tag| tag.key.zip(tag.value).ok_or_else(|| s3_error!(MalformedXML)));
+    let tags: Vec<(String, String)> = tags.collect::<S3Result<_>>()?;
+    check(&tags, most)?;
+    Ok(tags)
+}
+
+fn document(stored: &str) -> Vec<Tag> {
+    let tags = parse(stored).unwrap_or_default().into_iter();
+    tags.map(|(key, value)| Tag {
+        key: Some(key),
+        value: Some(value),
+    })
+    .collect()
+}
+
+/// What `x-amz-tagging` stores with an object.
+///
+/// # Errors
+/// `InvalidArgument` for what cannot be read, `InvalidTag` for what cannot be kept.
+pub(crate) fn of_header(value: Option<&str>) -> S3Result<Option<Header>> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let bad = || {
+        s3_error!(
+            InvalidArgument,
+            "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates."
+        )
+    };
+    let tags = parse(value).ok_or_else(bad)?;
+    check(&tags, MOST)?;
+    Ok(Some((STORED.to_owned(), written(&tags))))
+}
+
+fn stored(stat: &ObjectStat) -> Option<&str> {
+    let found = stat.meta.headers.iter().find(|(name, _)| is_stored(name));
+    found.map(|(_, value)| value.as_str())
+}
+
+/// How many tags an object has.
+pub(crate) fn count(stat: &ObjectStat) -> usize {
+    stored(stat).map_or(0, |tags| tags.split('&').filter(|pair| !pair.is_empty()).count())
+}
+
+/// Replaces the tags of an object and nothing else of it.
+async fn replace(
+    backend: &Backend,
+    name: &virga_proxy::core::ObjectName,
+    tags: &[(String, String)],
+) -> S3Result<()> {
+    let stat = backend.head(name).await?;
+    let mut headers: Vec<Header> = stat.meta.headers;
+    headers.retain(|(name, _)| !is_stored(name));
+    if !tags.is_empty() {
+        headers.push((STORED.to_owned(), written(tags)));
+    }
+    let meta = PostMeta {
+        content_type: None,
+        delete_at: stat.meta.delete_at,
+        headers,
+    };
+    backend.core().post_object(name, meta, None).await.or_fault()?;
+    Ok(())
+}
+
+/// `GetObjectTagging`.
+pub(crate) async fn get(
+    backend: &Backend,
+    req: S3Request<GetObjectTaggingInput>,
+) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+    let asker = backend.asker(&req).await?;
+    let input = req.input;
+    let name = backend
+        .object(&asker, Action::Read, &input.bucket, &input.key)
+        .await?;
+    check_version(input.version_id.as_deref())?;
+    let stat = backend.head(&name).await?;
+    Ok(S3Response::new(GetObjectTaggingOutput {
+        tag_set: document(stored(&stat).unwrap_or_default()),
+        version_id: None,
+    }))
+}
+
+/// `PutObjectTagging`.
+pub(crate) async fn put(
+    backend: &Backend,
+    req: S3Request<PutObjectTaggingInput>,
+) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+    let asker = backend.asker(&req).await?;
+    let input = req.input;
+    let name = backend
+        .object(&asker, Action::Write, &input.bucket, &input.key)
+        .await?;
+    check_version(input.version_id.as_deref())?;
+    let tags = of_document(input.tagging, MOST)?;
+    replace(backend, &name, &tags).await?;
+    Ok(S3Response::new(PutObjectTaggingOutput::default()))
+}
+
+/// `DeleteObjectTagging`.
+pub(crate) async fn delete(
+    backend: &Backend,
+    req: S3Request<DeleteObjectTaggingInput>,
+) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
+    let asker = backend.asker(&req).await?;
+    let input = req.input;
+    let name = backend
+        .object(&asker, Action::Write, &input.bucket, &input.key)
+        .await?;
+    check_version(input.version_id.as_deref())?;
+    replace(backend, &name, &[]).await?;
+    Ok(S3Response::new(DeleteObjectTaggingOutput::default()))
+}
+
+/// `GetBucketTagging`.
+pub(crate) async fn get_of_bucket(
+    backend: &Backend,
+    req: S3Request<GetBucketTaggingInput>,
+) -> S3Result<S3Response<GetBucketTaggingOutput>> {
+    let asker = backend.asker(&req).await?;
+    let (_, info) = backend.bucket(&asker, Action::Own, &req.input.bucket).await?;
+    let tags = meta(&info.meta, STORED_OF_BUCKET).ok_or_else(|| s3_error!(NoSuchTagSet))?;
+    Ok(S3Response::new(GetBucketTaggingOutput {
+        tag_set: document(tags),
+    }))
+}
+
+/// `PutBucketTagging`.
+pub(crate) async fn put_of_bucket(
+    backend: &Backend,
+    req: S3Request<PutBucketTaggingInput>,
+) -> S3Result<S3Response<PutBucketTaggingOutput>> {
+    let asker = backend.asker(&req).await?;
+    let input = req.input;
+    let (name, _) = backend.bucket(&asker, Action::Own, &input.bucket).await?;
+    let tags = of_document(input.tagging, MOST_OF_BUCKET)?;
+    let change = vec![(STORED_OF_BUCKET.to_owned(), written(&tags))];
+    backend.core().post_container(&name, change).await.or_fault()?;
+    Ok(S3Response::new(PutBucketTaggingOutput::default()))
+}
+
+/// `DeleteBucketTagging`.
+pub(crate) async fn delete_of_bucket(
+    backend: &Backend,
+    req: S3Request<DeleteBucketTaggingInput>,
+) -> S3Result<S3Response<DeleteBucketTaggingOutput>> {
+    let asker = backend.asker(&req).await?;
+    let (name, _) = backend.bucket(&asker, Action::Own, &req.input.bucket).await?;
+    let change = vec![(STORED_OF_BUCKET.to_owned(), String::new())];
+    backend.core().post_container(&name, change).await.or_fault()?;
+    Ok(S3Response::new(DeleteBucketTaggingOutput::default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_come_back_as_they_were_sent_and_bad_ones_are_refused() {
+        let (_, stored) = of_header(Some("a=b&c+d=%C3%BC%26&e")).unwrap().unwrap();
+        let shown: Vec<_> = document(&stored)
+            .into_iter()
+            .map(|tag| (tag.key, tag.value))
+            .collect();
+        let pair = |key: &str, value: &str| (Some(key.to_owned()), Some(value.to_owned()));
+        assert_eq!(shown, [pair("a", "b"), pair("c d", "\u{fc}&"), pair("e", "")]);
+        let many: Vec<String> = (0..11).map(|n| format!("k{n}=v")).collect();
+        for bad in [
+            "a=1&a=2",
+            "=x",
+            "a=%ff",
+            &many.join("&"),
+            &format!("{}=x", "k".repeat(129)),
+        ] {
+            assert!(of_header(Some(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(of_header(Some("")).unwrap(), None);
+    }
+}

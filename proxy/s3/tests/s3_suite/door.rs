@@ -1,0 +1,290 @@
+//! A door with both dialects on a port of its own, and a client for it.
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use virga_identity_api::caller::{Caller, Scope};
+use virga_identity_api::verify::{Directory, Named, TokenError, TokenVerifier};
+use virga_node::clock::{Hlc, Micros, SystemClock};
+use virga_node::task::Tasks;
+use virga_object_wire::twin::TwinNodes;
+use virga_proxy::core::{Core, CoreParts, Rings, Settings};
+use virga_proxy::server::{Config, Parts, RunError, run};
+use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
+use virga_s3::keys::{Key, KeySource, KeysUnavailable};
+use virga_s3::{S3Door, S3Parts};
+
+use super::sign::{self, Request};
+
+/// Owner of everything in project p.
+pub const ALICE: &str = "alice";
+/// Reader in the same project, without a role that owns.
+pub const RITA: &str = "rita";
+/// Owner in project q.
+pub const MALLORY: &str = "mallory";
+/// The secret of all of them.
+pub const SECRET: &str = "secret";
+
+/// Alice's token in the other dialect.
+const TOKEN: &str = "p/alice/member";
+
+fn caller(project: &str, user: &str, role: &str) -> Arc<Caller> {
+    Arc::new(Caller {
+        user_id: user.into(),
+        scope: Scope::Project(project.into()),
+        roles: vec![role.into()],
+        methods: Vec::new(),
+        issued_at: Micros(0),
+        expires_at: Micros(u64::MAX),
+        audit_ids: Vec::new(),
+        delegation: None,
+        access_rules: None,
+    })
+}
+
+/// Keys and tokens of three people.
+struct People;
+
+#[async_trait::async_trait]
+impl KeySource for People {
+    async fn key(&self, access: &str) -> Result<Option<Key>, KeysUnavailable> {
+        let caller = match access {
+            ALICE => caller("p", ALICE, "member"),
+            RITA => caller("p", RITA, "reader"),
+            MALLORY => caller("q", MALLORY, "member"),
+            "down" => return Err(KeysUnavailable("switched off".into())),
+            _ => return Ok(None),
+        };
+        Ok(Some(Key {
+            secret: SECRET.to_owned().into(),
+            caller,
+        }))
+    }
+}
+
+#[async_trait::async_trait]
+impl TokenVerifier for People {
+    async fn verify(&self, token: &str) -> Result<Arc<Caller>, TokenError> {
+        let mut parts = token.split('/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(project), Some(user), Some(role)) => Ok(caller(project, user, role)),
+            _ => Err(TokenError::Invalid),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Directory for People {
+    async fn user(&self, _id: &str) -> Option<Named> {
+        None
+    }
+    async fn project(&self, _id: &str) -> Option<Named> {
+        None
+    }
+}
+
+fn device(id: u32) -> Device {
+    Device {
+        id: DeviceId(id),
+        region: 1,
+        zone: id,
+        ip: format!("10.0.0.{id}"),
+        port: 6200,
+        replication_ip: String::new(),
+        replication_port: 0,
+        device: format!("d{id}"),
+        weight: 1.0,
+        meta: String::new(),
+        extra: BTreeMap::new(),
+    }
+}
+
+fn core(tasks: &Tasks) -> Core {
+    let slots: Vec<u32> = (0..3)
+        .flat_map(|row| (0..8u32).map(move |part| (part + row) % 4))
+        .collect();
+    let table = Table::from_row_major(8, &slots).unwrap();
+    let info = RingInfo {
+        part_power: 3,
+        ..RingInfo::default()
+    };
+    let ring = Ring::new(info, (0..4).map(|id| Some(device(id))).collect(), table).unwrap();
+    let ring = Arc::new(RingHandle::new(ring));
+    Core::new(CoreParts {
+        nodes: Arc::new(TwinNodes::for_devices(ring.current().devices())),
+        rings: Rings {
+            hash: HashPath::new("", "test").unwrap(),
+            account: ring.clone(),
+            container: ring.clone(),
+            object: vec![(0, ring)],
+        },
+        hlc: Arc::new(Hlc::new(Arc::new(SystemClock))),
+        tasks: tasks.clone(),
+        settings: Settings::default(),
+    })
+}
+
+/// A door that is open.
+pub struct Door {
+    pub address: SocketAddr,
+    pub running: tokio::task::JoinHandle<Result<(), RunError>>,
+}
+
+impl Door {
+    pub async fn open() -> Self {
+        Self::at("127.0.0.1:0").await
+    }
+
+    pub async fn at(address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tasks, config) = (Tasks::new(), Config::default());
+        let core = core(&tasks);
+        let s3 = S3Door::new(S3Parts {
+            core: core.clone(),
+            keys: Arc::new(People),
+            directory: Arc::new(People),
+            clock: Arc::new(SystemClock),
+            config: config.swift.clone(),
+            region: "RegionOne".into(),
+        });
+        let parts = Parts {
+            listener,
+            certificates: None,
+            core,
+            verifier: Arc::new(People),
+            login: None,
+            directory: Arc::new(People),
+            clock: Arc::new(SystemClock),
+            tasks: tasks.clone(),
+            metrics: None,
+            dialect: Some(Arc::new(s3)),
+        };
+        let running = tasks.spawn(run(config, parts));
+        Self { address, running }
+    }
+
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Sends bytes and reads until the connection ends.
+    pub async fn raw(&self, bytes: &[u8]) -> Reply {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        // A door that refuses may close before it has read everything.
+        let _ = stream.write_all(bytes).await;
+        let mut all = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut all)).await;
+        let _ = read.expect("the connection ends");
+        Reply::parse(&all)
+    }
+
+    /// Sends a request that is signed already, or not at all.
+    pub async fn send(&self, line: &str, headers: &[(String, String)], body: &[u8]) -> Reply {
+        let mut request = format!(
+            "{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
+            self.host()
+        )
+        .into_bytes();
+        for (name, value) in headers {
+            request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        let named = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        if !named("content-length") && !named("transfer-encoding") {
+            request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+        }
+        request.extend_from_slice(b"\r\n");
+        request.extend_from_slice(body);
+        self.raw(&request).await
+    }
+
+    /// A call signed by `who`.
+    pub async fn call(&self, who: &str, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let (method, target) = line.split_once(' ').unwrap();
+        let mut request = Request {
+            method,
+            target,
+            headers: headers
+                .iter()
+                .map(|(n, v)| (n.to_string(), v.to_string()))
+                .collect(),
+            payload: sign::sha256(body),
+            at: sign::now(),
+        };
+        request.sign(who, SECRET, &self.host());
+        self.send(line, &request.headers, body).await
+    }
+
+    /// A call as Alice that must have this status.
+    pub async fn alice(&self, line: &str, headers: &[(&str, &str)], body: &[u8], status: u16) -> Reply {
+        let reply = self.call(ALICE, line, headers, body).await;
+        assert_eq!(reply.status, status, "{line}: {}", reply.text());
+        reply
+    }
+
+    /// A call as Alice in the other dialect that must have this status.
+    pub async fn swift(&self, line: &str, headers: &[(&str, &str)], body: &[u8], status: u16) -> Reply {
+        let mut all = vec![("X-Auth-Token".to_owned(), TOKEN.to_owned())];
+        all.extend(headers.iter().map(|(n, v)| (n.to_string(), v.to_string())));
+        let reply = self.send(line, &all, body).await;
+        assert_eq!(reply.status, status, "{line}: {}", reply.text());
+        reply
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    fn parse(all: &[u8]) -> Self {
+        let end = all.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8_lossy(&all[..end]).into_owned();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines
+            .map(|line| line.split_once(':').unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        Self {
+            status,
+            headers,
+            body: all[end + 4..].to_vec(),
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// What stands in the first `<name>`.
+    pub fn element(&self, name: &str) -> Option<String> {
+        self.elements(name).into_iter().next()
+    }
+
+    /// What stands in every `<name>`.
+    pub fn elements(&self, name: &str) -> Vec<String> {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let text = self.text();
+        let rest = text.split(&open).skip(1);
+        rest.filter_map(|part| part.split(&close).next().map(str::to_owned))
+            .collect()
+    }
+
+    /// The code of an error.
+    pub fn code(&self) -> String {
+        self.element("Code").unwrap_or_default()
+    }
+}
