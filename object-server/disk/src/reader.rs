@@ -269,7 +269,15 @@ fn attempt(
     way: &Way,
 ) -> Result<Option<Record>, ReadError> {
     let length = usize::try_from(locator.length).unwrap_or(usize::MAX);
-    let io = |error| ReadError::Io { locator, error };
+    let io = |error: io::Error| match error.kind() {
+        // The file was cut short: its other records are as good as ever.
+        io::ErrorKind::UnexpectedEof => ReadError::Damaged {
+            locator,
+            why: Bad::Short,
+            bytes: Bytes::new(),
+        },
+        _ => ReadError::Io { locator, error },
+    };
     let damaged = |why, bytes: &Bytes| ReadError::Damaged {
         locator,
         why,

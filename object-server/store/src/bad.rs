@@ -74,7 +74,10 @@ impl BadRecords {
     pub fn keep(&self, segment: u64, offset: u64, bytes: &[u8]) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.note(segment, offset);
-        let Some(folder) = &self.folder else { return };
+        // Of what a cut file lacks there is nothing to keep.
+        let Some(folder) = self.folder.as_ref().filter(|_| !bytes.is_empty()) else {
+            return;
+        };
         match folder.quarantine(segment, offset, bytes) {
             Ok(true) => {}
             Ok(false) => tracing::warn!(segment, offset, "no room for a copy of damaged bytes"),

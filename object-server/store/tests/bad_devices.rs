@@ -21,6 +21,7 @@ use virga_node::clock::{Clock, Hlc, SystemClock};
 use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError, Storage};
 use virga_object_store::rounds::LastRound;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::status::DeviceState;
 
 fn open(path: &Path, device: u128) -> Result<Device, OpenError> {
     let config = DeviceConfig {
@@ -116,6 +117,33 @@ async fn a_segment_cut_short_costs_what_lay_behind_the_cut_and_nothing_else() {
     let again = census(&device, &all).await;
     assert_eq!(again.0, whole, "{again:?}");
     assert_eq!(again.1, 0, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_segment_cut_short_lacks_is_set_aside_and_the_device_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let all = filled(dir.path(), 2, 12).await;
+    let device = open(dir.path(), 2).unwrap();
+    let file = holder(dir.path(), &all["o03"], usize::MAX).unwrap();
+    let cut = fs::OpenOptions::new().write(true).open(&file).unwrap();
+    cut.set_len(450_000).unwrap();
+    let (whole, damaged, unknown) = census(&device, &all).await;
+    assert!(whole >= 4 && damaged >= 4 && unknown == 0, "{whole} {damaged}");
+    assert!(damaged < 10, "so many make it sick");
+    assert_eq!(device.status().state, DeviceState::Active);
+    // Peers see that it lacks them, and bring them.
+    assert_eq!(census(&device, &all).await, (whole, 0, damaged));
+    for name in all.keys() {
+        let lost = get(&device, name).await.unwrap().is_none();
+        if lost {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let bytes = &all[name];
+            put(&device, request(name, Hlc::new(clock).next(), bytes), bytes)
+                .await
+                .unwrap();
+        }
+    }
+    assert_eq!(census(&device, &all).await, (12, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -219,7 +247,10 @@ async fn an_index_is_built_anew_once_for_a_segment_that_is_gone() {
         assert_eq!(device.last_round(0).unwrap(), (opened > 0).then_some(round));
         device.note_round(0, round).unwrap();
         let (whole, damaged, unknown) = census(&device, &all).await;
-        assert!(whole >= 2 && unknown >= 1 && damaged == 0, "{whole} {damaged} {unknown}");
+        assert!(
+            whole >= 2 && unknown >= 1 && damaged == 0,
+            "{whole} {damaged} {unknown}"
+        );
         assert_eq!(get(&device, "small").await.unwrap(), Some(small.clone()));
         device.flush_index().await.unwrap();
         // Not closed in peace, either.

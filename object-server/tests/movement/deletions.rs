@@ -1,4 +1,5 @@
 //! What was deleted stays deleted (I7).
+use std::path::Path;
 use std::time::Duration;
 
 use virga_node::clock::Version;
@@ -193,6 +194,57 @@ async fn i7_a_device_away_for_long_answers_nothing_before_it_is_in_step() {
     assert!(matches!(cluster.head(3, &new).await, Ok(Found::Object(_))));
     let status = node.status().await.unwrap().remove(0);
     assert_eq!((status.state, status.reasons), (DeviceState::Active, Vec::new()));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        match from.is_dir() {
+            true => copy(&from, &to.join(name)),
+            false => drop(std::fs::copy(&from, to.join(name)).unwrap()),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i7_a_device_restored_from_an_old_copy_of_itself_is_not_believed_and_brings_nothing_back() {
+    let mut cluster = Cluster::start(3, 3).await;
+    let mut objects = cluster.fill(12).await;
+    cluster.reconciled(&[0, 1, 2]).await;
+    cluster.stop(2).await;
+    let backup = tempfile::tempdir().unwrap();
+    copy(&cluster.folder(2), backup.path());
+    cluster.restart(2).await;
+    let deleted = cluster.next_version();
+    for n in 0..3 {
+        let at = cluster.at(n, "o5");
+        cluster.node(n).delete(&at, deleted, "a/c/o5").await.unwrap();
+    }
+    objects.remove("o5");
+    cluster.reconciled(&[0, 1, 2]).await;
+    cluster.clock.advance(Duration::from_secs(8 * 24 * 3600));
+    for n in 0..3 {
+        cluster.stop(n).await;
+        cluster.forget_deletions(n).await;
+    }
+    // Everybody has forgotten it, this device too; and then it is as it was.
+    std::fs::remove_dir_all(cluster.folder(2)).unwrap();
+    copy(backup.path(), &cluster.folder(2));
+    cluster.restart(0).await;
+    cluster.restart(2).await;
+    let refused = NodeError::Returning("d2".to_owned());
+    assert_eq!(cluster.head(2, "o5").await, Err(refused));
+    cluster.restart(1).await;
+    cluster.reconciled(&[0, 1, 2]).await;
+    for n in 0..3 {
+        assert_eq!(cluster.head(n, "o5").await, Ok(Found::Absent), "d{n}");
+    }
+    assert_eq!(cluster.movement(2).await.set_aside, 1);
+    for name in objects.keys() {
+        let found = cluster.head(2, name).await.unwrap();
+        assert!(matches!(found, Found::Object(_)), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

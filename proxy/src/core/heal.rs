@@ -115,13 +115,15 @@ pub(super) async fn bring(
     sent
 }
 
+/// By address and name: when a device was told something.
+type Told = HashMap<(String, u16, Arc<str>), Instant>;
+
 /// Replicas being brought up because a read saw that they are behind.
 pub(super) struct Healing {
     room: Arc<Semaphore>,
     under_way: Mutex<HashSet<(NameHash, Arc<str>, Version)>>,
-    /// By address and name: when a device was told last that it has something
-    /// that others lack.
-    told: Mutex<HashMap<(String, u16, Arc<str>), Instant>>,
+    /// When devices were told last that they have something that others lack.
+    told: Mutex<Told>,
 }
 
 impl Default for Healing {

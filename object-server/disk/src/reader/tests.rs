@@ -159,7 +159,11 @@ fn a_released_segment_is_gone_and_a_wrong_locator_is_an_error_not_an_allocation(
         length: u32::MAX,
         ..locator
     };
-    assert!(matches!(run(reader.record(wrong)), Err(ReadError::Io { .. })));
+    let beyond = run(reader.record(wrong));
+    assert!(
+        matches!(beyond, Err(ReadError::Damaged { why: Bad::Short, .. })),
+        "{beyond:?}"
+    );
     let shifted = Locator {
         offset: locator.offset + 8,
         ..locator
