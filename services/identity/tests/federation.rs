@@ -45,16 +45,32 @@ impl Federated {
         .await;
         let admin = b.admin().await;
         let group = json!({"group": {"name": "staff"}});
-        let group = b.call("POST", "/v3/groups", &admin, group).await.expect(201).id("group");
+        let group = b
+            .call("POST", "/v3/groups", &admin, group)
+            .await
+            .expect(201)
+            .id("group");
         let role = b.role_id("member").await;
-        let grant = format!("/v3/projects/{}/groups/{group}/roles/{role}", b.report.demo_project_id);
+        let grant = format!(
+            "/v3/projects/{}/groups/{group}/roles/{role}",
+            b.report.demo_project_id
+        );
         b.call("PUT", &grant, &admin, Value::Null).await.expect(204);
-        let this = Self { b, issuer, admin, group };
-        this.put("mappings/m", json!({"mapping": {"rules": rules()}})).await.expect(201);
+        let this = Self {
+            b,
+            issuer,
+            admin,
+            group,
+        };
+        this.put("mappings/m", json!({"mapping": {"rules": rules()}}))
+            .await
+            .expect(201);
         let provider = json!({"identity_provider": {"enabled": true, "remote_ids": [this.issuer.url]}});
         this.put("identity_providers/corp", provider).await.expect(201);
         let protocol = json!({"protocol": {"mapping_id": "m"}});
-        this.put("identity_providers/corp/protocols/openid", protocol).await.expect(201);
+        this.put("identity_providers/corp/protocols/openid", protocol)
+            .await
+            .expect(201);
         this
     }
 
@@ -131,7 +147,10 @@ async fn a_bearer_token_gives_an_unscoped_token_that_opens_the_groups_projects()
     assert_eq!(body["expires_at"], answer.json()["token"]["expires_at"]);
     let caller = f.b.identity.verifier().verify(&token).await.unwrap();
     assert!(caller.has_role("member") && !caller.has_role("admin"));
-    assert_eq!(f.b.about("GET", "", &f.admin, &token).await.expect(200).json()["token"], body);
+    assert_eq!(
+        f.b.about("GET", "", &f.admin, &token).await.expect(200).json()["token"],
+        body
+    );
     // The user has a record, which says from where.
     let user = format!("/v3/users/{}", caller.user_id);
     let user = f.b.get(&user, &f.admin).await.expect(200).json()["user"].clone();
@@ -139,7 +158,10 @@ async fn a_bearer_token_gives_an_unscoped_token_that_opens_the_groups_projects()
     assert_eq!(user["federated"][0]["idp_id"], "corp");
     assert_eq!(user["federated"][0]["protocols"][0]["unique_id"], "alice");
     // Coming again is the same user.
-    assert_eq!(f.sign_in().await.json()["token"]["user"]["id"], json!(caller.user_id));
+    assert_eq!(
+        f.sign_in().await.json()["token"]["user"]["id"],
+        json!(caller.user_id)
+    );
 }
 
 #[tokio::test]
@@ -149,7 +171,12 @@ async fn tokens_of_other_issuers_audiences_times_keys_and_algorithms_are_refused
     let unauthorized = async |bearer: &str, what: &str| {
         let answer = f.show(bearer).await;
         assert_eq!(answer.status, 401, "{what}: {}", answer.text);
-        assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Keystone"));
+        assert!(
+            answer.headers["www-authenticate"]
+                .to_str()
+                .unwrap()
+                .starts_with("Keystone")
+        );
     };
     for (name, value) in [
         ("iss", json!("https://evil.example.org")),
@@ -219,40 +246,71 @@ async fn who_is_unknown_disabled_or_not_mapped_is_told_in_keystones_codes() {
         f.b.send(request.body(Body::empty()).unwrap()).await
     };
     let said = at("nowhere/protocols/openid").await.expect(404);
-    assert!(said.text.contains("Could not find Identity Provider: nowhere."), "{}", said.text);
+    assert!(
+        said.text.contains("Could not find Identity Provider: nowhere."),
+        "{}",
+        said.text
+    );
     let said = at("corp/protocols/saml2").await.expect(404);
-    assert!(said.text.contains("Could not find federated protocol saml2 for Identity Provider: corp."));
+    assert!(
+        said.text
+            .contains("Could not find federated protocol saml2 for Identity Provider: corp.")
+    );
     at("corp/protocols/openid").await.expect(201);
-    f.put("identity_providers/other", json!({"identity_provider": {"enabled": true}})).await.expect(201);
-    f.put("identity_providers/other/protocols/openid", json!({"protocol": {"mapping_id": "m"}}))
-        .await
-        .expect(201);
+    f.put(
+        "identity_providers/other",
+        json!({"identity_provider": {"enabled": true}}),
+    )
+    .await
+    .expect(201);
+    f.put(
+        "identity_providers/other/protocols/openid",
+        json!({"protocol": {"mapping_id": "m"}}),
+    )
+    .await
+    .expect(201);
     let said = at("other/protocols/openid").await.expect(401);
     assert!(said.text.contains("names no OpenID issuer"), "{}", said.text);
     // A registered name that is not the issuer's.
     let elsewhere = json!({"identity_provider": {"remote_ids": ["https://elsewhere"]}});
-    f.call("PATCH", "identity_providers/corp", elsewhere).await.expect(200);
+    f.call("PATCH", "identity_providers/corp", elsewhere)
+        .await
+        .expect(200);
     at("corp/protocols/openid").await.expect(403);
     let none = json!({"identity_provider": {"remote_ids": []}});
     f.call("PATCH", "identity_providers/corp", none).await.expect(200);
     // Nothing of the claims fits.
     let rules = json!([{"local": [{"user": {"name": "x"}}], "remote": [{"type": "OIDC-nothing"}]}]);
-    f.call("PATCH", "mappings/m", json!({"mapping": {"rules": rules}})).await.expect(200);
+    f.call("PATCH", "mappings/m", json!({"mapping": {"rules": rules}}))
+        .await
+        .expect(200);
     let said = at("corp/protocols/openid").await.expect(401);
-    assert!(said.text.contains("Could not map any federated user properties"), "{}", said.text);
+    assert!(
+        said.text.contains("Could not map any federated user properties"),
+        "{}",
+        said.text
+    );
     f.call("DELETE", "mappings/m", Value::Null).await.expect(204);
     at("corp/protocols/openid").await.expect(404);
     let off = json!({"identity_provider": {"enabled": false}});
     f.call("PATCH", "identity_providers/corp", off).await.expect(200);
     let said = at("corp/protocols/openid").await.expect(403);
-    assert!(said.text.contains("Identity Provider corp is disabled"), "{}", said.text);
+    assert!(
+        said.text.contains("Identity Provider corp is disabled"),
+        "{}",
+        said.text
+    );
 }
 
 #[tokio::test]
 async fn a_token_dies_with_its_provider_protocol_mapping_and_group() {
     let other_rules = json!([{"local": [{"user": {"name": "{0}"}}], "remote": [{"type": "OIDC-sub"}]}]);
     let endings = [
-        ("PATCH", "identity_providers/corp", json!({"identity_provider": {"enabled": false}})),
+        (
+            "PATCH",
+            "identity_providers/corp",
+            json!({"identity_provider": {"enabled": false}}),
+        ),
         ("DELETE", "identity_providers/corp", Value::Null),
         ("DELETE", "identity_providers/corp/protocols/openid", Value::Null),
         ("DELETE", "mappings/m", Value::Null),
@@ -282,7 +340,10 @@ async fn a_token_dies_with_its_provider_protocol_mapping_and_group() {
         // Others go on, also after a restart.
         verifier.verify(&f.admin).await.unwrap();
         let again = f.b.restarted(&bench::plan()).await;
-        assert!(again.identity.verifier().verify(&scoped).await.is_err(), "{method} {path}");
+        assert!(
+            again.identity.verifier().verify(&scoped).await.is_err(),
+            "{method} {path}"
+        );
         again.identity.verifier().verify(&f.admin).await.unwrap();
     }
 }
@@ -301,8 +362,13 @@ async fn a_group_that_loses_its_role_or_its_member_takes_the_tokens_with_it() {
     let scoped = token_of(&f.rescope(&token_of(&f.sign_in().await)).await.expect(201));
     f.b.advance(1);
     let role = f.b.role_id("member").await;
-    let grant = format!("/v3/projects/{}/groups/{}/roles/{role}", f.b.report.demo_project_id, f.group);
-    f.b.call("DELETE", &grant, &f.admin, Value::Null).await.expect(204);
+    let grant = format!(
+        "/v3/projects/{}/groups/{}/roles/{role}",
+        f.b.report.demo_project_id, f.group
+    );
+    f.b.call("DELETE", &grant, &f.admin, Value::Null)
+        .await
+        .expect(204);
     assert!(f.b.identity.verifier().verify(&scoped).await.is_err());
     f.rescope(&token_of(&f.sign_in().await)).await.expect(401);
 }
@@ -352,7 +418,9 @@ async fn projects_are_made_and_assignments_follow_the_provider_in_version_three(
     let one = |name: &str, role: &str| json!({"name": name, "roles": [{"name": role}]});
     come(json!([one("red", "nobody")])).await.expect(404);
     come(json!([{"name": "red"}])).await.expect(401);
-    let first = come(json!([one("red", "member"), one("blue", "reader")])).await.expect(201);
+    let first = come(json!([one("red", "member"), one("blue", "reader")]))
+        .await
+        .expect(201);
     let names = async |token: &str| -> Vec<String> {
         let projects = f.b.get("/v3/auth/projects", token).await.expect(200).json();
         let mut names: Vec<String> = projects["projects"]
@@ -376,9 +444,13 @@ async fn a_local_user_is_one_of_the_clouds_own() {
     let f = Federated::start().await;
     let user = json!({"name": "{0}", "type": "local", "domain": {"name": "Default"}});
     let rules = json!([{"local": [{"user": user}], "remote": [{"type": "OIDC-preferred_username"}]}]);
-    f.call("PATCH", "mappings/m", json!({"mapping": {"rules": rules}})).await.expect(200);
+    f.call("PATCH", "mappings/m", json!({"mapping": {"rules": rules}}))
+        .await
+        .expect(200);
     f.show(&f.issuer.token(&f.claims())).await.expect(401);
-    let demo = f.issuer.token(&f.claims_with("preferred_username", json!("demo")));
+    let demo = f
+        .issuer
+        .token(&f.claims_with("preferred_username", json!("demo")));
     let answer = f.show(&demo).await.expect(201);
     let body = &answer.json()["token"];
     assert_eq!(body["user"]["id"], json!(f.b.report.demo_user_id));
@@ -408,16 +480,29 @@ async fn opaque_tokens_are_shown_to_the_provider() {
         issuer,
         group: String::new(),
     };
-    f.put("mappings/m", json!({"mapping": {"rules": rules()}})).await.expect(201);
-    f.put("identity_providers/corp", json!({"identity_provider": {"enabled": true}})).await.expect(201);
+    f.put("mappings/m", json!({"mapping": {"rules": rules()}}))
+        .await
+        .expect(201);
+    f.put(
+        "identity_providers/corp",
+        json!({"identity_provider": {"enabled": true}}),
+    )
+    .await
+    .expect(201);
     let protocol = json!({"protocol": {"mapping_id": "m"}});
-    f.put("identity_providers/corp/protocols/openid", protocol).await.expect(201);
+    f.put("identity_providers/corp/protocols/openid", protocol)
+        .await
+        .expect(201);
     f.issuer.knows("opaque-1", f.claims());
-    assert_eq!(f.show("opaque-1").await.expect(201).json()["token"]["user"]["name"], "alice");
+    assert_eq!(
+        f.show("opaque-1").await.expect(201).json()["token"]["user"]["name"],
+        "alice"
+    );
     f.show("opaque-2").await.expect(401);
     f.issuer.knows("other", f.claims_with("aud", json!("other")));
     f.show("other").await.expect(401);
-    f.issuer.knows("late", f.claims_with("exp", json!(f.b.now().as_secs() - 61)));
+    f.issuer
+        .knows("late", f.claims_with("exp", json!(f.b.now().as_secs() - 61)));
     f.show("late").await.expect(401);
     assert_eq!(PROVIDER, "corp");
 }

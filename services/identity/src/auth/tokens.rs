@@ -220,7 +220,9 @@ impl App {
         let place = self
             .live_project(&EntityRef::Id(token.project_id.clone()))
             .await?
-            .ok_or(AuthError::Refused("the access token's project is gone or disabled"))?;
+            .ok_or(AuthError::Refused(
+                "the access token's project is gone or disabled",
+            ))?;
         let roles = self.roles.of_access_token(&token).await?;
         if roles.is_empty() {
             return Err(AuthError::Refused("no role of the access token is left"));
@@ -378,11 +380,7 @@ impl App {
     }
 
     /// The user's default project, or nothing when that cannot be had.
-    async fn default_place(
-        &self,
-        user: &User,
-        groups: &[String],
-    ) -> Result<(Place, Vec<Role>), StateError> {
+    async fn default_place(&self, user: &User, groups: &[String]) -> Result<(Place, Vec<Role>), StateError> {
         if let Some(id) = &user.default_project_id
             && let Some(place) = self.live_project(&EntityRef::Id(id.clone())).await?
         {

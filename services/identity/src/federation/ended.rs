@@ -55,7 +55,9 @@ impl App {
         let users = federated_user::users_of(tx, provider, protocol).await?;
         federated_user::forget(tx, provider, protocol).await?;
         for id in users {
-            let local = user::get(tx, &id).await?.is_some_and(|u| u.password_hash.is_some());
+            let local = user::get(tx, &id)
+                .await?
+                .is_some_and(|u| u.password_hash.is_some());
             if !local && federated_user::links_of(tx, &id).await?.is_empty() {
                 user::delete(tx, &id).await?;
             }

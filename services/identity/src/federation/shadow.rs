@@ -118,7 +118,9 @@ impl App {
         }
         let mut events = Vec::new();
         if guest.takes_back {
-            let of_projects = held.iter().filter(|a| a.target_kind == TargetKind::Project && !a.inherited);
+            let of_projects = held
+                .iter()
+                .filter(|a| a.target_kind == TargetKind::Project && !a.inherited);
             for old in of_projects.filter(|a| !given.contains(a)) {
                 assignment::revoke(tx, old).await?;
                 note(tx, "role assignment", id, "deleted", id).await?;
@@ -143,7 +145,10 @@ async fn wanted_roles(tx: &mut Transaction, guest: &Guest<'_>) -> Result<Vec<Vec
     let find = |name: &String| {
         let of_name = || known.iter().filter(|r| r.name == *name);
         let own = |r: &&role::Role| r.domain_id.as_deref() == Some(&guest.domain.id);
-        if let Some(found) = of_name().find(|r| r.domain_id.is_none()).or_else(|| of_name().find(own)) {
+        if let Some(found) = of_name()
+            .find(|r| r.domain_id.is_none())
+            .or_else(|| of_name().find(own))
+        {
             return Ok(found.id.clone());
         }
         Err(match of_name().next() {
@@ -205,7 +210,9 @@ async fn shadow_user(tx: &mut Transaction, guest: &Guest<'_>) -> Result<String, 
         Some(found) => {
             let mut changed = found.clone();
             guest.name.clone_into(&mut changed.name);
-            changed.extra.extend(email.map(|email| ("email".to_owned(), email)));
+            changed
+                .extra
+                .extend(email.map(|email| ("email".to_owned(), email)));
             if changed != found {
                 user::update(tx, &changed).await?;
                 note(tx, "user", &id, "updated", &id).await?;
@@ -237,12 +244,19 @@ fn new_user(id: &str, guest: &Guest<'_>, extra: Object) -> User {
 }
 
 /// Id of the project of this name, made if it is not there.
-async fn project_named(tx: &mut Transaction, name: &str, domain: &Project, by: &str) -> Result<String, AuthError> {
+async fn project_named(
+    tx: &mut Transaction,
+    name: &str,
+    domain: &Project,
+    by: &str,
+) -> Result<String, AuthError> {
     if let Some(found) = project::by_name(tx, &domain.id, name).await? {
         return Ok(found.id);
     }
     if name.trim().is_empty() || name.chars().count() > 64 || name.contains('\0') {
-        return Err(AuthError::Refused("the mapping yields no usable name of a project"));
+        return Err(AuthError::Refused(
+            "the mapping yields no usable name of a project",
+        ));
     }
     let new = Project {
         id: new_id(),

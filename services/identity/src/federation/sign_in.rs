@@ -20,7 +20,12 @@ use crate::model::{group, user};
 /// Where the provider's own name is found, unless the protocol says otherwise.
 const ISSUER: &str = "HTTP_OIDC_ISS";
 /// What Keystone leaves as it is in the ids of users from elsewhere.
-const UNQUOTED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-').remove(b'~').remove(b'/');
+const UNQUOTED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'-')
+    .remove(b'~')
+    .remove(b'/');
 /// Longest name or id of a user, in characters.
 const MAX_NAME: usize = 255;
 
@@ -179,7 +184,9 @@ impl App {
     ) -> Result<Proof, AuthError> {
         let groups = self.mapped_groups(&mapped).await?;
         let own = DomainRef::Id(way.provider.domain_id.clone());
-        let domain = self.mapped_domain(mapped.user.domain.as_ref().unwrap_or(&own)).await?;
+        let domain = self
+            .mapped_domain(mapped.user.domain.as_ref().unwrap_or(&own))
+            .await?;
         if !domain.enabled {
             return Err(AuthError::Refused("the domain of the user is disabled"));
         }
@@ -190,7 +197,8 @@ impl App {
             (None, Some(name)) => (name.clone(), name),
             (None, None) => return Err(AuthError::Refused("the mapping names no user")),
         };
-        let fits = |text: &str| !text.trim().is_empty() && text.chars().count() <= MAX_NAME && !text.contains('\0');
+        let fits =
+            |text: &str| !text.trim().is_empty() && text.chars().count() <= MAX_NAME && !text.contains('\0');
         let unique_id = utf8_percent_encode(&unique, UNQUOTED).to_string();
         if !fits(&name) || !fits(&unique_id) {
             return Err(AuthError::Refused("the mapping yields no usable name"));
@@ -258,8 +266,15 @@ fn check_remote_id(way: &Way, said: &Assertion) -> Result<(), AuthError> {
     if way.provider.remote_ids.is_empty() {
         return Ok(());
     }
-    let attribute = way.protocol.remote_id_attribute.as_deref().filter(|a| !a.is_empty());
-    let Some(names) = said.get(attribute.unwrap_or(ISSUER)).filter(|names| !names.is_empty()) else {
+    let attribute = way
+        .protocol
+        .remote_id_attribute
+        .as_deref()
+        .filter(|a| !a.is_empty());
+    let Some(names) = said
+        .get(attribute.unwrap_or(ISSUER))
+        .filter(|names| !names.is_empty())
+    else {
         return Err(AuthError::Told(
             "Could not find Identity Provider identifier in environment".into(),
         ));

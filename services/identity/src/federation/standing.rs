@@ -16,7 +16,10 @@ impl App {
         }
         let protocol = federation::get_protocol(&mut q, &by.identity_provider, &by.protocol).await?;
         let protocol = protocol.ok_or(AuthError::Refused("the protocol is gone"))?;
-        if federation::get_mapping(&mut q, &protocol.mapping_id).await?.is_none() {
+        if federation::get_mapping(&mut q, &protocol.mapping_id)
+            .await?
+            .is_none()
+        {
             return Err(AuthError::Refused("the mapping is gone"));
         }
         for id in &by.groups {

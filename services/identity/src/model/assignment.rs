@@ -112,7 +112,10 @@ impl Actors<'_> {
         if !self.groups.is_empty() {
             let first = bound.len() + 1;
             let slots = (first..first + self.groups.len()).map(|n| format!("${n}"));
-            sql.push_str(&format!(" OR actor_id IN ({})", slots.collect::<Vec<_>>().join(", ")));
+            sql.push_str(&format!(
+                " OR actor_id IN ({})",
+                slots.collect::<Vec<_>>().join(", ")
+            ));
             bound.extend(self.groups.iter().map(Arg::from));
         }
         sql.push(')');

@@ -76,7 +76,9 @@ pub async fn users_of(
 ) -> Result<Vec<String>, StateError> {
     let sql = "SELECT DISTINCT user_id FROM identity_federated_user WHERE provider_id = $1
                AND ($2 = '' OR protocol_id = $2) ORDER BY user_id";
-    let rows = q.fetch(sql, args![provider, protocol.unwrap_or_default()]).await?;
+    let rows = q
+        .fetch(sql, args![provider, protocol.unwrap_or_default()])
+        .await?;
     rows.iter().map(|r| r.text("user_id")).collect()
 }
 
@@ -92,7 +94,9 @@ pub async fn delegating(
                  OR EXISTS (SELECT 1 FROM identity_trust t
                             WHERE t.trustor_user_id = f.user_id OR t.trustee_user_id = f.user_id))
                ORDER BY user_id";
-    let rows = q.fetch(sql, args![provider, protocol.unwrap_or_default()]).await?;
+    let rows = q
+        .fetch(sql, args![provider, protocol.unwrap_or_default()])
+        .await?;
     rows.iter().map(|r| r.text("user_id")).collect()
 }
 
@@ -136,7 +140,8 @@ pub async fn give_groups(
 
 /// Members whom providers gave this group, whether that still counts or not.
 pub async fn members(q: &mut impl Queries, group: &str) -> Result<Vec<String>, StateError> {
-    let sql = "SELECT DISTINCT user_id FROM identity_expiring_membership WHERE group_id = $1 ORDER BY user_id";
+    let sql =
+        "SELECT DISTINCT user_id FROM identity_expiring_membership WHERE group_id = $1 ORDER BY user_id";
     let rows = q.fetch(sql, args![group]).await?;
     rows.iter().map(|r| r.text("user_id")).collect()
 }
@@ -147,5 +152,9 @@ pub async fn next_end(q: &mut impl Queries, user: &str, now: Micros) -> Result<O
                FROM identity_expiring_membership m JOIN identity_provider p ON p.id = m.provider_id
                WHERE m.user_id = $1 AND p.enabled AND m.verified_at + p.authorization_ttl * 60000000 > $2";
     let row = q.fetch_one(sql, args![user, stored(now)]).await?;
-    Ok(row.map(|r| r.maybe_int("ends")).transpose()?.flatten().map(micros))
+    Ok(row
+        .map(|r| r.maybe_int("ends"))
+        .transpose()?
+        .flatten()
+        .map(micros))
 }

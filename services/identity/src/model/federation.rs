@@ -38,9 +38,7 @@ pub async fn providers(
     q: &mut impl Queries,
     domain: Option<&str>,
 ) -> Result<Vec<IdentityProvider>, StateError> {
-    let sql = format!(
-        "SELECT {PROVIDER} FROM identity_provider WHERE $1 = '' OR domain_id = $1 ORDER BY id"
-    );
+    let sql = format!("SELECT {PROVIDER} FROM identity_provider WHERE $1 = '' OR domain_id = $1 ORDER BY id");
     let rows = q.fetch(sql, args![domain.unwrap_or_default()]).await?;
     let mut found: Vec<IdentityProvider> = rows.iter().map(provider).collect::<Result<_, _>>()?;
     let sql = "SELECT provider_id, remote_id FROM identity_provider_remote_id ORDER BY remote_id";
@@ -90,7 +88,13 @@ pub async fn put_provider(tx: &mut Transaction, p: &IdentityProvider) -> Result<
          enabled = excluded.enabled, description = excluded.description,
          authorization_ttl = excluded.authorization_ttl"
     );
-    let bound = args![&p.id, &p.domain_id, p.enabled, &p.description, p.authorization_ttl];
+    let bound = args![
+        &p.id,
+        &p.domain_id,
+        p.enabled,
+        &p.description,
+        p.authorization_ttl
+    ];
     tx.execute(sql, bound).await?;
     tx.execute(
         "DELETE FROM identity_provider_remote_id WHERE provider_id = $1",
@@ -191,8 +195,7 @@ pub struct Mapping {
 fn mapping(row: &Row) -> Result<Mapping, StateError> {
     Ok(Mapping {
         id: row.text("id")?,
-        rules: serde_json::from_str(&row.text("rules")?)
-            .map_err(|_| StateError::Column("rules".into()))?,
+        rules: serde_json::from_str(&row.text("rules")?).map_err(|_| StateError::Column("rules".into()))?,
         schema_version: row.text("schema_version")?,
     })
 }

@@ -104,11 +104,7 @@ pub async fn list_for_user(
          WHERE is_domain = $3 AND (id IN (SELECT target_id FROM granted WHERE NOT inherited)
             OR id IN (SELECT id FROM below)) ORDER BY id"
     );
-    q.fetch(sql, bound)
-        .await?
-        .iter()
-        .map(from_row)
-        .collect()
+    q.fetch(sql, bound).await?.iter().map(from_row).collect()
 }
 
 /// The project itself and everything above it, nearest first, its domain last.

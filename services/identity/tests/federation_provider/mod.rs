@@ -86,7 +86,10 @@ async fn introspect(State(shared): Inside, headers: HeaderMap, form: String) -> 
     if headers.get("authorization").is_none_or(|given| *given != *login) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let token = form.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap();
+    let token = form
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("token="))
+        .unwrap();
     let token = percent_encoding::percent_decode_str(token).decode_utf8().unwrap();
     let known = shared.known.lock().unwrap();
     let mut answer = known.get(&*token).cloned().unwrap_or_else(|| json!({}));

@@ -56,6 +56,9 @@ pub(crate) struct Mapped {
     pub(crate) takes_back: bool,
 }
 
+/// Keys of a local part that name projects.
+const PROJECTS: [&str; 2] = ["projects", "projects_json"];
+
 fn unusable<T>(why: impl Into<String>) -> Result<T, MapError> {
     Err(MapError::Unusable(why.into()))
 }
@@ -72,7 +75,11 @@ fn one(value: &Value, what: &str) -> Result<String, MapError> {
 fn several(value: &Value) -> Vec<String> {
     match value {
         Value::String(text) => vec![text.clone()],
-        Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::Array(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -89,7 +96,11 @@ fn domain(value: Option<&Value>) -> Result<Option<DomainRef>, MapError> {
 }
 
 fn user(map: &Map<String, Value>) -> Result<MappedUser, MapError> {
-    let field = |name: &str| map.get(name).map(|v| one(v, &format!("the user's {name}"))).transpose();
+    let field = |name: &str| {
+        map.get(name)
+            .map(|v| one(v, &format!("the user's {name}")))
+            .transpose()
+    };
     Ok(MappedUser {
         id: field("id")?,
         name: field("name")?,
@@ -164,7 +175,7 @@ impl Part<'_> {
         self.list("groups").into_iter().map(group).collect()
     }
 
-    fn projects(&self, version: Version) -> Result<Option<Vec<MappedProject>>, MapError> {
+    fn projects(&self, version: Version) -> Result<Vec<MappedProject>, MapError> {
         let default = match version {
             Version::One => None,
             Version::Two | Version::Three => domain(self.filled.get("domain"))?,
@@ -174,13 +185,8 @@ impl Part<'_> {
             None => None,
             Some(said) => Some(said_projects(said)?),
         };
-        if listed.is_none() && said.is_none() {
-            return Ok(None);
-        }
         let all = listed.into_iter().flatten().chain(said.iter().flatten());
-        all.map(|p| project(p, default.as_ref()))
-            .collect::<Result<_, _>>()
-            .map(Some)
+        all.map(|p| project(p, default.as_ref())).collect()
     }
 }
 
@@ -253,9 +259,10 @@ impl Rules {
                 mapped.groups.extend(part.groups()?);
             }
             mapped.group_ids.extend(part.list("group_ids"));
-            if let Some(projects) = part.projects(self.version)? {
-                mapped.projects = projects;
-            }
+        }
+        let with_projects = |part: &&Part<'_>| PROJECTS.iter().any(|key| part.rule.contains_key(*key));
+        if let Some(part) = parts.iter().rfind(with_projects) {
+            mapped.projects = part.projects(self.version)?;
         }
         mapped.group_ids.sort();
         mapped.group_ids.dedup();

@@ -24,7 +24,11 @@ fn in_keystones_words(mapped: &Mapped) -> Value {
         DomainRef::Name(name) => json!({ "name": name }),
     };
     let mut user = json!({"type": if mapped.user.local { "local" } else { "ephemeral" }});
-    let parts = [("id", &mapped.user.id), ("name", &mapped.user.name), ("email", &mapped.user.email)];
+    let parts = [
+        ("id", &mapped.user.id),
+        ("name", &mapped.user.name),
+        ("email", &mapped.user.email),
+    ];
     for (name, value) in parts {
         if let Some(value) = value {
             user[name] = json!(value);
@@ -67,7 +71,11 @@ fn rules_yield_what_they_yield_in_keystone() {
         let version = Version::named(v["version"].as_str().unwrap()).unwrap();
         let outcome = mapped(version, v["rules"].clone(), v["assertion"].clone());
         let shown = outcome.as_ref().map_or(Value::Null, in_keystones_words);
-        assert_eq!(shown, v["mapped"], "{} {} {outcome:?}", v["rules"], v["assertion"]);
+        assert_eq!(
+            shown, v["mapped"],
+            "{} {} {outcome:?}",
+            v["rules"], v["assertion"]
+        );
     }
 }
 
@@ -80,33 +88,93 @@ fn rules_that_are_not_as_they_should_be_are_refused_with_the_place() {
         (json!({}), "rules is not of type 'array'"),
         (json!([]), "should be non-empty"),
         (json!([7]), "rules[0] is not of type 'object'"),
-        (json!([{"local": []}]), "'remote' is a required property of rules[0]"),
-        (json!([{"local": [], "remote": [], "more": 1}]), "'more' was unexpected"),
+        (
+            json!([{"local": []}]),
+            "'remote' is a required property of rules[0]",
+        ),
+        (
+            json!([{"local": [], "remote": [], "more": 1}]),
+            "'more' was unexpected",
+        ),
         (rule(user(), json!([])), "rules[0].remote"),
-        (rule(user(), json!([{"any_one_of": []}])), "'type' is a required property"),
-        (rule(user(), json!([{"type": "x", "any_one_of": "y"}])), "is not of type 'array'"),
-        (rule(user(), json!([{"type": "x", "any_one_of": [], "whitelist": []}])), "exactly one of"),
-        (rule(user(), json!([{"type": "x", "regex": true}])), "says nothing"),
-        (rule(user(), json!([{"type": "x", "whitelist": ["("], "regex": true}])), "not a regular expression"),
-        (rule(user(), json!([{"type": "x", "blacklist": [], "regex": "yes"}])), "'boolean'"),
-        (rule(json!([{"user": {"name": 7}}]), remote()), "rules[0].local[0].user.name"),
-        (rule(json!([{"user": {"nick": "x"}}]), remote()), "'nick' was unexpected"),
-        (rule(json!([{"user": {"type": "alien"}}]), remote()), "'alien' is not one of"),
-        (rule(json!([{"group": {"name": "x"}}]), remote()), "'domain' is a required property"),
-        (rule(json!([{"group": {"id": "x", "name": "y"}}]), remote()), "'name' was unexpected"),
+        (
+            rule(user(), json!([{"any_one_of": []}])),
+            "'type' is a required property",
+        ),
+        (
+            rule(user(), json!([{"type": "x", "any_one_of": "y"}])),
+            "is not of type 'array'",
+        ),
+        (
+            rule(user(), json!([{"type": "x", "any_one_of": [], "whitelist": []}])),
+            "exactly one of",
+        ),
+        (
+            rule(user(), json!([{"type": "x", "regex": true}])),
+            "says nothing",
+        ),
+        (
+            rule(user(), json!([{"type": "x", "whitelist": ["("], "regex": true}])),
+            "not a regular expression",
+        ),
+        (
+            rule(user(), json!([{"type": "x", "blacklist": [], "regex": "yes"}])),
+            "'boolean'",
+        ),
+        (
+            rule(json!([{"user": {"name": 7}}]), remote()),
+            "rules[0].local[0].user.name",
+        ),
+        (
+            rule(json!([{"user": {"nick": "x"}}]), remote()),
+            "'nick' was unexpected",
+        ),
+        (
+            rule(json!([{"user": {"type": "alien"}}]), remote()),
+            "'alien' is not one of",
+        ),
+        (
+            rule(json!([{"group": {"name": "x"}}]), remote()),
+            "'domain' is a required property",
+        ),
+        (
+            rule(json!([{"group": {"id": "x", "name": "y"}}]), remote()),
+            "'name' was unexpected",
+        ),
         (rule(json!([{"groups": ["x"]}]), remote()), "'string'"),
-        (rule(json!([{"projects": [{"name": "x"}]}]), remote()), "'roles' is a required property"),
-        (rule(json!([{"projects": [{"name": "x", "roles": [], "domain": {}}]}]), remote()), "'domain' was unexpected"),
-        (rule(json!([{"projects_json": "{0}"}]), remote()), "'projects_json' was unexpected"),
+        (
+            rule(json!([{"projects": [{"name": "x"}]}]), remote()),
+            "'roles' is a required property",
+        ),
+        (
+            rule(
+                json!([{"projects": [{"name": "x", "roles": [], "domain": {}}]}]),
+                remote(),
+            ),
+            "'domain' was unexpected",
+        ),
+        (
+            rule(json!([{"projects_json": "{0}"}]), remote()),
+            "'projects_json' was unexpected",
+        ),
     ] {
         let said = read(Version::One, rules.clone()).unwrap_err();
         assert!(said.contains(told), "{rules}: {said}");
     }
-    let of_domain = rule(json!([{"projects": [{"name": "x", "roles": [], "domain": {}}]}]), remote());
+    let of_domain = rule(
+        json!([{"projects": [{"name": "x", "roles": [], "domain": {}}]}]),
+        remote(),
+    );
     assert!(read(Version::Two, of_domain).is_ok());
     assert!(read(Version::Three, rule(json!([{"projects_json": "{0}"}]), remote())).is_ok());
     let huge = "a{1000}{1000}";
-    assert!(read(Version::One, rule(user(), json!([{"type": "x", "whitelist": [huge], "regex": true}]))).is_err());
+    assert!(
+        read(
+            Version::One,
+            rule(user(), json!([{"type": "x", "whitelist": [huge], "regex": true}]))
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -118,7 +186,10 @@ fn what_a_provider_says_is_never_evaluated() {
     let said = json!({"name": ["{1}"], "groups": ["['admins', 'x']"]});
     let out = mapped(Version::One, rules.clone(), said).unwrap();
     assert_eq!(out.user.name.as_deref(), Some("{1}"));
-    assert_eq!(out.groups, [("['admins', 'x']".to_owned(), DomainRef::Id("d".into()))]);
+    assert_eq!(
+        out.groups,
+        [("['admins', 'x']".to_owned(), DomainRef::Id("d".into()))]
+    );
     let said = json!({"name": ["bob;admins"], "groups": ["a;b"]});
     let out = mapped(Version::One, rules, said).unwrap();
     assert_eq!(out.user.name.as_deref(), Some("bob;admins"));
@@ -127,9 +198,7 @@ fn what_a_provider_says_is_never_evaluated() {
 
 #[test]
 fn a_name_with_several_values_or_none_left_is_nobody() {
-    let rules = |name: &str| {
-        json!([{"local": [{"user": {"name": name}}], "remote": [{"type": "n", "whitelist": ["a", "b"]}]}])
-    };
+    let rules = |name: &str| json!([{"local": [{"user": {"name": name}}], "remote": [{"type": "n", "whitelist": ["a", "b"]}]}]);
     for said in [json!({"n": ["a", "b"]}), json!({"n": ["c"]})] {
         let out = mapped(Version::One, rules("{0}"), said.clone());
         assert!(matches!(out, Err(MapError::Unusable(_))), "{said}");
@@ -156,11 +225,18 @@ fn groups_may_say_their_domain_in_json() {
 
 #[test]
 fn projects_in_json_are_checked() {
-    let rules = || json!([{"local": [{"user": {"name": "u"}, "projects_json": "0"}], "remote": [{"type": "p"}]}]);
+    let rules =
+        || json!([{"local": [{"user": {"name": "u"}, "projects_json": "0"}], "remote": [{"type": "p"}]}]);
     let said = json!({"p": [r#"[{"name": "x", "roles": [{"name": "member"}]}]"#]});
     let out = mapped(Version::Three, rules(), said).unwrap();
     assert!(out.takes_back && out.projects[0].roles == ["member"]);
-    for bad in ["", "{", "{}", r#"[{"name": "x"}]"#, r#"[{"name": "x", "roles": [7]}]"#] {
+    for bad in [
+        "",
+        "{",
+        "{}",
+        r#"[{"name": "x"}]"#,
+        r#"[{"name": "x", "roles": [7]}]"#,
+    ] {
         let out = mapped(Version::Three, rules(), json!({ "p": [bad] }));
         assert!(matches!(out, Err(MapError::Unusable(_))), "{bad}");
     }

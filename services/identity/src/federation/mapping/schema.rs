@@ -64,7 +64,9 @@ fn user(value: &Value, at: &str) -> Checked<()> {
     }
     match map.get("type").and_then(Value::as_str) {
         None | Some("ephemeral" | "local") => Ok(()),
-        Some(other) => Err(format!("'{other}' is not one of ['ephemeral', 'local'] ({at}.type)")),
+        Some(other) => Err(format!(
+            "'{other}' is not one of ['ephemeral', 'local'] ({at}.type)"
+        )),
     }
 }
 
@@ -149,7 +151,11 @@ fn wanted(value: &Value, regex: bool, at: &str) -> Checked<Wanted> {
 fn remote(value: &Value, at: &str) -> Checked<Requirement> {
     const TESTS: [&str; 4] = ["any_one_of", "not_any_of", "blacklist", "whitelist"];
     let map = object(value, at)?;
-    only(map, &["type", "regex", TESTS[0], TESTS[1], TESTS[2], TESTS[3]], at)?;
+    only(
+        map,
+        &["type", "regex", TESTS[0], TESTS[1], TESTS[2], TESTS[3]],
+        at,
+    )?;
     let name = text(required(map, "type", at)?, &format!("{at}.type"))?.to_owned();
     let regex = match map.get("regex") {
         None => false,
@@ -171,7 +177,11 @@ fn remote(value: &Value, at: &str) -> Checked<Requirement> {
                 _ => Test::Whitelist(wanted),
             }
         }
-        _ => return Err(format!("{at} is not valid: exactly one of {TESTS:?} may be there")),
+        _ => {
+            return Err(format!(
+                "{at} is not valid: exactly one of {TESTS:?} may be there"
+            ));
+        }
     };
     Ok(Requirement { name, test })
 }

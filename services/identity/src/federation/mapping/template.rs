@@ -112,11 +112,7 @@ mod tests {
     use super::*;
 
     fn found() -> Vec<Vec<String>> {
-        vec![
-            vec!["bob".into()],
-            vec!["x".into(), "y".into()],
-            vec![],
-        ]
+        vec![vec!["bob".into()], vec!["x".into(), "y".into()], vec![]]
     }
 
     #[test]

@@ -62,7 +62,13 @@ mod tests {
             "nickname": null,
         });
         let read = assertion(&config, claims.as_object().unwrap());
-        for name in ["OIDC-sub", "HTTP_OIDC_SUB", "OIDC_CLAIM_sub", "HTTP_OIDC_CLAIM_SUB", "REMOTE_USER"] {
+        for name in [
+            "OIDC-sub",
+            "HTTP_OIDC_SUB",
+            "OIDC_CLAIM_sub",
+            "HTTP_OIDC_CLAIM_SUB",
+            "REMOTE_USER",
+        ] {
             assert_eq!(read[name], ["u1"], "{name}");
         }
         assert_eq!(read["OIDC-groups"], ["a;b", "c"]);

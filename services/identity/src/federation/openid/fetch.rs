@@ -135,7 +135,9 @@ impl Client {
         let uri = allowed(url)?;
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
         let host = uri.authority().map_or("", |a| a.as_str());
-        let request = Request::get(path).header(HOST, host).header(ACCEPT, "application/json");
+        let request = Request::get(path)
+            .header(HOST, host)
+            .header(ACCEPT, "application/json");
         let request = finish(request).map_err(|e| failed(e.to_string()))?;
         let body = tokio::time::timeout(TIMEOUT, self.exchange(&uri, request)).await;
         let body = body
@@ -149,7 +151,9 @@ impl Client {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let secure = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
+        let stream = TcpStream::connect((host, port))
+            .await
+            .map_err(|e| e.to_string())?;
         if !secure {
             return send(stream, request).await;
         }
@@ -173,7 +177,8 @@ async fn send(
             return Err(format!("it answers {}", response.status()));
         }
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        body.map(http_body_util::Collected::to_bytes).map_err(|e| e.to_string())
+        body.map(http_body_util::Collected::to_bytes)
+            .map_err(|e| e.to_string())
     };
     tokio::pin!(answer);
     tokio::select! {
@@ -193,10 +198,22 @@ mod tests {
 
     #[test]
     fn only_tls_or_this_host_is_asked() {
-        for url in ["https://login.example.org/x", "http://127.0.0.1:9/x", "http://localhost/", "http://[::1]:7/"] {
+        for url in [
+            "https://login.example.org/x",
+            "http://127.0.0.1:9/x",
+            "http://localhost/",
+            "http://[::1]:7/",
+        ] {
             assert!(allowed(url).is_ok(), "{url}");
         }
-        for url in ["http://login.example.org/", "file:///etc/passwd", "/x", "", "https:///x", "http://10.0.0.1/"] {
+        for url in [
+            "http://login.example.org/",
+            "file:///etc/passwd",
+            "/x",
+            "",
+            "https:///x",
+            "http://10.0.0.1/",
+        ] {
             assert!(allowed(url).is_err(), "{url}");
         }
     }

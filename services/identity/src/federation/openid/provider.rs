@@ -100,12 +100,16 @@ impl Provider {
         }
         let compact = Compact::parse(token)
             .filter(|c| self.config.algorithms.contains(&c.algorithm))
-            .ok_or(BearerError::Refused("the bearer token is malformed or signed otherwise"))?;
+            .ok_or(BearerError::Refused(
+                "the bearer token is malformed or signed otherwise",
+            ))?;
         let keys = self.keys(compact.key_id.as_deref(), now).await?;
         let claims = keys
             .iter()
             .find_map(|key| compact.claims(key))
-            .ok_or(BearerError::Refused("no key of the provider signed the bearer token"))?;
+            .ok_or(BearerError::Refused(
+                "no key of the provider signed the bearer token",
+            ))?;
         if text(&claims, "iss") != Some(&self.config.issuer) {
             return Err(BearerError::Refused("the bearer token has another issuer"));
         }
@@ -150,7 +154,12 @@ impl Provider {
         let mut published = self.published.lock().await;
         let fitting = |published: &Published| -> Vec<PublicKey> {
             let fits = |key: &&(Option<String>, PublicKey)| id.is_none() || key.0.as_deref() == id;
-            published.keys.iter().filter(fits).map(|(_, key)| key.clone()).collect()
+            published
+                .keys
+                .iter()
+                .filter(fits)
+                .map(|(_, key)| key.clone())
+                .collect()
         };
         let found = fitting(&published);
         if published.younger(FRESH, now) && !found.is_empty() {
@@ -181,7 +190,9 @@ impl Provider {
             )));
         }
         let Some(keys) = text(&document, "jwks_uri") else {
-            return Err(BearerError::Unreachable(format!("the document of {issuer} has no jwks_uri")));
+            return Err(BearerError::Unreachable(format!(
+                "the document of {issuer} has no jwks_uri"
+            )));
         };
         let keys = self.client.get(keys).await?;
         let keys = keys.get("keys").and_then(Value::as_array).into_iter().flatten();
@@ -206,7 +217,13 @@ impl Provider {
             let mut published = self.published.lock().await;
             if !published.younger(FRESH, now) {
                 let asked = self.refresh(&mut published, now).await;
-                asked.or_else(|e| if published.read_at.is_some() { Ok(()) } else { Err(e) })?;
+                asked.or_else(|e| {
+                    if published.read_at.is_some() {
+                        Ok(())
+                    } else {
+                        Err(e)
+                    }
+                })?;
             }
             published.introspection.clone()
         };
@@ -215,13 +232,20 @@ impl Provider {
         };
         // Requests wait for their turn within the bound of the front door.
         let Ok(_turn) = self.calls.acquire().await else {
-            return Err(BearerError::Unreachable("the provider is not asked any more".into()));
+            return Err(BearerError::Unreachable(
+                "the provider is not asked any more".into(),
+            ));
         };
         let encoded = utf8_percent_encode(token, NON_ALPHANUMERIC);
         let form = format!("token={encoded}&token_type_hint=access_token");
-        let mut claims = self.client.post(&url, (&self.config.client_id, secret), form).await?;
+        let mut claims = self
+            .client
+            .post(&url, (&self.config.client_id, secret), form)
+            .await?;
         if claims.remove("active") != Some(Value::Bool(true)) {
-            return Err(BearerError::Refused("the provider does not know the bearer token"));
+            return Err(BearerError::Refused(
+                "the provider does not know the bearer token",
+            ));
         }
         if text(&claims, "iss").is_some_and(|iss| iss != self.config.issuer) {
             return Err(BearerError::Refused("the bearer token has another issuer"));
@@ -229,7 +253,9 @@ impl Provider {
         // The answer may leave these out: it came from the issuer, and the
         // client whom the token was made for is as good as an audience.
         let client = claims.get("client_id").cloned();
-        claims.entry("iss").or_insert_with(|| self.config.issuer.clone().into());
+        claims
+            .entry("iss")
+            .or_insert_with(|| self.config.issuer.clone().into());
         if let Some(client) = client {
             claims.entry("aud").or_insert(client);
         }
