@@ -128,6 +128,7 @@ fn host_of(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_list_is_cleaned_before_it_is_stored() {
@@ -171,5 +172,20 @@ mod tests {
         assert!(acl.holds_role("auditor") && !acl.holds("auditor"));
         assert!(acl.holds("p q:u") && acl.holds(".rlistings") && acl.names_anyone());
         assert!(!Acl::parse("a,.r:*").names_anyone());
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_lets_in_by_referrer_only_where_it_names_one(
+            list in "(\\.r:|\\.ref|-|\\*|\\.|,| |:|[a-c]|%4|\u{fc}){0,16}",
+            referer in prop::option::of("(http://|//|@|[a-c.:/\\[\\]]){0,10}"),
+        ) {
+            if let Ok(cleaned) = clean(&list, false) {
+                let acl = Acl::parse(&cleaned);
+                let named = cleaned.contains(".r:");
+                prop_assert!(named || !acl.lets_in(referer.as_deref()));
+            }
+            prop_assert!(!clean(&list, true).is_ok_and(|cleaned| Acl::parse(&cleaned).lets_in(referer.as_deref())));
+        }
     }
 }

@@ -41,6 +41,11 @@ pub struct Config {
     pub strict_cors_mode: bool,
     /// Digests that temporary URLs may be signed with.
     pub tempurl_digests: Vec<Digest>,
+    /// What `/crossdomain.xml` allows, as XML (`<allow-access-from domain="*" />`);
+    /// empty: there is no such file.
+    pub cross_domain_policy: String,
+    /// Whether nothing may be changed, for a time of repairs: writes get 405.
+    pub read_only: bool,
     /// Appended to every transaction id.
     pub trans_id_suffix: String,
 }
@@ -70,6 +75,8 @@ impl Default for Config {
             cors_expose_headers: Vec::new(),
             strict_cors_mode: true,
             tempurl_digests: vec![Digest::Sha256, Digest::Sha512],
+            cross_domain_policy: String::new(),
+            read_only: false,
             trans_id_suffix: String::new(),
         }
     }

@@ -70,7 +70,7 @@ async fn wanted(swift: &Swift, container: &ContainerName) -> bool {
 /// Puts the ETag of an answer about an object in quotes, if that is wanted.
 pub async fn quote(swift: &Swift, container: &ContainerName, mut answer: Answer) -> Answer {
     let bare = answer.headers().get(ETAG).map(|etag| etag.as_bytes());
-    if !bare.is_some_and(|etag| !etag.starts_with(b"\"")) || !wanted(swift, container).await {
+    if bare.is_none_or(|etag| etag.starts_with(b"\"")) || !wanted(swift, container).await {
         return answer;
     }
     let etag = answer

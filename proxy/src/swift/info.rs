@@ -5,8 +5,19 @@ use serde_json::{Map, Value, json};
 use super::config::Config;
 use super::tempurl;
 
-/// The document.
-pub fn document(config: &Config) -> Value {
+/// `/crossdomain.xml`, which old players ask for, if there is to be one.
+pub fn cross_domain(config: &Config) -> Option<String> {
+    const TYPE: &str = "http://www.adobe.com/xml/dtds/cross-domain-policy.dtd";
+    let policy = config.cross_domain_policy.trim();
+    (!policy.is_empty()).then(|| {
+        format!(
+            "<?xml version=\"1.0\"?>\n<!DOCTYPE cross-domain-policy SYSTEM \"{TYPE}\" >\n<cross-domain-policy>\n{policy}\n</cross-domain-policy>"
+        )
+    })
+}
+
+/// What is said of the core of the API: limits and storage policies.
+fn swift(config: &Config) -> Value {
     let limits = &config.limits;
     let policies: Vec<Value> = config
         .policies
@@ -24,6 +35,32 @@ pub fn document(config: &Config) -> Value {
             Value::Object(item)
         })
         .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "max_file_size": limits.max_file_size,
+        "max_account_name_length": limits.max_account_name_length,
+        "max_container_name_length": limits.max_container_name_length,
+        "max_object_name_length": limits.max_object_name_length,
+        "max_header_size": limits.max_header_size,
+        "max_meta_count": limits.max_meta_count,
+        "max_meta_name_length": limits.max_meta_name_length,
+        "max_meta_value_length": limits.max_meta_value_length,
+        "max_meta_overall_size": limits.max_meta_overall_size,
+        "account_listing_limit": limits.account_listing_limit,
+        "container_listing_limit": limits.container_listing_limit,
+        "extra_header_count": 0,
+        "strict_cors_mode": config.strict_cors_mode,
+        "cors_expose_headers": config.cors_expose_headers,
+        "valid_api_versions": ["v1", "v1.0"],
+        "account_autocreate": config.account_autocreate,
+        "allow_account_management": config.allow_account_management,
+        "allow_open_expired": false,
+        "policies": policies,
+    })
+}
+
+/// The document.
+pub fn document(config: &Config) -> Value {
     let methods: Vec<&str> = tempurl::METHODS.iter().map(http::Method::as_str).collect();
     let digests: Vec<&str> = config
         .tempurl_digests
@@ -31,28 +68,7 @@ pub fn document(config: &Config) -> Value {
         .map(|digest| digest.name())
         .collect();
     let mut document = json!({
-        "swift": {
-            "version": env!("CARGO_PKG_VERSION"),
-            "max_file_size": limits.max_file_size,
-            "max_account_name_length": limits.max_account_name_length,
-            "max_container_name_length": limits.max_container_name_length,
-            "max_object_name_length": limits.max_object_name_length,
-            "max_header_size": limits.max_header_size,
-            "max_meta_count": limits.max_meta_count,
-            "max_meta_name_length": limits.max_meta_name_length,
-            "max_meta_value_length": limits.max_meta_value_length,
-            "max_meta_overall_size": limits.max_meta_overall_size,
-            "account_listing_limit": limits.account_listing_limit,
-            "container_listing_limit": limits.container_listing_limit,
-            "extra_header_count": 0,
-            "strict_cors_mode": config.strict_cors_mode,
-            "cors_expose_headers": config.cors_expose_headers,
-            "valid_api_versions": ["v1", "v1.0"],
-            "account_autocreate": config.account_autocreate,
-            "allow_account_management": config.allow_account_management,
-            "allow_open_expired": false,
-            "policies": policies,
-        },
+        "swift": swift(config),
         "slo": {
             "max_manifest_segments": config.slo.max_manifest_segments,
             "max_manifest_size": config.slo.max_manifest_size,
@@ -100,6 +116,9 @@ pub fn document(config: &Config) -> Value {
             "outgoing_allow_headers": ["x-object-meta-public-*"],
         },
     });
+    if cross_domain(config).is_some() {
+        document["crossdomain"] = json!({});
+    }
     if !config.storage_domains.is_empty() {
         document["domain_remap"] = json!({ "default_reseller_prefix": null });
     }

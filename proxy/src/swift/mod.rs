@@ -62,6 +62,9 @@ use query::Query;
 use target::Target;
 use upload::{Upload, UploadBounds};
 
+/// Where old players look for what pages of other origins may do.
+const CROSS_DOMAIN: &str = "/crossdomain.xml";
+
 /// What the Swift API is made of.
 pub struct SwiftParts {
     /// Where objects are.
@@ -124,6 +127,14 @@ impl Swift {
         if parts.uri.path() == "/healthcheck" {
             return Ok(plain("OK"));
         }
+        if parts.uri.path() == CROSS_DOMAIN
+            && let Some(policy) = info::cross_domain(&self.0.config)
+        {
+            let mut answer = Answer::new(full(policy));
+            let xml = HeaderValue::from_static("application/xml");
+            answer.headers_mut().insert(CONTENT_TYPE, xml);
+            return Ok(answer);
+        }
         if auth_v1::is_one(parts.uri.path(), &parts.headers) {
             return auth_v1::answer(self, &parts.method, &parts.headers, self.0.clock.now()).await;
         }
@@ -139,6 +150,10 @@ impl Swift {
         let mut parts_headers = std::mem::take(&mut parts.headers);
         headers::drop_internal(&mut parts_headers);
         self.allowed(&parts.method, &target)?;
+        if self.0.config.read_only && ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method) {
+            let says = "Writes are disabled for this account.";
+            return Err(Fault::plain(StatusCode::METHOD_NOT_ALLOWED, says));
+        }
         let mut ctx = Ctx {
             swift: self.clone(),
             method: parts.method,

@@ -17,6 +17,7 @@ use super::fault::Fault;
 use super::listing::xml_escape;
 use super::query::{Query, is_true};
 use super::tempurl::Shared;
+use super::versions::link::LinkRow;
 use super::{Ctx, container, headers, meta_value, object, target, timestamp};
 use crate::core::{ContainerName, ListError, ObjectName};
 
@@ -365,7 +366,7 @@ fn write_listing(
                 &kinds.join(" "),
                 &format!("./{}{query}", target::quote(&name)),
                 &name,
-                &readable(row.size),
+                &readable(LinkRow::parse(&row.etag).map_or(row.size, |version| version.bytes)),
                 &date,
             );
         }

@@ -294,3 +294,31 @@ async fn what_is_not_there_is_refused_and_not_done_in_another_way() {
     door.alice("POST /v1/AUTH_p/c", &[("X-Container-Sync-To", "")], b"", 204)
         .await;
 }
+
+#[tokio::test]
+async fn a_store_for_reading_only_takes_no_writes() {
+    let door = Door::with(|config| config.swift.read_only = true).await;
+    for line in [
+        "PUT /v1/AUTH_p/c",
+        "POST /v1/AUTH_p",
+        "DELETE /v1/AUTH_p/c/o",
+        "COPY /v1/AUTH_p/c/o",
+    ] {
+        door.alice(line, &[], b"", 405).await;
+    }
+    door.alice("GET /v1/AUTH_p", &[], b"", 204).await;
+}
+
+#[tokio::test]
+async fn a_policy_for_other_origins_is_told_where_there_is_one() {
+    let door = Door::open().await;
+    door.alice("GET /crossdomain.xml", &[], b"", 404).await;
+    let policy = "<allow-access-from domain=\"*\" />";
+    let door = Door::with(|config| config.swift.cross_domain_policy = policy.into()).await;
+    let told = door.call("", "GET /crossdomain.xml", &[], b"").await;
+    assert_eq!(
+        (told.status, told.header("content-type")),
+        (200, Some("application/xml"))
+    );
+    assert!(told.text().contains(policy), "{}", told.text());
+}
