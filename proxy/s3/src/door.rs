@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::{Body as _, Frame, SizeHint};
 use s3s::host::{S3Host, VirtualHost};
@@ -120,6 +120,15 @@ fn names_bucket(uri: &Uri) -> bool {
     !version && !ELSEWHERE.contains(&first) && check_bucket_name(first)
 }
 
+/// How long the body says it is. Without a length and without chunks there is none.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    match headers.get(CONTENT_LENGTH) {
+        Some(length) => length.to_str().ok()?.parse().ok(),
+        None if headers.contains_key(TRANSFER_ENCODING) => None,
+        None => Some(0),
+    }
+}
+
 /// A body on its way into the protocol layer.
 struct Incoming {
     upload: Upload,
@@ -170,12 +179,8 @@ impl Dialect for S3Door {
             return dress(answer, &method, &uri, id);
         }
         let headers = page.then(|| request.headers().clone());
-        let length = request.headers().get(CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok());
-        let request = request.map(|upload| {
-            // Without a length and without chunks there is no body.
-            Body::http_body_unsync(Incoming { upload, length })
-        });
+        let length = announced(request.headers());
+        let request = request.map(|upload| Body::http_body_unsync(Incoming { upload, length }));
         let answer = match self.service.call(request).await {
             Ok(response) => convert(response),
             Err(error) => {

@@ -193,7 +193,9 @@ impl Door {
             request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         let named = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        if !named("content-length") && !named("transfer-encoding") {
+        // Clients that send no body say no length either.
+        let says = !body.is_empty() || line.starts_with('P');
+        if says && !named("content-length") && !named("transfer-encoding") {
             request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
         }
         request.extend_from_slice(b"\r\n");
