@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use virga_identity::Identity;
+use virga_identity_api::caller::{Caller, Scope};
 use virga_identity_api::keys::{KeyRepository, KeyRing};
 use virga_identity_api::local::LocalVerifier;
 use virga_identity_api::revocation::Revocations;
 use virga_identity_api::verify::{Directory, Named, TokenVerifier};
-use virga_node::clock::Clock;
+use virga_node::clock::{Clock, Micros};
+use virga_s3::keys::{Key, KeySource, KeysUnavailable};
 
 use crate::config::CloudConfig;
 use crate::housekeeping::{ReloadKeys, reload_of};
@@ -24,6 +26,8 @@ pub struct Keystone {
     pub verifier: Arc<dyn TokenVerifier>,
     /// Tells names for access lists.
     pub directory: Arc<dyn Directory>,
+    /// Tells who holds a key of the S3 dialect.
+    pub keys: Arc<dyn KeySource>,
     /// Reads the token keys again.
     pub reload: ReloadKeys,
     /// The service, if this process runs it.
@@ -55,6 +59,7 @@ impl Keystone {
         Ok(Self {
             verifier: service.verifier(),
             directory: service.directory(),
+            keys: Arc::new(Ec2Keys(service.clone())),
             reload: Arc::new(move || keys.reload_keys().map_err(|e| e.to_string())),
             service: Some(service),
         })
@@ -63,7 +68,7 @@ impl Keystone {
     /// Verifies tokens with the keys in `SECRETS/token-keys`, a copy of the
     /// identity host's. Asks nobody, so it knows no revocations (a revoked
     /// token is good until it expires), refuses the rare token that is too long
-    /// to carry its roles, and tells no names.
+    /// to carry its roles, tells no names and knows no keys of S3.
     ///
     /// # Errors
     /// When there are no keys; says where they come from.
@@ -79,6 +84,7 @@ impl Keystone {
         Ok(Self {
             verifier: Arc::new(verifier),
             directory: Arc::new(NoNames),
+            keys: Arc::new(NoKeys),
             reload: reload_of(keys),
             service: None,
         })
@@ -97,5 +103,43 @@ impl Directory for NoNames {
 
     async fn project(&self, _id: &str) -> Option<Named> {
         None
+    }
+}
+
+/// EC2 keys, from identity in this process.
+struct Ec2Keys(Identity);
+
+#[async_trait]
+impl KeySource for Ec2Keys {
+    async fn key(&self, access: &str) -> Result<Option<Key>, KeysUnavailable> {
+        let found = self.0.ec2_secret(access).await;
+        let found = found.map_err(|error| KeysUnavailable(error.to_string()))?;
+        Ok(found.map(|found| Key {
+            secret: found.secret,
+            caller: Arc::new(Caller {
+                user_id: found.user_id,
+                scope: Scope::Project(found.project_id),
+                roles: found.roles,
+                methods: vec!["ec2credential".into()],
+                issued_at: Micros(0),
+                expires_at: Micros(u64::MAX),
+                audit_ids: Vec::new(),
+                delegation: None,
+                access_rules: None,
+            }),
+        }))
+    }
+}
+
+/// The keys of a process without identity: secrets are told to nobody outside
+/// it, so S3 requests cannot be checked here.
+struct NoKeys;
+
+#[async_trait]
+impl KeySource for NoKeys {
+    async fn key(&self, _access: &str) -> Result<Option<Key>, KeysUnavailable> {
+        Err(KeysUnavailable(
+            "this process does not run identity; send S3 requests to a host whose process runs both".into(),
+        ))
     }
 }

@@ -20,6 +20,7 @@ use virga_object_server::workers::Progress;
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
 use virga_proxy::core::{Core, CoreParts, Settings};
+use virga_s3::{S3Door, S3Parts};
 
 use crate::Failure;
 use crate::config::CloudConfig;
@@ -479,6 +480,14 @@ impl Process<'_> {
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             metrics: Some(Arc::new(move || metrics.render())),
+            dialect: Some(Arc::new(S3Door::new(S3Parts {
+                core: core.clone(),
+                keys: keystone.keys.clone(),
+                directory: keystone.directory.clone(),
+                clock: self.clock.clone(),
+                config: self.config.proxy.swift.clone(),
+                region: self.config.region.clone(),
+            }))),
         };
         let config = self.config.proxy.clone();
         let failing = health.clone();
