@@ -182,38 +182,50 @@ fn sign<M: Mac + KeyInit>(key: &[u8], text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// The example of RFC 5849, section 1.2: a temporary credential is asked for.
+    /// The example of RFC 5849, section 1.2: a photo is fetched.
     const PHOTOS: &str = "OAuth realm=\"Photos\", oauth_consumer_key=\"dpf43f3p2l4k3l03\", \
-        oauth_signature_method=\"HMAC-SHA1\", oauth_timestamp=\"137131200\", oauth_nonce=\"wIjqoxSSuMzx\", \
-        oauth_callback=\"http%3A%2F%2Fprinter.example.com%2Fready\", \
-        oauth_signature=\"74KNZJeDHnMBp0EMJ9ZHt%2FXKycU%3D\"";
-    const SECRET: &str = "kd94hf93k423kf44";
+        oauth_token=\"nnch734d00sl2jdk\", oauth_signature_method=\"HMAC-SHA1\", \
+        oauth_timestamp=\"137131202\", oauth_nonce=\"chapoH\", \
+        oauth_signature=\"MdpQcU8iPSUjWoN%2FUDMsK2sui9I%3D\"";
+    const URL: &str = "http://photos.example.net/photos";
+    const SECRETS: (&str, &str) = ("kd94hf93k423kf44", "pfkkdhi9sl3r4s00");
+
+    fn query() -> Vec<(String, String)> {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        vec![pair("file", "vacation.jpg"), pair("size", "original")]
+    }
+
+    fn good(method: &str, url: &str, others: &[(String, String)], (consumer, token): (&str, &str)) -> bool {
+        let signed = Signed::read(PHOTOS, method, url, others).unwrap();
+        signed.is_signed_with(consumer, token)
+    }
 
     #[test]
     fn the_signature_of_the_standards_example_is_found_good() {
-        let url = "https://photos.example.net/initiate";
-        let signed = Signed::read(PHOTOS, "POST", url, &[]).unwrap();
-        assert!(signed.is_signed_with(SECRET, ""));
-        assert!(!signed.is_signed_with("another", "") && !signed.is_signed_with(SECRET, "x"));
+        assert!(good("GET", URL, &query(), SECRETS));
+        assert!(!good("GET", URL, &query(), ("another", SECRETS.1)));
+        assert!(!good("GET", URL, &query(), (SECRETS.0, "")));
+        assert!(!good("POST", URL, &query(), SECRETS));
+        assert!(!good("GET", "http://photos.example.net/other", &query(), SECRETS));
+        assert!(!good(
+            "GET",
+            "https://photos.example.net/photos",
+            &query(),
+            SECRETS
+        ));
+        assert!(!good("GET", URL, &query()[..1], SECRETS));
+        let signed = Signed::read(PHOTOS, "GET", URL, &[]).unwrap();
         assert_eq!(
             (signed.consumer.as_str(), signed.timestamp),
-            ("dpf43f3p2l4k3l03", 137_131_200)
+            ("dpf43f3p2l4k3l03", 137_131_202)
         );
-        for (method, url, others) in [
-            ("GET", url, vec![]),
-            ("POST", "https://photos.example.net/other", vec![]),
-            ("POST", "http://photos.example.net/initiate", vec![]),
-            ("POST", url, vec![("a".to_owned(), "b".to_owned())]),
-        ] {
-            let signed = Signed::read(PHOTOS, method, url, &others).unwrap();
-            assert!(!signed.is_signed_with(SECRET, ""), "{method} {url}");
-        }
+        assert_eq!(signed.token.as_deref(), Some("nnch734d00sl2jdk"));
     }
 
     #[test]
     fn the_port_of_the_scheme_and_case_of_the_host_do_not_matter() {
-        let signed = Signed::read(PHOTOS, "post", "HTTPS://Photos.Example.Net:443/initiate", &[]).unwrap();
-        assert!(signed.is_signed_with(SECRET, ""));
+        let url = "HTTP://Photos.Example.Net:80/photos?file=vacation.jpg&size=original";
+        assert!(good("get", url, &query(), SECRETS));
         assert_eq!(base_url("http://h:80"), "http://h/");
         assert_eq!(base_url("http://h:8080/x?y=z"), "http://h:8080/x");
         assert_eq!(base_url("https://h:80/x"), "https://h:80/x");
@@ -230,10 +242,10 @@ mod tests {
             SignedError::Unsupported("oauth_signature_method")
         );
         assert_eq!(
-            read(&PHOTOS.replace("wIjqoxSSuMzx", "")),
+            read(&PHOTOS.replace("chapoH", "")),
             SignedError::Missing("oauth_nonce")
         );
-        assert_eq!(read(&PHOTOS.replace("137131200", "now")), SignedError::Malformed);
+        assert_eq!(read(&PHOTOS.replace("137131202", "now")), SignedError::Malformed);
         assert_eq!(
             read(&PHOTOS.replace("realm=\"Photos\"", "oauth_nonce=\"2\"")),
             SignedError::Malformed
