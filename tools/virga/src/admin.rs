@@ -15,6 +15,7 @@ use virga_object_wire::status::DeviceStatus;
 use crate::Failure;
 use crate::cli::{Admin, AdminVerb, DeviceVerb, KeptVerb, NowVerb, ScrubVerb};
 use crate::control::{self, AdminCall, CloudStatus};
+use crate::fsck::{self, FsckCall};
 
 /// Files asked for at a time.
 const PAGE: u32 = 500;
@@ -68,6 +69,14 @@ pub fn run(flags: &Admin) -> Result<(), Failure> {
         AdminVerb::Quarantine { verb } => cloud.kept(Keep::Quarantine, verb),
         AdminVerb::Stale { verb } => cloud.kept(Keep::Stale, verb),
         AdminVerb::Owed { device } => cloud.owed(device.as_deref()),
+        AdminVerb::Fsck { account, repair } => {
+            let call = FsckCall {
+                account: account.clone(),
+                repair: *repair,
+            };
+            let check = fsck::ask::check(&cloud.socket, &call, cloud.json);
+            cloud.runtime.block_on(check)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `virga audit`: who did what, and that nobody changed the record of it.
 use std::fs::{File, OpenOptions};
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufReader, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,6 +19,19 @@ use crate::status::text::table;
 /// # Errors
 /// Nobody answers, it was asked for wrongly, or a file fails.
 pub fn run(flags: &Audit) -> Result<ExitCode, Failure> {
+    let filters = [
+        &flags.since,
+        &flags.until,
+        &flags.as_of,
+        &flags.user,
+        &flags.action,
+        &flags.kind,
+        &flags.id,
+    ];
+    if flags.verb.is_some() && filters.iter().any(|filter| filter.is_some()) {
+        let why = "the whole chain is verified and exported: leave out --since, --user and their like";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     match &flags.verb {
         None => records(flags),
         Some(AuditVerb::Verify { file, expect }) => {

@@ -134,7 +134,7 @@ impl Authority {
             }
             Err(e) => return Err(failed(&file, e)),
         };
-        let mut params = CertificateParams::default();
+        let mut params = CertificateParams::new(Vec::new())?;
         // The key's own mark keeps two authorities of the same name apart.
         params.distinguished_name = named(&format!("Virga {}", mark(&key)));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

@@ -1,4 +1,6 @@
 //! The command line: what can be typed, and the help that teaches it.
+pub mod identity;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,6 +18,9 @@ For everyone:
 For operators:
   run      chosen parts as a process of their own, from a configuration file
   admin    orders to devices: drain, scrub, what was set aside
+  keys     the keys that seal tokens and secrets: look at them, rotate them
+  policy   which rule guards what, and why somebody may do something or not
+  audit    who did what, and that nobody changed the record of it
   ring     build and look into ring files (the verbs of swift-ring-builder)
 
 Start here:
@@ -47,8 +52,14 @@ pub enum Verb {
     Status(Status),
     /// Give orders to devices: drain, scrub, look at what was set aside
     Admin(Admin),
+    /// Show and rotate the keys that seal tokens and secrets
+    Keys(Keys),
     /// Prove that a file, or a range of it, is an object's bytes
     Verify(Verify),
+    /// Which rule guards what, and why somebody may do something or not
+    Policy(identity::Policy),
+    /// Who did what, and that nobody changed the record of it
+    Audit(identity::Audit),
     /// Build and look into ring files: virga ring FILE VERB ... (try: virga ring --help)
     #[command(disable_help_flag = true)]
     Ring {
@@ -99,6 +110,15 @@ pub struct Up {
     /// URL under which clients reach the front door, when it is not the listen address
     #[arg(long)]
     pub public_url: Option<String>,
+    /// Speak HTTPS on both ports, with an authority of the cloud's own (DIR/ca.pem); stays so
+    #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"])]
+    pub tls: bool,
+    /// Speak HTTPS on both ports, with this certificate (PEM, the server's own first); stays so
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Logging.
     #[command(flatten)]
     pub logging: Logging,
@@ -118,6 +138,57 @@ pub struct Run {
     pub logging: Logging,
 }
 
+/// How `virga keys` is used.
+const KEYS_HELP: &str = "\
+A key is staged (0: it opens, and seals after the next rotation), then primary (the highest number: it seals),
+then secondary (it opens what it sealed), then it goes. As in Keystone; its key folders may be copied here.
+
+  virga keys status                     every key, since when, and whether rotating is safe now
+  virga keys rotate token               once a week, say; live tokens stay good
+  virga keys rotate credential          secrets at rest are sealed anew with the new key
+
+On the host with the role identity, whether the cloud runs or not.";
+
+/// Flags of `virga keys`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = KEYS_HELP)]
+pub struct Keys {
+    /// The data folder of the host with the role identity
+    #[arg(long, default_value = "./virga-data", global = true)]
+    pub data: PathBuf,
+    /// Machine-readable output: one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: KeysVerb,
+}
+
+/// What there is to do with keys.
+#[derive(Debug, Clone, Subcommand)]
+pub enum KeysVerb {
+    /// Every key, what it is for and since when
+    Status,
+    /// The staged key becomes the primary, a new one is staged, the oldest goes
+    Rotate {
+        /// Which keys
+        #[arg(value_enum)]
+        which: WhichKeys,
+        /// Even if tokens that are still good end by it
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// The keys of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum WhichKeys {
+    /// Tokens
+    Token,
+    /// Secrets that identity keeps: EC2 keys, consumers, options of domains
+    Credential,
+}
+
 /// How `virga admin` is used.
 const ADMIN_HELP: &str = "\
 DEVICE is as `virga status` shows it: 10.0.0.1:6200/d1, or d1 where only one host has a d1.
@@ -130,6 +201,7 @@ DEVICE is as `virga status` shows it: 10.0.0.1:6200/d1, or d1 where only one hos
   virga admin quarantine list                       damaged records that were taken out of service
   virga admin stale list                            objects that may have been deleted elsewhere
   virga admin owed                                  rows that listings do not show yet
+  virga admin fsck AUTH_1a2b --repair               objects and listings of an account, made to agree
 
 Orders go through the control socket in the data folder of a proxy or an object server: whoever may open that
 folder may give them. They are kept on the device and outlive restarts.";
@@ -187,6 +259,14 @@ pub enum AdminVerb {
         /// Of this device only
         #[arg(long)]
         device: Option<String>,
+    },
+    /// Hold an account's objects against its listings, both ways
+    Fsck {
+        /// The account, as in its URL: AUTH_ and the project's id
+        account: String,
+        /// Repair what differs; without it nothing is changed
+        #[arg(long)]
+        repair: bool,
     },
 }
 

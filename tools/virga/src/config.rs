@@ -24,6 +24,14 @@ pub struct CloudConfig {
     /// port on this host (other hosts run the proxies, or a balancer is before them).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_url: Option<String>,
+    /// The certificate that both ports show: a PEM file, the server's own
+    /// certificate first, then those between it and the authority. With it and
+    /// `tls_key` both ports speak HTTPS only. Read again when it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of `tls_cert`: a PEM file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
     /// Where the control-plane APIs listen.
     #[serde(default = "front_door")]
     pub front_door: SocketAddr,
@@ -42,6 +50,12 @@ pub struct CloudConfig {
         skip_serializing_if = "Option::is_none"
     )]
     pub segment_bytes: Option<u64>,
+    /// Where identity keeps its records, if not in `DATA/state/identity.sqlite`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<virga_state::Config>,
+    /// Bounds of the front door's port.
+    #[serde(default)]
+    pub front: virga_http::server::Config,
     /// This host's devices.
     #[serde(default)]
     pub devices: Vec<DeviceEntry>,
@@ -148,6 +162,9 @@ impl CloudConfig {
         for device in &mut config.devices {
             device.path = folder.join(&device.path);
         }
+        for file in [&mut config.tls_cert, &mut config.tls_key].into_iter().flatten() {
+            *file = folder.join(&*file);
+        }
         Ok(config)
     }
 
@@ -156,6 +173,19 @@ impl CloudConfig {
         let head = "# The configuration in effect, written anew by every `virga up`.\n\
                     # To run parts of it as processes of their own: virga run --config THIS --role ...\n\n";
         Ok(format!("{head}{}", toml::to_string_pretty(self)?))
+    }
+
+    /// The files of the certificate and its key, if the ports speak TLS.
+    ///
+    /// # Errors
+    /// When only one of them is named.
+    pub fn tls(&self) -> Result<Option<(&Path, &Path)>, String> {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err("tls_cert is set and tls_key is not: TLS needs both".into()),
+            (None, Some(_)) => Err("tls_key is set and tls_cert is not: TLS needs both".into()),
+        }
     }
 
     /// The storage policies, by index.
@@ -195,6 +225,10 @@ mod tests {
             front_door: "127.0.0.1:5000".parse().unwrap(),
             object_store: "127.0.0.1:8080".parse().unwrap(),
             node: "127.0.0.1:6200".parse().unwrap(),
+            tls_cert: Some("certs/a.pem".into()),
+            tls_key: Some("/etc/a.key".into()),
+            state: None,
+            front: virga_http::server::Config::default(),
             segment_bytes: Some(8 << 20),
             devices: vec![DeviceEntry {
                 name: "d1".into(),
@@ -213,6 +247,8 @@ mod tests {
         assert_eq!(read.proxy, config.proxy);
         assert_eq!(read.identity, config.identity);
         assert_eq!(read.segment_bytes, config.segment_bytes);
+        let (cert, key) = (folder.path().join("certs/a.pem"), Path::new("/etc/a.key"));
+        assert_eq!(read.tls(), Ok(Some((cert.as_path(), key))));
     }
 
     #[test]
@@ -222,6 +258,15 @@ mod tests {
         std::fs::write(&file, "data = \".\"\nsegment_bytes = 4096\n").unwrap();
         let why = CloudConfig::load(&file).unwrap_err().to_string();
         assert!(why.contains("from 8388608 to 1073741824"), "{why}");
+    }
+
+    #[test]
+    fn half_of_tls_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("virga.toml");
+        std::fs::write(&file, "data = \".\"\ntls_cert = \"a.pem\"\n").unwrap();
+        let why = CloudConfig::load(&file).unwrap().tls().unwrap_err();
+        assert!(why.contains("tls_key is not"), "{why}");
     }
 
     #[test]

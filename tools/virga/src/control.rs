@@ -26,7 +26,9 @@ use virga_object_wire::node::{DeviceStatus, Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
 use virga_proxy::core::{Core, RingChange};
 
+use crate::fsck::{self, Check, FsckCall};
 use crate::health::{self, Facts, HealthReport, Weight};
+use crate::identity_control;
 use crate::lookout::{self, Lookout};
 use crate::placement::{Placement, RingStatus};
 
@@ -131,6 +133,8 @@ pub struct Sources {
     pub nodes: Option<Arc<NodeTable>>,
     /// Address of this host's node in the rings.
     pub address: SocketAddr,
+    /// Identity, if this process runs it.
+    pub identity: Option<virga_identity::Identity>,
     /// What is remembered of other hosts.
     pub lookout: Lookout,
     /// Time.
@@ -208,6 +212,14 @@ impl Sources {
             if !behind(&host.node) {
                 self.lookout.caught_up(&host.node);
             }
+        }
+    }
+
+    /// The node that holds a device.
+    fn holder(&self, device: &virga_ring::Device) -> Option<Arc<dyn ObjectNode>> {
+        match &self.nodes {
+            Some(nodes) => Some(nodes.node(device)),
+            None => self.node.clone(),
         }
     }
 
@@ -294,7 +306,27 @@ pub fn serve(socket: &Path, sources: Sources, tasks: &Tasks) -> std::io::Result<
         let sources = orders.clone();
         async move { Json(sources.admin(call).await) }
     });
-    let router = Router::new().route("/status", status).route("/admin", admin);
+    let mut router = Router::new().route("/status", status).route("/admin", admin);
+    if let (Some(core), Some(placement)) = (sources.core.clone(), sources.placement.clone()) {
+        let (asked, tasks) = (sources.clone(), tasks.clone());
+        let fsck = post(move |Json(call): Json<FsckCall>| {
+            let (core, sources) = (core.clone(), asked.clone());
+            let rings = placement.for_proxy().object;
+            let check = move |to| Check {
+                core,
+                rings,
+                nodes: Box::new(move |device| sources.holder(device)),
+                call,
+                to,
+            };
+            let answer = fsck::begin(check, &tasks);
+            async move { answer }
+        });
+        router = router.route("/fsck", fsck);
+    }
+    if let Some(identity) = sources.identity.clone() {
+        router = router.merge(identity_control::routes(identity));
+    }
     let stop = tasks.stopping();
     tasks.spawn(async move {
         let served = axum::serve(listener, router)
@@ -331,8 +363,7 @@ pub fn sockets(data: &Path) -> Result<Vec<PathBuf>, String> {
 /// # Errors
 /// A sentence for the person who asked.
 pub async fn ask(socket: &Path) -> Result<CloudStatus, String> {
-    let request = http::Request::get("/status").header("host", "virga");
-    call(socket, request.body(Full::default()).map_err(|e| e.to_string())?).await
+    get_from(socket, "/status").await
 }
 
 /// Gives the cloud behind `socket` an order for one of its devices.
@@ -340,13 +371,34 @@ pub async fn ask(socket: &Path) -> Result<CloudStatus, String> {
 /// # Errors
 /// A sentence for the person who gave it.
 pub async fn admin(socket: &Path, order: &AdminCall) -> Result<AdminAnswer, String> {
-    let body = serde_json::to_vec(order).map_err(|e| e.to_string())?;
-    let request = http::Request::post("/admin")
+    post_to::<Result<AdminAnswer, String>>(socket, "/admin", order).await?
+}
+
+/// Asks for something by its path.
+///
+/// # Errors
+/// A sentence for the person who asked.
+pub async fn get_from<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, String> {
+    let request = http::Request::get(path).header("host", "virga");
+    call(socket, request.body(Full::default()).map_err(|e| e.to_string())?).await
+}
+
+/// Asks with a question.
+///
+/// # Errors
+/// A sentence for the person who asked.
+pub async fn post_to<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    question: &impl Serialize,
+) -> Result<T, String> {
+    let body = serde_json::to_vec(question).map_err(|e| e.to_string())?;
+    let request = http::Request::post(path)
         .header("host", "virga")
         .header("content-type", "application/json")
         .body(Full::from(body))
         .map_err(|e| e.to_string())?;
-    call::<Result<AdminAnswer, String>>(socket, request).await?
+    call(socket, request).await
 }
 
 async fn call<T: DeserializeOwned>(socket: &Path, request: http::Request<Full<Bytes>>) -> Result<T, String> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use crate::config::CloudConfig;
 use crate::parts::Ready;
 use crate::secrets::{self, write_private};
+use crate::tls;
 
 /// What goes into the files.
 pub struct Credentials<'a> {
@@ -19,6 +20,8 @@ pub struct Credentials<'a> {
     pub demo_password: &'a str,
     /// The demo user's EC2 access key and secret.
     pub ec2: (&'a str, &'a str),
+    /// What to trust, where the system's own authorities are not enough.
+    pub authority: Option<&'a str>,
 }
 
 /// Writes the files of a cloud whose identity runs in this process into its
@@ -32,6 +35,7 @@ pub fn write_for(config: &CloudConfig, ready: &Ready) -> Result<Vec<PathBuf>, St
         Some((access, secret)) => (access.clone(), secret.clone()),
         None => ec2_of(&config.data.join("s3.env")).unwrap_or_default(),
     };
+    let root = tls::root_of(config);
     let content = Credentials {
         auth_url: &format!("{}/v3", ready.front_url),
         object_url: &ready.object_url,
@@ -39,6 +43,7 @@ pub fn write_for(config: &CloudConfig, ready: &Ready) -> Result<Vec<PathBuf>, St
         admin_password: &passwords.admin,
         demo_password: &passwords.demo,
         ec2: (&access, &secret),
+        authority: root.as_ref().and_then(|root| root.to_str()),
     };
     write(&config.data, &content).map_err(|e| format!("{}: {e}", config.data.display()))
 }
@@ -88,11 +93,18 @@ fn openrc(c: &Credentials<'_>, who: &str, password: &str) -> String {
          export OS_PROJECT_NAME={who}\n\
          export OS_USER_DOMAIN_NAME=Default\n\
          export OS_PROJECT_DOMAIN_NAME=Default\n\
-         export OS_REGION_NAME={}\n",
+         export OS_REGION_NAME={}\n{}",
         shell(c.auth_url),
         shell(password),
         shell(c.region),
+        trust(c, "OS_CACERT"),
     )
+}
+
+/// The line that says what to trust, if there is something to say.
+fn trust(c: &Credentials<'_>, name: &str) -> String {
+    c.authority
+        .map_or_else(String::new, |file| format!("export {name}={}\n", shell(file)))
 }
 
 fn s3(c: &Credentials<'_>) -> String {
@@ -101,11 +113,12 @@ fn s3(c: &Credentials<'_>) -> String {
          export AWS_ACCESS_KEY_ID={}\n\
          export AWS_SECRET_ACCESS_KEY={}\n\
          export AWS_DEFAULT_REGION={}\n\
-         export AWS_ENDPOINT_URL={}\n",
+         export AWS_ENDPOINT_URL={}\n{}",
         shell(c.ec2.0),
         shell(c.ec2.1),
         shell(c.region),
         shell(c.object_url),
+        trust(c, "AWS_CA_BUNDLE"),
     )
 }
 
@@ -114,10 +127,12 @@ fn clouds(c: &Credentials<'_>) -> String {
         format!(
             "  {name}:\n    auth:\n      auth_url: {}\n      username: {who}\n      password: {}\n      \
              project_name: {who}\n      user_domain_name: Default\n      project_domain_name: Default\n    \
-             region_name: {}\n    identity_api_version: 3\n",
+             region_name: {}\n    identity_api_version: 3\n{}",
             yaml(c.auth_url),
             yaml(password),
             yaml(c.region),
+            c.authority
+                .map_or_else(String::new, |file| format!("    cacert: {}\n", yaml(file))),
         )
     };
     format!(
@@ -154,6 +169,7 @@ mod tests {
                 admin_password: password,
                 demo_password: password,
                 ec2: ("access", "secret"),
+                authority: Some("/a b/ca.pem"),
             },
         )
         .unwrap();

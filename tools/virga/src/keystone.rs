@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use virga_identity::Identity;
 use virga_identity_api::caller::{Caller, Scope};
+use virga_identity_api::jws_keys::JwsKeys;
 use virga_identity_api::keys::{KeyRepository, KeyRing};
 use virga_identity_api::local::LocalVerifier;
 use virga_identity_api::revocation::Revocations;
@@ -34,6 +35,27 @@ pub struct Keystone {
     pub service: Option<Identity>,
 }
 
+/// Where identity keeps its records.
+pub fn records(config: &CloudConfig) -> virga_state::Config {
+    let own = || virga_state::Config::sqlite(&config.data.join("state/identity.sqlite"));
+    virga_state::Config {
+        keep: config.identity.audit,
+        ..config.state.clone().unwrap_or_else(own)
+    }
+}
+
+/// Identity's settings: the operator's, and where this cloud keeps things.
+pub fn settings(config: &CloudConfig) -> virga_identity::Config {
+    virga_identity::Config {
+        token_keys: config.secrets().join("token-keys"),
+        credential_keys: config.secrets().join("credential-keys"),
+        jws_keys: config.secrets().join("jws-keys"),
+        public_url: config.public_url.clone(),
+        policy_folder: Some(config.data.clone()),
+        ..config.identity.config()
+    }
+}
+
 impl Keystone {
     /// Opens identity's records and keys; makes them on the first start.
     ///
@@ -42,17 +64,10 @@ impl Keystone {
     pub async fn serve(config: &CloudConfig, clock: Arc<dyn Clock>) -> Result<Self, String> {
         let folder = config.data.join("state");
         secrets::private_folder(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        let records = virga_state::Config::sqlite(&folder.join("identity.sqlite"));
-        let state = virga_state::State::open(&records, clock.clone())
+        let state = virga_state::State::open(&records(config), clock.clone())
             .await
             .map_err(|e| format!("identity's records: {e}"))?;
-        let settings = virga_identity::Config {
-            token_keys: config.secrets().join("token-keys"),
-            credential_keys: config.secrets().join("credential-keys"),
-            public_url: config.public_url.clone(),
-            ..config.identity.config()
-        };
-        let service = Identity::open(settings, state, clock)
+        let service = Identity::open(settings(config), state, clock)
             .await
             .map_err(|e| format!("identity: {e}"))?;
         let keys = service.clone();
@@ -66,7 +81,8 @@ impl Keystone {
     }
 
     /// Verifies tokens with the keys in `SECRETS/token-keys`, a copy of the
-    /// identity host's. Asks nobody, so it knows no revocations (a revoked
+    /// identity host's, and signed ones with those in `SECRETS/jws-keys/public`,
+    /// if there are any. Asks nobody, so it knows no revocations (a revoked
     /// token is good until it expires), refuses the rare token that is too long
     /// to carry its roles, tells no names and knows no keys of S3.
     ///
@@ -80,12 +96,27 @@ impl Keystone {
                  token-keys from there, and again after every rotation"
             )
         })?;
+        let folder = secrets.join("jws-keys");
+        let signed = match JwsKeys::exist(&folder) {
+            true => Some(
+                JwsKeys::open(folder, KEYS)
+                    .map(Arc::new)
+                    .map_err(|e| format!("jws keys: {e}"))?,
+            ),
+            false => None,
+        };
         let verifier = LocalVerifier::new(keys.clone(), Arc::new(Revocations::new()), clock, None);
+        let verifier = verifier.with_signed(signed.clone());
+        let sealed = reload_of(keys);
+        let reload = move || match &signed {
+            Some(keys) => sealed().and_then(|()| keys.reload().map_err(|e| e.to_string())),
+            None => sealed(),
+        };
         Ok(Self {
             verifier: Arc::new(verifier),
             directory: Arc::new(NoNames),
             keys: Arc::new(NoKeys),
-            reload: reload_of(keys),
+            reload: Arc::new(reload),
             service: None,
         })
     }

@@ -3,24 +3,33 @@
 //! `virga up` ([`up`]) is a whole cloud in one process; `virga run` ([`run`])
 //! the same parts ([`parts`]) by role and host; `virga ring` is
 //! [`virga_ring_builder`]; `virga status` ([`status`]) asks a running one;
-//! `virga verify` ([`verify`]) holds a file against an object.
+//! `virga verify` ([`verify`]) holds a file against an object; `virga policy`
+//! ([`policy`]) and `virga audit` ([`audit`]) say who may do what and who did.
 mod admin;
+mod audit;
+mod authority;
 mod cli;
 mod config;
 mod control;
 mod credentials;
 mod front_door;
+mod fsck;
 mod health;
 mod housekeeping;
+mod keys;
+mod identity_control;
 mod keystone;
 mod lock;
+mod login;
 mod lookout;
 mod parts;
 mod placement;
+mod policy;
 mod rings;
 mod run;
 mod secrets;
 mod status;
+mod tls;
 mod up;
 mod verify;
 
@@ -53,11 +62,20 @@ fn main() -> ExitCode {
         Verb::Up(flags) => up::run(&flags),
         Verb::Run(flags) => run::run(&flags),
         Verb::Admin(flags) => admin::run(&flags),
+        Verb::Keys(flags) => keys::run(&flags),
         Verb::Status(flags) => match status::run(&flags) {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
         Verb::Verify(flags) => return verify::run(&flags),
+        Verb::Policy(flags) => match policy::run(&flags) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
+        Verb::Audit(flags) => match audit::run(&flags) {
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Verb::Ring { args } => {
             let code = virga_ring_builder::run(args, &mut std::io::stdout(), &mut std::io::stderr());
             return ExitCode::from(u8::try_from(code).unwrap_or(2));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use virga_http::server::serve;
 use virga_identity::{BootstrapPlan, Identity};
 use virga_node::clock::{Clock, Hlc, SystemClock};
 use virga_node::drain::{DRAIN_LIMIT, StopSignals};
@@ -28,9 +29,11 @@ use crate::control::{self, Sources};
 use crate::front_door;
 use crate::housekeeping::Housekeeping;
 use crate::keystone::Keystone;
+use crate::login;
 use crate::lookout::Lookout;
 use crate::placement::Placement;
 use crate::secrets::{self, Secrets};
+use crate::tls::Tls;
 
 /// Between looks at a part that starts.
 const LOOK: Duration = Duration::from_millis(2);
@@ -154,6 +157,7 @@ pub fn run_until_stopped(
                 true => Some(Placement::load(config, secrets, roles.proxy)?),
                 false => None,
             },
+            tls: Tls::open(config, Arc::new(SystemClock)).map_err(Failure::Usage)?,
             progress: Progress::default(),
             metrics,
             tasks: Tasks::new(),
@@ -185,6 +189,7 @@ struct Process<'a> {
     roles: Roles,
     company: Company,
     placement: Option<Placement>,
+    tls: Option<Tls>,
     progress: Progress,
     metrics: Metrics,
     tasks: Tasks,
@@ -229,11 +234,19 @@ impl Process<'_> {
             }
         }
         let rings = self.placement.clone();
+        let identity = keystone.as_ref().and_then(|k| k.service.clone());
         let housekeeping = Housekeeping {
             metrics: self.metrics.clone(),
             rings: rings.map(|rings| (rings, self.health.register("rings"))),
             rings_rest: Duration::from_millis(self.config.ring_watch.reload_ms),
             keys: keystone.map(|k| (k.reload, self.health.register("token keys"))),
+            tls: self
+                .tls
+                .clone()
+                .map(|tls| (tls, self.health.register("certificate"))),
+            policy: identity
+                .clone()
+                .map(|i| (i, self.health.register("policy rules"))),
         };
         housekeeping.start(&self.tasks);
         let sources = Sources {
@@ -247,6 +260,7 @@ impl Process<'_> {
             progress: self.progress.clone(),
             nodes: (self.company == Company::Others).then_some(nodes.clone()),
             address: self.config.node,
+            identity,
             lookout: Lookout::default(),
             clock: self.clock.clone(),
         };
@@ -294,7 +308,14 @@ impl Process<'_> {
     fn front_url(&self, at: SocketAddr) -> String {
         match &self.config.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
-            None => format!("http://{}", reachable(at)),
+            None => format!("{}://{}", self.scheme(), reachable(at)),
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "https",
+            None => "http",
         }
     }
 
@@ -314,7 +335,7 @@ impl Process<'_> {
                 let scheme = public.as_ref().and_then(http::Uri::scheme_str).unwrap_or("http");
                 format!("{scheme}://{host}:{}", at.port())
             }
-            None => format!("http://{}", reachable(at)),
+            None => format!("{}://{}", self.scheme(), reachable(at)),
         }
     }
 
@@ -431,14 +452,10 @@ impl Process<'_> {
             .await
             .map_err(|e| format!("identity's first records: {e}"))?;
         let router = front_door::router(service.router(), self.health.clone(), self.metrics.clone());
-        let tasks = self.tasks.clone();
-        let failing = health.clone();
-        self.tasks.spawn(async move {
-            if let Err(error) = front_door::serve(listener, router, tasks).await {
-                tracing::error!(%error, "the front door failed");
-                failing.report(PartState::Failed(error.to_string()));
-            }
-        });
+        let (certificates, tasks) = (self.tls.as_ref().map(Tls::certificates), self.tasks.clone());
+        let bounds = self.config.front.clone();
+        self.tasks
+            .spawn(async move { serve(listener, certificates, router, &bounds, tasks).await });
         health.ready();
         Ok(report
             .demo_ec2
@@ -474,9 +491,14 @@ impl Process<'_> {
         let metrics = self.metrics.clone();
         let parts = virga_proxy::server::Parts {
             listener,
+            certificates: self.tls.as_ref().map(Tls::certificates),
             core: core.clone(),
             verifier: keystone.verifier.clone(),
             directory: keystone.directory.clone(),
+            login: keystone
+                .service
+                .as_ref()
+                .map(|service| login::through(service.router())),
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             metrics: Some(Arc::new(move || metrics.render())),

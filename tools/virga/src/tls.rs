@@ -45,7 +45,7 @@ pub fn authority(config: &CloudConfig) -> Authority {
 /// The file that clients are to trust, if the certificate is our own authority's.
 pub fn root_of(config: &CloudConfig) -> Option<PathBuf> {
     let authority = authority(config);
-    (config.tls_cert.as_deref() == Some(&authority.cert())).then(|| authority.root())
+    (config.tls_cert == Some(authority.cert())).then(|| authority.root())
 }
 
 impl Tls {

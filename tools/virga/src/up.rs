@@ -16,6 +16,7 @@ use crate::lock::FolderLock;
 use crate::parts::{self, Company, Ready, Roles};
 use crate::rings::{self, LocalDevice};
 use crate::secrets;
+use crate::tls;
 
 /// Port in the rings. Nothing listens on it while all parts are one process.
 const NODE_PORT: u16 = 6200;
@@ -44,7 +45,7 @@ pub fn run(flags: &cli::Up) -> Result<(), Failure> {
         metrics,
         |ready| {
             let files = write_files(&config, &ready)?;
-            announce(&ready, &files, begun);
+            announce(&config, &ready, &files, begun);
             Ok(())
         },
     )
@@ -70,7 +71,7 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         ),
         None => (first_proxy(), Default::default(), Default::default()),
     };
-    let config = CloudConfig {
+    let mut config = CloudConfig {
         data: data.to_owned(),
         region: flags.region.clone(),
         public_url: flags.public_url.clone(),
@@ -78,6 +79,10 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         front_door: SocketAddr::new(flags.listen, flags.port),
         object_store: SocketAddr::new(flags.listen, flags.object_port),
         node,
+        tls_cert: before.as_ref().and_then(|b| b.tls_cert.clone()),
+        tls_key: before.as_ref().and_then(|b| b.tls_key.clone()),
+        state: before.as_ref().and_then(|b| b.state.clone()),
+        front: before.as_ref().map(|b| b.front.clone()).unwrap_or_default(),
         segment_bytes: before.as_ref().and_then(|b| b.segment_bytes),
         devices,
         proxy,
@@ -85,8 +90,24 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         workers,
         ring_watch,
     };
+    settle_tls(flags, &mut config)?;
     make_missing_rings(flags, &config)?;
     Ok(config)
+}
+
+/// What the flags say of TLS; without any it stays as it was.
+fn settle_tls(flags: &cli::Up, config: &mut CloudConfig) -> Result<(), Failure> {
+    let absolute = |file: &PathBuf| {
+        let found = file.canonicalize();
+        found.map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))
+    };
+    if flags.tls {
+        let authority = tls::authority(config);
+        (config.tls_cert, config.tls_key) = (Some(authority.cert()), Some(authority.key()));
+    } else if let (Some(cert), Some(key)) = (&flags.tls_cert, &flags.tls_key) {
+        (config.tls_cert, config.tls_key) = (Some(absolute(cert)?), Some(absolute(key)?));
+    }
+    Ok(())
 }
 
 /// Settings of the object store's door on the first start: two storage
@@ -199,7 +220,7 @@ fn write_files(config: &CloudConfig, ready: &Ready) -> Result<Vec<PathBuf>, Stri
     credentials::write_for(config, ready)
 }
 
-fn announce(ready: &Ready, files: &[PathBuf], begun: Instant) {
+fn announce(config: &CloudConfig, ready: &Ready, files: &[PathBuf], begun: Instant) {
     let here = std::env::current_dir().unwrap_or_default();
     let shown = |path: &PathBuf| path.strip_prefix(&here).unwrap_or(path).display().to_string();
     println!("virga is ready ({:.1} s)", begun.elapsed().as_secs_f64());
@@ -207,6 +228,12 @@ fn announce(ready: &Ready, files: &[PathBuf], begun: Instant) {
     println!("  object store  {}", ready.object_url);
     for file in files {
         println!("  credentials   {}", shown(file));
+    }
+    if let Some(root) = tls::root_of(config) {
+        println!(
+            "  authority     {}  (trust it: OS_CACERT, AWS_CA_BUNDLE, curl --cacert)",
+            shown(&root)
+        );
     }
     if let Some(demo) = files.first() {
         println!(

@@ -90,7 +90,7 @@ folder. Exit codes of verify: 0 whole, 1 not whole, 2 cannot tell.";
 
 /// Flags of `virga audit`.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = AUDIT_HELP, args_conflicts_with_subcommands = true)]
+#[command(after_help = AUDIT_HELP)]
 pub struct Audit {
     /// The data folder of the process with the role identity
     #[arg(long, default_value = "./virga-data", global = true)]
