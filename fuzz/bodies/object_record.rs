@@ -1,21 +1,24 @@
-//! Any bytes as the metadata of a record of each kind, and the same bytes under the version that is read.
+//! Any bytes as the metadata of a record of each kind, and the same bytes under the versions that are read.
 
 use std::fmt::Debug;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use virga_node::clock::Version;
 use virga_object_store::record::{
-    CommitHead, MAX_EXTENTS, Run, TombstoneHead, VERSION, by_segment, decode, encode, facts, pack,
+    CommitHead, MAX_EXTENTS, META_VERSION, Run, TombstoneHead, VERSION, by_segment, decode, decode_update,
+    encode, encode_update, facts, pack, update_facts,
 };
 use virga_object_wire::object::{ObjectMeta, PostMeta};
 
 /// Panics if a decoder does, or if what it read does not survive being written.
 pub fn chew(data: &[u8]) {
     let mut data = data.to_vec();
-    for repaired in [false, true] {
-        if repaired && let Some(first) = data.first_mut() {
-            *first = VERSION;
+    for repaired in [None, Some(META_VERSION), Some(VERSION)] {
+        if let (Some(version), Some(first)) = (repaired, data.first_mut()) {
+            *first = version;
         }
+        update(&data);
         again::<ObjectMeta>(&data);
         again::<TombstoneHead>(&data);
         again::<PostMeta>(&data);
@@ -30,6 +33,20 @@ pub fn chew(data: &[u8]) {
         let bytes: u64 = places.iter().map(|place| u64::from(place.length)).sum();
         assert_eq!(counted, bytes);
     }
+}
+
+/// As [`again`], of a META record, which is written in one version only.
+fn update(data: &[u8]) {
+    let version = Version(1 << 40);
+    let said = update_facts(data, version);
+    let Ok(read) = decode_update(data, version, [0; 32]) else {
+        return;
+    };
+    let (said, on) = said.expect("whoever can read the update can read the facts");
+    assert_eq!((read.over, read.typed), (on.over, on.typed));
+    let bytes = encode_update(said, on, &read.meta).expect("what was read can be written");
+    assert_eq!(update_facts(&bytes, version), Ok((said, on)));
+    assert_eq!(decode_update(&bytes, version, [0; 32]), Ok(read));
 }
 
 fn again<T: Serialize + DeserializeOwned + PartialEq + Debug>(data: &[u8]) -> Option<T> {

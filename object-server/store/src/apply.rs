@@ -12,6 +12,7 @@ use virga_disk::segment::table::Segments;
 use virga_disk::segment::{Position, Stream};
 use virga_node::clock::Version;
 use virga_object_wire::movement::tie;
+use virga_object_wire::posted::PostRank;
 use virga_ring::Partition;
 use virga_ring::hash::NameHash;
 
@@ -20,7 +21,7 @@ use crate::change::Change;
 use crate::entry::{Entry, Kind, Post, Winner};
 use crate::index::Index;
 use crate::keys::NameKey;
-use crate::record::{self, BadHead, CommitHead};
+use crate::record::{self, BadHead, Basis, CommitHead};
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -147,8 +148,7 @@ impl Applier {
 
 /// Version of a name's data or deletion; zero if there is none.
 fn data_version(entry: Option<&Entry>) -> Version {
-    let winner = entry.and_then(|entry| entry.winner.as_ref());
-    winner.map_or(Version(0), |winner| winner.version)
+    entry.map_or(Version(0), Entry::data_version)
 }
 
 /// The key of the name that a record is of.
@@ -157,11 +157,16 @@ pub(crate) fn name_of(head: &Head) -> NameKey {
 }
 
 fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Result<Outcome, ApplyError> {
-    let facts = record::facts(record.meta).map_err(unreadable)?;
     let version = Version(record.head.version);
-    let new = Post {
+    let (facts, Basis { over, typed }) = record::update_facts(record.meta, version).map_err(unreadable)?;
+    let rank = PostRank {
+        over,
         version,
+        typed,
         tie: tie(&record.head.blake3),
+    };
+    let new = Post {
+        rank,
         place: record.locator,
     };
     let old = change.entry(&name).map_err(refused)?;
@@ -170,7 +175,7 @@ fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Resul
     let same = old
         .as_ref()
         .and_then(|entry| entry.post.as_ref())
-        .is_some_and(|post| (post.version, post.tie) == (version, new.tie));
+        .is_some_and(|post| post.rank == rank);
     let Some(entry) = Entry::with_post(old.as_ref(), new, facts.delete_at) else {
         let newest = old.as_ref().map_or(version, Entry::version);
         let fate = if same { Fate::Same } else { Fate::Overtaken };

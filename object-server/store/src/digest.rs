@@ -27,10 +27,7 @@ pub fn state(name: &NameKey, entry: &Entry) -> NameState {
             deleted: winner.kind == Kind::Tombstone,
             size: winner.size,
         }),
-        post: entry.post.as_ref().map(|post| Rank {
-            version: post.version,
-            tie: post.tie,
-        }),
+        post: entry.post.as_ref().map(|post| post.rank),
     }
 }
 

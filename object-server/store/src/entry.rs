@@ -1,7 +1,7 @@
 //! What the index says about one name, and the rule by which records change it.
 //!
 //! An entry has two slots: the winner among data records and tombstones, and
-//! the newest metadata update (POST) that is newer than the winner. Each slot
+//! the newest metadata update (POST) over that data or later data. Each slot
 //! only ever grows, so records may come in any order and any number of times
 //! (invariant I6). Pure: no I/O, no clock.
 //!
@@ -9,6 +9,7 @@
 //! `docs/formats/object.md`, and public for the tests that hold it in place.
 use virga_disk::segment::Locator;
 use virga_node::clock::Version;
+use virga_object_wire::posted::PostRank;
 
 /// What kind of record won a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +46,8 @@ pub struct Winner {
 /// The newest metadata update of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
-    /// Version it was written with.
-    pub version: Version,
-    /// First bytes of the BLAKE3 of its content: decides between equal versions.
-    pub tie: u64,
+    /// Its versions, and what decides between it and others.
+    pub rank: PostRank,
     /// The record.
     pub place: Locator,
 }
@@ -58,7 +57,7 @@ pub struct Post {
 pub struct Entry {
     /// Data or deletion; `None` if only a metadata update arrived so far.
     pub winner: Option<Winner>,
-    /// Metadata update newer than the winner.
+    /// Metadata update over the winner, or over data that is newer.
     pub post: Option<Post>,
     /// Second of expiry, from the newest record that can set one.
     pub delete_at: Option<u64>,
@@ -81,7 +80,14 @@ impl Entry {
     /// Newest version of the entry: what readers compare.
     pub fn version(&self) -> Version {
         let data = self.winner.as_ref().map_or(Version(0), |w| w.version);
-        self.post.as_ref().map_or(data, |post| post.version.max(data))
+        self.post
+            .as_ref()
+            .map_or(data, |post| post.rank.version.max(data))
+    }
+
+    /// Version of the data or deletion; zero if neither is known.
+    pub fn data_version(&self) -> Version {
+        self.winner.as_ref().map_or(Version(0), |winner| winner.version)
     }
 
     /// The winner if it is an object.
@@ -109,7 +115,7 @@ impl Entry {
         }
         let post = old
             .and_then(|entry| entry.post.as_ref())
-            .filter(|post| post.version > new.version);
+            .filter(|post| post.rank.outlives(new.version));
         let delete_at = match (post, old) {
             (Some(_), Some(entry)) => entry.delete_at,
             _ => delete_at,
@@ -124,11 +130,11 @@ impl Entry {
     /// The entry after a metadata update, or `None` if that changes nothing.
     pub fn with_post(old: Option<&Self>, new: Post, delete_at: Option<u64>) -> Option<Self> {
         let winner = old.and_then(|entry| entry.winner.as_ref());
-        if winner.is_some_and(|winner| winner.version >= new.version) {
+        if winner.is_some_and(|winner| !new.rank.outlives(winner.version)) {
             return None;
         }
         let before = old.and_then(|entry| entry.post.as_ref());
-        if before.is_some_and(|post| (post.version, post.tie) >= (new.version, new.tie)) {
+        if before.is_some_and(|post| post.rank >= new.rank) {
             return None;
         }
         Some(Self {
@@ -150,7 +156,7 @@ impl Entry {
 }
 
 /// First byte of a stored entry: the layout below.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// Every flag of that layout.
 const FLAGS: u8 = HAS_WINNER | HAS_POST | HAS_EXPIRY | HAS_EXTENTS;
 const HAS_WINNER: u8 = 1;
@@ -190,8 +196,10 @@ impl Entry {
             out.extend_from_slice(&at.to_le_bytes());
         }
         if let Some(post) = &self.post {
-            out.extend_from_slice(&post.version.0.to_le_bytes());
-            out.extend_from_slice(&post.tie.to_le_bytes());
+            let rank = &post.rank;
+            for number in [rank.over.0, rank.version.0, rank.typed.0, rank.tie] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
             put_place(out, &post.place);
         }
         let Some(winner) = &self.winner else { return };
@@ -239,8 +247,12 @@ impl Entry {
         }
         if flags & HAS_POST != 0 {
             entry.post = Some(Post {
-                version: Version(cursor.u64()?),
-                tie: cursor.u64()?,
+                rank: PostRank {
+                    over: Version(cursor.u64()?),
+                    version: Version(cursor.u64()?),
+                    typed: Version(cursor.u64()?),
+                    tie: cursor.u64()?,
+                },
                 place: cursor.place()?,
             });
         }
@@ -350,7 +362,7 @@ mod tests {
             offset: 64,
             length: 200,
         };
-        (0..4u8, 1..6u64, 0..2u8).prop_map(move |(kind, version, content)| {
+        (0..4u8, 1..6u64, 0..2u8, 0..6u64).prop_map(move |(kind, version, content, over)| {
             let at = content
                 .is_multiple_of(2)
                 .then_some(version * 10 + u64::from(kind));
@@ -359,12 +371,17 @@ mod tests {
                 1 => (Kind::Commit, [content + 10; 32]),
                 2 => (Kind::Object, [content + 20; 32]),
                 _ => {
-                    let tie = u64::from(content);
-                    let post = Post {
+                    let rank = PostRank {
+                        over: Version(over),
                         version: Version(version),
-                        tie,
-                        place: place(version * 100 + tie),
+                        typed: Version(version * u64::from(content)),
+                        tie: u64::from(content),
                     };
+                    let post = Post {
+                        rank,
+                        place: place(over * 1000 + version * 100 + rank.tie),
+                    };
+                    let at = at.map(|at| at + 100 * over);
                     return Change::Meta(post, at);
                 }
             };
@@ -428,7 +445,7 @@ mod tests {
     #[test]
     fn an_entry_of_another_format_is_named_and_unknown_flags_are_refused() {
         assert_eq!(Entry::decode(&[FORMAT, 0]), Ok(Entry::default()));
-        assert_eq!(Entry::decode(&[2, 0]), Err(BadEntry::Format(2)));
+        assert_eq!(Entry::decode(&[1, 0]), Err(BadEntry::Format(1)));
         for flags in [0x10, 0x80, HAS_EXTENTS] {
             assert_eq!(Entry::decode(&[FORMAT, flags]), Err(BadEntry::Malformed));
         }

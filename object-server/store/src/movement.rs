@@ -9,9 +9,10 @@ use virga_disk::kv::cursor::Bounds;
 use virga_disk::threads::Threads;
 use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
-use virga_object_wire::movement::{NameState, NamesPage, NamesRequest, Push, Sum, tie};
+use virga_object_wire::movement::{NameState, NamesPage, NamesRequest, Push, Sum};
 use virga_object_wire::node::Body;
-use virga_object_wire::object::{At, ObjectStat, PostMeta, PutObject, Source};
+use virga_object_wire::object::{At, ObjectStat, PutObject, Source};
+use virga_object_wire::posted::Posted;
 use virga_ring::Partition;
 
 use crate::change::Change;
@@ -19,9 +20,9 @@ use crate::device::{Device, device_failed};
 use crate::digest::state;
 use crate::entry::{Entry, Kind, Post, Winner};
 use crate::keys::{self, NameKey};
-use crate::mutate::{encode, from, head, invalid, judge};
-use crate::read::{FOLLOW, Miss, unreadable};
-use crate::record::{self, Facts, TombstoneHead};
+use crate::mutate::{encode, from, head, invalid, judge, update_record};
+use crate::read::{FOLLOW, Miss};
+use crate::record::{Facts, TombstoneHead};
 
 /// Entries looked at for one page of names: a call stays short although few of
 /// a partition's names lie in the buckets that are asked for.
@@ -205,15 +206,9 @@ impl Device {
     }
 
     async fn post_of(&self, name: &NameKey, post: &Post) -> Result<Push, Miss> {
-        let record = self
-            .record(name, post.place, RecordKind::Meta, post.version, Some((0, 0)))
-            .await?;
-        let meta: PostMeta = record::decode(record.meta()).map_err(unreadable)?;
         Ok(Push::Post {
-            version: post.version,
-            blake3: record.head().blake3,
-            meta,
-            row_owed: self.owes(name, post.version)?,
+            update: self.update(name, post).await?,
+            row_owed: self.owes(name, post.rank.version)?,
         })
     }
 
@@ -230,45 +225,63 @@ impl Device {
     /// `Ahead`, `Full`, `Invalid`, `Device`; not that something newer is here.
     pub async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
         let name = NameKey::of(at);
-        let entry = self.entry(&name).await?.unwrap_or_default();
-        let (version, row_owed, head, meta) = match push {
+        match push {
             Push::Deletion {
                 version,
                 path,
                 row_owed,
             } => {
                 self.condition().admit_delete()?;
-                if entry.outranks(version, &[0; 32]) {
+                let entry = self.entry(&name).await?;
+                if entry.is_some_and(|entry| entry.outranks(version, &[0; 32])) {
                     return Ok(());
                 }
+                self.check_clock(version)?;
+                let source = Source::Replica { row_owed };
                 let meta = encode(Facts::default(), &TombstoneHead { path })?;
                 let head = head(RecordKind::Tombstone, &name, version, 0, [0; 32]);
-                (version, row_owed, head, meta)
+                let record = NewRecord::new(from(source, head), meta, bytes::Bytes::new());
+                let record = record.map_err(invalid)?;
+                judge(self.write_hot(record).await?, version, source)
             }
-            Push::Post {
-                version,
-                blake3,
-                meta,
-                row_owed,
-            } => {
+            Push::Post { update, row_owed } => {
                 self.condition().admit_data()?;
-                let newer = |post: &Post| (post.version, post.tie) >= (version, tie(&blake3));
-                let overtaken = entry.winner.as_ref().is_some_and(|w| w.version >= version);
-                if overtaken || entry.post.as_ref().is_some_and(newer) {
-                    return Ok(());
+                self.check_clock(update.version)?;
+                let source = Source::Replica { row_owed };
+                for _ in 0..FOLLOW {
+                    let entry = self.entry(&name).await?.unwrap_or_default();
+                    match self.joined(&name, &entry, &update).await {
+                        Ok(None) => return Ok(()),
+                        Ok(Some(joined)) => {
+                            let record = update_record(&name, &joined, source)?;
+                            return judge(self.write_hot(record).await?, joined.version, source);
+                        }
+                        Err(Miss::Moved) => {}
+                        Err(Miss::Failed(error)) => return Err(error),
+                    }
                 }
-                let facts = Facts {
-                    delete_at: meta.delete_at,
-                    handoff_for: None,
-                };
-                let head = head(RecordKind::Meta, &name, version, 0, blake3);
-                (version, row_owed, head, encode(facts, &meta)?)
+                Err(NodeError::Busy)
             }
+        }
+    }
+
+    /// What is to be written of an update that another replica has: it, or it and
+    /// the one that is here in one. `None` if nothing of it is new.
+    async fn joined(&self, name: &NameKey, entry: &Entry, update: &Posted) -> Result<Option<Posted>, Miss> {
+        let rank = update.rank();
+        if !rank.outlives(entry.data_version()) {
+            return Ok(None);
+        }
+        let Some(here) = &entry.post else {
+            return Ok(Some(update.clone()));
         };
-        self.check_clock(version)?;
-        let source = Source::Replica { row_owed };
-        let record = NewRecord::new(from(source, head), meta, bytes::Bytes::new()).map_err(invalid)?;
-        judge(self.write_hot(record).await?, version, source)
+        if here.rank >= rank && !rank.has_newer_type(&here.rank) {
+            return Ok(None);
+        }
+        if !here.rank.has_newer_type(&rank) && rank > here.rank {
+            return Ok(Some(update.clone()));
+        }
+        Ok(Some(self.update(name, here).await?.joined(update.clone())))
     }
 
     /// Forgets names that are still as `known` says, because those whom they
@@ -302,9 +315,10 @@ impl Device {
                 continue;
             };
             // Who has the record owes the row as well, or it is settled.
-            let versions = [known.data.map(|data| data.rank), known.post];
-            for rank in versions.into_iter().flatten() {
-                change.forget(&keys::work(&name, rank.version));
+            let data = known.data.map(|data| data.rank.version);
+            let post = known.post.map(|post| post.version);
+            for version in data.into_iter().chain(post) {
+                change.forget(&keys::work(&name, version));
             }
             change.replace(name, Some(&old), None);
             forgotten += 1;
@@ -379,8 +393,9 @@ fn describe(at: &At, put: &PutObject, post: Option<&Push>) -> String {
         .chain(&put.meta.sysmeta)
         .map(header)
         .collect();
-    if let Some(Push::Post { meta, .. }) = post {
-        headers = put.meta.sysmeta.iter().chain(&meta.headers).map(header).collect();
+    if let Some(Push::Post { update, .. }) = post {
+        let posted = &update.meta.headers;
+        headers = put.meta.sysmeta.iter().chain(posted).map(header).collect();
     }
     format!(
         "{:?} version {} size {} type {:?} etag {:?} policy {} partition {} blake3 {} headers {headers:?}",

@@ -9,14 +9,14 @@ use virga_disk::threads::Threads;
 use virga_node::clock::Version;
 use virga_object_wire::checked::{Checked, EXTENT, Hashed};
 use virga_object_wire::error::NodeError;
-use virga_object_wire::movement::tie;
 use virga_object_wire::object::{At, Deleted, ObjectStat, PostMeta, PutObject, Source};
+use virga_object_wire::posted::Posted;
 
 use crate::apply::{Fate, Outcome};
 use crate::device::Device;
 use crate::entry::{Entry, Kind};
 use crate::keys::NameKey;
-use crate::record::{self, Facts, TombstoneHead};
+use crate::record::{self, Basis, Facts, TombstoneHead};
 
 /// Bodies longer than this are hashed on a thread that may block: a worker of
 /// the runtime is not kept from its sockets for more than some 20 us.
@@ -28,7 +28,7 @@ impl Device {
     /// Stores an object of at most [`EXTENT`] bytes.
     ///
     /// # Errors
-    /// `Newer` if a newer version is here; `Garbled` if body, checksums and
+    /// `Newer` if newer data or a newer deletion is here; `Garbled` if body, checksums and
     /// hash do not agree; `Full`, `Ahead`, `Invalid`, `Device`.
     pub async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
         if body.len() > EXTENT || body.len() as u64 != put.size {
@@ -69,14 +69,14 @@ impl Device {
             return Ok(true);
         }
         if put.source != Source::Client {
-            // Another replica's data is merged: metadata updates do not matter.
             return Ok(entry.outranks(put.version, &put.blake3));
         }
         // Another write of the same version, from another proxy: replicas would
         // agree on one by the hash, but the container's row cannot know which.
-        // Whoever came second is stamped anew.
-        if entry.version() >= put.version {
-            return Err(NodeError::Newer(entry.version()));
+        // Whoever came second is stamped anew. Metadata updates do not stand in
+        // the way: they belong to the data that this is newer than.
+        if entry.data_version() >= put.version {
+            return Err(NodeError::Newer(entry.data_version()));
         }
         Ok(false)
     }
@@ -86,48 +86,36 @@ impl Device {
     /// # Errors
     /// `NotFound` without an object, `Newer` if its metadata is newer, and as
     /// for [`Device::put`].
-    pub async fn post(&self, at: &At, version: Version, mut meta: PostMeta) -> Result<ObjectStat, NodeError> {
+    pub async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
         self.condition().admit_data()?;
         self.check_clock(version)?;
         let name = NameKey::of(at);
         let before = self.seen(&name).await?.ok_or(NodeError::NotFound)?;
-        let facts = Facts {
-            delete_at: meta.delete_at,
-            handoff_for: None,
-        };
-        // The hash is of what was asked, so that the same request twice is one.
-        let asked = *blake3::hash(&encode(facts, &meta)?).as_bytes();
-        let mut blake3 = asked;
-        if meta.content_type.is_none() && before.posted_type.is_some() {
-            // What an earlier POST set stays, though its record will be dropped.
-            // Never the type that came with the data: this replica may have
-            // missed newer data, and that brings its own.
-            meta.content_type = before.posted_type;
-            blake3 = carrying(*blake3::hash(&encode(facts, &meta)?).as_bytes());
-        }
-        if before.stat.meta_version >= version {
-            let here = before.post.filter(|post| post.version == version);
-            let same = here.is_some_and(|post| [tie(&asked), tie(&blake3)].contains(&post.tie));
+        let mut stat = before.stat;
+        if stat.meta_version >= version {
+            let same = before.posted.is_some_and(|post| post.is_of(version, &meta));
             return if same {
-                Ok(before.stat)
+                Ok(stat)
             } else {
-                Err(NodeError::Newer(before.stat.meta_version))
+                Err(NodeError::Newer(stat.meta_version))
             };
         }
-        let bytes = encode(facts, &meta)?;
-        let head = head(RecordKind::Meta, &name, version, 0, blake3);
-        let record = NewRecord::new(head, bytes, Bytes::new()).map_err(invalid)?;
+        // What an earlier POST set as the type stays, though its record will be
+        // dropped. Never the type that came with the data: this replica may have
+        // missed newer data, and that brings its own.
+        let update = Posted::asked(version, meta, stat.version, before.posted);
+        let record = update_record(&name, &update, Source::Client)?;
         judge(self.write_hot(record).await?, version, Source::Client)?;
-        let mut stat = before.stat;
-        record::merge_post(&mut stat.meta, meta);
         stat.meta_version = version;
+        stat.type_version = update.typed.max(stat.type_version);
+        record::merge_post(&mut stat.meta, update.meta);
         Ok(stat)
     }
 
     /// Marks an object deleted, whether or not this device has heard of it.
     ///
     /// # Errors
-    /// `Newer` if anything newer is here, and as for [`Device::put`]; `Full`
+    /// `Newer` if newer data or a newer deletion is here, and as for [`Device::put`]; `Full`
     /// only when the room for deletions is used up too.
     pub async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
         self.condition().admit_delete()?;
@@ -136,14 +124,14 @@ impl Device {
         let now = self.now_secs();
         if let Some(entry) = self.entry(&name).await? {
             let deleted = entry.winner.as_ref().is_some_and(|w| w.kind == Kind::Tombstone);
-            if deleted && entry.version() == version {
+            if deleted && entry.data_version() == version {
                 return Ok(Deleted {
                     existed: false,
                     before: Version(0),
                 });
             }
-            if entry.version() >= version {
-                return Err(NodeError::Newer(entry.version()));
+            if entry.data_version() >= version {
+                return Err(NodeError::Newer(entry.data_version()));
             }
         }
         let meta = encode(
@@ -186,22 +174,31 @@ pub(crate) fn from(source: Source, head: Head) -> Head {
     }
 }
 
-/// The hash of a metadata update that carries on a content type which its
-/// request did not name: another than that of the same request at a replica
-/// which has not heard of the type, and the larger of the two, so that replicas
-/// compare as different and end with the one that carries it.
-fn carrying(mut blake3: [u8; 32]) -> [u8; 32] {
-    blake3[..4].fill(u8::MAX);
-    blake3
-}
-
 /// Encodes metadata within its bound.
 pub(crate) fn encode(facts: Facts, head: &impl serde::Serialize) -> Result<Bytes, NodeError> {
-    let meta = record::encode(facts, head).map_err(|e| NodeError::Invalid(e.to_string()))?;
+    bounded(record::encode(facts, head).map_err(invalid)?)
+}
+
+fn bounded(meta: Vec<u8>) -> Result<Bytes, NodeError> {
     if meta.len() > MAX_OBJECT_META {
         return Err(NodeError::Invalid(format!("{} bytes of metadata", meta.len())));
     }
     Ok(meta.into())
+}
+
+/// The record of a metadata update.
+pub(crate) fn update_record(name: &NameKey, update: &Posted, source: Source) -> Result<NewRecord, NodeError> {
+    let facts = Facts {
+        delete_at: update.meta.delete_at,
+        handoff_for: None,
+    };
+    let basis = Basis {
+        over: update.over,
+        typed: update.typed,
+    };
+    let meta = bounded(record::encode_update(facts, basis, &update.meta).map_err(invalid)?)?;
+    let head = head(RecordKind::Meta, name, update.version, 0, update.blake3);
+    NewRecord::new(from(source, head), meta, Bytes::new()).map_err(invalid)
 }
 
 /// From what applying said to the caller's answer.

@@ -11,7 +11,8 @@ use virga_node::clock::Version;
 use virga_object_wire::checked::{BLOCK, Checked, EXTENT};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::{Body, ObjectRead, Read, Span};
-use virga_object_wire::object::{At, Found, ObjectMeta, ObjectStat, PostMeta};
+use virga_object_wire::object::{At, Found, ObjectMeta, ObjectStat};
+use virga_object_wire::posted::Posted;
 
 use crate::device::Device;
 use crate::entry::{Entry, Kind, Post, Winner};
@@ -28,9 +29,8 @@ const READ_AHEAD: usize = 2;
 /// An object as the device knows it, for those who change it.
 pub(crate) struct Seen {
     pub stat: ObjectStat,
-    pub post: Option<Post>,
-    /// The content type that `post` sets; none where the data's own stands.
-    pub posted_type: Option<String>,
+    /// The metadata update that is in force.
+    pub posted: Option<Posted>,
 }
 
 /// Why one attempt did not give a record.
@@ -50,7 +50,7 @@ impl From<NodeError> for Miss {
 /// What stands in the winner's record, decoded.
 struct Opened {
     stat: ObjectStat,
-    posted_type: Option<String>,
+    posted: Option<Posted>,
     record: Record,
     runs: Vec<Run>,
 }
@@ -130,8 +130,7 @@ impl Device {
                 Ok(opened) => {
                     return Ok(Some(Seen {
                         stat: opened.stat,
-                        post: entry.post.clone(),
-                        posted_type: opened.posted_type,
+                        posted: opened.posted,
                     }));
                 }
                 Err(Miss::Moved) => {}
@@ -271,29 +270,38 @@ impl Device {
             let meta: ObjectMeta = record::decode(record.meta()).map_err(unreadable)?;
             (meta, Vec::new())
         };
-        let (mut meta_version, mut posted_type) = (winner.version, None);
+        let (mut meta_version, mut type_version) = (winner.version, winner.version);
+        let mut posted = None;
         if let Some(post) = &entry.post {
-            let update = self
-                .record(name, post.place, RecordKind::Meta, post.version, Some((0, 0)))
-                .await?;
-            let update: PostMeta = record::decode(update.meta()).map_err(unreadable)?;
-            posted_type.clone_from(&update.content_type);
-            record::merge_post(&mut meta, update);
-            meta_version = post.version;
+            let update = self.update(name, post).await?;
+            record::merge_post(&mut meta, update.meta.clone());
+            meta_version = update.version;
+            type_version = update.typed.max(type_version);
+            posted = Some(update);
         }
         let stat = ObjectStat {
             version: winner.version,
             meta_version,
+            type_version,
             size: winner.size,
             blake3: winner.blake3,
             meta,
         };
         Ok(Opened {
             stat,
-            posted_type,
+            posted,
             record,
             runs,
         })
+    }
+
+    /// Reads a metadata update.
+    pub(crate) async fn update(&self, name: &NameKey, post: &Post) -> Result<Posted, Miss> {
+        let version = post.rank.version;
+        let record = self
+            .record(name, post.place, RecordKind::Meta, version, Some((0, 0)))
+            .await?;
+        record::decode_update(record.meta(), version, record.head().blake3).map_err(unreadable)
     }
 
     /// Reads one record and makes sure that it is the one the index means.

@@ -1,6 +1,6 @@
 //! What stands in the metadata of each kind of record: one byte that names the
-//! version of its shape, [`Facts`], then one struct per kind, as `postcard`.
-//! Byte by byte in `docs/formats/object.md`.
+//! version of its shape, [`Facts`], then one struct per kind, as `postcard`; of
+//! META records [`Basis`] comes before it. Byte by byte in `docs/formats/object.md`.
 //!
 //! Written by the mutations, read by reads, recovery and compaction; public for
 //! the tests and fuzz targets that hold the format in place. What a record frames
@@ -8,11 +8,17 @@
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use virga_disk::segment::Locator;
+use virga_node::clock::Version;
 use virga_object_wire::object::{ObjectMeta, PostMeta};
+use virga_object_wire::posted::Posted;
 
-/// First byte of every metadata block: the version that is written, and the
-/// newest that is read.
+/// First byte of every metadata block but those of META records: the one version
+/// that is written and read.
 pub const VERSION: u8 = 1;
+/// First byte of the metadata block of a META record: the version that is written
+/// and the newest that is read. Records of version 1 say nothing of what they are
+/// based on.
+pub const META_VERSION: u8 = 2;
 /// Most extents of an object: its list still fits a COMMIT record when no two
 /// of them lie side by side. 64 GiB.
 pub const MAX_EXTENTS: usize = 64 * 1024;
@@ -25,6 +31,16 @@ pub struct Facts {
     pub delete_at: Option<u64>,
     /// Ring id of the device this one stands in for.
     pub handoff_for: Option<u32>,
+}
+
+/// What a metadata update is based on: behind [`Facts`] in META records, so that
+/// applying one need not read its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// As [`Posted::over`].
+    pub over: Version,
+    /// As [`Posted::typed`].
+    pub typed: Version,
 }
 
 /// Metadata of a COMMIT record.
@@ -151,7 +167,7 @@ pub struct TombstoneHead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHead {
     /// A version of the software that is not this one wrote it.
-    #[error("the record's metadata is of version {0}, and {VERSION} is the newest that can be read")]
+    #[error("the record's metadata is of version {0}, which this version of the software does not read")]
     Version(u8),
     /// It is not what its kind says.
     #[error("the record's metadata cannot be read")]
@@ -163,8 +179,8 @@ pub enum BadHead {
 #[error("the record's metadata cannot be written")]
 pub struct Unwritable;
 
-/// Writes a metadata block: `head` is [`ObjectMeta`] for OBJECT, [`CommitHead`],
-/// [`TombstoneHead`], or [`PostMeta`] for META.
+/// Writes a metadata block: `head` is [`ObjectMeta`] for OBJECT, [`CommitHead`] or
+/// [`TombstoneHead`].
 ///
 /// # Errors
 /// Never for these structs; the serializer's signature has an error.
@@ -174,12 +190,78 @@ pub fn encode(facts: Facts, head: &impl Serialize) -> Result<Vec<u8>, Unwritable
     postcard::to_extend(&(facts, head), out).map_err(|_| Unwritable)
 }
 
-/// Reads the facts of a metadata block.
+/// Writes the metadata block of a META record.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_update(facts: Facts, basis: Basis, meta: &PostMeta) -> Result<Vec<u8>, Unwritable> {
+    let mut out = Vec::with_capacity(256);
+    out.push(META_VERSION);
+    postcard::to_extend(&(facts, basis, meta), out).map_err(|_| Unwritable)
+}
+
+/// Reads the facts of a metadata block, but of META records.
 ///
 /// # Errors
 /// [`BadHead`] if the bytes are of another version or cut short.
 pub fn facts(bytes: &[u8]) -> Result<Facts, BadHead> {
-    split(bytes).map(|(facts, _)| facts)
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => take(rest).map(|(facts, _)| facts),
+        Some((&other, _)) => Err(BadHead::Version(other)),
+        None => Err(BadHead::Malformed),
+    }
+}
+
+/// Reads the facts of the metadata block of a META record and what the update is
+/// based on; `version` is that of the record.
+///
+/// # Errors
+/// As [`facts`].
+pub fn update_facts(bytes: &[u8], version: Version) -> Result<(Facts, Basis), BadHead> {
+    match bytes.split_first() {
+        Some((&META_VERSION, rest)) => take(rest).map(|(both, _)| both),
+        Some((&VERSION, rest)) => {
+            let ((facts, content_type), _) = take::<(Facts, Option<&str>)>(rest)?;
+            Ok((facts, Basis::assumed(version, content_type.is_some())))
+        }
+        Some((&other, _)) => Err(BadHead::Version(other)),
+        None => Err(BadHead::Malformed),
+    }
+}
+
+/// Reads the metadata block of a META record, whose descriptor says this version
+/// and this BLAKE3.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_update(bytes: &[u8], version: Version, blake3: [u8; 32]) -> Result<Posted, BadHead> {
+    let (_, Basis { over, typed }) = update_facts(bytes, version)?;
+    let meta = match bytes.split_first() {
+        Some((&META_VERSION, rest)) => {
+            let (_, rest) = take::<(Facts, Basis)>(rest)?;
+            whole(rest)?
+        }
+        _ => decode(bytes)?,
+    };
+    Ok(Posted {
+        over,
+        version,
+        typed,
+        blake3,
+        meta,
+    })
+}
+
+impl Basis {
+    /// What a record of version 1 is taken for: it counts over all data that is
+    /// older, as it did when it was written. Whether the type is its own or was
+    /// carried on it does not say.
+    fn assumed(version: Version, typed: bool) -> Self {
+        Self {
+            over: Version(version.0.saturating_sub(1)),
+            typed: if typed { version } else { Version(0) },
+        }
+    }
 }
 
 /// Reads the struct of a metadata block; see [`encode`] for which.
@@ -187,20 +269,23 @@ pub fn facts(bytes: &[u8]) -> Result<Facts, BadHead> {
 /// # Errors
 /// [`BadHead`] if the bytes are of another version or not exactly such a struct.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadHead> {
-    let (_, rest) = split(bytes)?;
-    match postcard::take_from_bytes(rest) {
-        // What is left over says that the struct is another one.
-        Ok((head, [])) => Ok(head),
+    match bytes.split_first() {
+        Some((&VERSION, rest)) => whole(take::<Facts>(rest)?.1),
+        Some((&other, _)) => Err(BadHead::Version(other)),
+        None => Err(BadHead::Malformed),
+    }
+}
+
+/// The last struct of a block: what is left over says that it is another one.
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, BadHead> {
+    match take(bytes)? {
+        (head, []) => Ok(head),
         _ => Err(BadHead::Malformed),
     }
 }
 
-fn split(bytes: &[u8]) -> Result<(Facts, &[u8]), BadHead> {
-    match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::take_from_bytes(rest).map_err(|_| BadHead::Malformed),
-        Some((&other, _)) => Err(BadHead::Version(other)),
-        None => Err(BadHead::Malformed),
-    }
+fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), BadHead> {
+    postcard::take_from_bytes(bytes).map_err(|_| BadHead::Malformed)
 }
 
 /// Replaces by a POST what a POST replaces.
@@ -248,9 +333,51 @@ mod tests {
         bytes.push(0);
         assert_eq!(decode::<TombstoneHead>(&bytes), Err(BadHead::Malformed));
         bytes[0] = 2;
-        assert_eq!(facts(&bytes), Err(BadHead::Version(2)));
         assert_eq!(decode::<TombstoneHead>(&bytes), Err(BadHead::Version(2)));
+        assert_eq!(facts(&bytes), Err(BadHead::Version(2)));
+        bytes[0] = 3;
+        assert_eq!(update_facts(&bytes, Version(9)), Err(BadHead::Version(3)));
         assert_eq!(facts(&[]), Err(BadHead::Malformed));
+    }
+
+    #[test]
+    fn an_update_reads_back_with_its_basis_and_one_of_version_1_counts_over_all_older_data() {
+        let version = Version(9);
+        let facts = Facts {
+            delete_at: Some(1 << 40),
+            handoff_for: None,
+        };
+        let basis_of = |over, typed| Basis {
+            over: Version(over),
+            typed: Version(typed),
+        };
+        for content_type in [None, Some("image/png".to_owned())] {
+            let meta = PostMeta {
+                content_type,
+                delete_at: facts.delete_at,
+                headers: vec![("x-object-meta-a".into(), "1".into())],
+            };
+            let said = basis_of(3, 5);
+            let bytes = encode_update(facts, said, &meta).unwrap();
+            assert_eq!(super::facts(&bytes), Err(BadHead::Version(META_VERSION)));
+            assert_eq!(update_facts(&bytes, version), Ok((facts, said)));
+            let read = decode_update(&bytes, version, [7; 32]).unwrap();
+            assert_eq!(
+                (read.over, read.version, read.typed),
+                (said.over, version, said.typed)
+            );
+            assert_eq!((&read.meta, read.blake3), (&meta, [7; 32]));
+            assert_eq!(decode::<PostMeta>(&bytes), Err(BadHead::Version(META_VERSION)));
+
+            let old = encode(facts, &meta).unwrap();
+            let typed = if meta.content_type.is_some() { 9 } else { 0 };
+            assert_eq!(update_facts(&old, version), Ok((facts, basis_of(8, typed))));
+            let read = decode_update(&old, version, [7; 32]).unwrap();
+            assert_eq!((read.over, read.meta), (Version(8), meta));
+
+            let longer = [&bytes[..], &[0]].concat();
+            assert_eq!(decode_update(&longer, version, [7; 32]), Err(BadHead::Malformed));
+        }
     }
 
     #[test]

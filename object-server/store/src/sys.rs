@@ -14,7 +14,7 @@ use crate::scrub::ScrubCursor;
 
 /// Format of the index, of all families together. The index is derived: one of
 /// an older format is not read but built anew.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Key of [`FORMAT`]. It is written once everything there was in the log has been
 /// applied: an index without it was never finished.

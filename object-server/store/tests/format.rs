@@ -1,4 +1,5 @@
-//! Bytes at rest: what version 1 writes, and what decoders make of any bytes.
+//! Bytes at rest: what is written today, what earlier versions wrote, and what
+//! decoders make of any bytes.
 //! The format is described in `docs/formats/object.md`.
 #![allow(
     clippy::unwrap_used,
@@ -15,10 +16,11 @@ use virga_object_store::digest::{self, Sum};
 use virga_object_store::entry::{Entry, Kind, Post, Winner};
 use virga_object_store::keys::{self, NameKey};
 use virga_object_store::live::Live;
-use virga_object_store::record::{self, CommitHead, Facts, Run, TombstoneHead};
+use virga_object_store::record::{self, Basis, CommitHead, Facts, Run, TombstoneHead};
 use virga_object_store::rounds::LastRound;
 use virga_object_store::sys::{self, Totals};
 use virga_object_wire::object::{Listed, ObjectMeta, PostMeta};
+use virga_object_wire::posted::{PostRank, Posted};
 use virga_ring::hash::NameHash;
 use virga_ring::{Partition, RingId};
 
@@ -28,7 +30,8 @@ mod object_index;
 mod object_record;
 
 const RECORDS: &str = include_str!("../golden/record-v1.txt");
-const INDEX: &str = include_str!("../golden/index-v3.txt");
+const UPDATES: &str = include_str!("../golden/record-v2.txt");
+const INDEX: &str = include_str!("../golden/index-v4.txt");
 
 /// A golden file: a name and bytes in hex on each line.
 fn lines(text: &str) -> Vec<(&str, Vec<u8>)> {
@@ -143,8 +146,12 @@ fn entries() -> Vec<(&'static str, Entry)> {
         extents,
     };
     let update = Post {
-        version: Version(0x1122_3344_5566_7799),
-        tie: 0xfeed_beef_0000_0001,
+        rank: PostRank {
+            over: Version(0x1122_3344_5566_7788),
+            version: Version(0x1122_3344_5566_7799),
+            typed: Version(0x1122_3344_5566_7790),
+            tie: 0xfeed_beef_0000_0001,
+        },
         place: place(10),
     };
     let entry = |winner, post, delete_at| Entry {
@@ -215,28 +222,73 @@ fn version_1_metadata_is_written_in_these_bytes() {
             ("object.least", record::encode(none, &least()).unwrap()),
             ("commit", record::encode(none, &commit()).unwrap()),
             ("tombstone", record::encode(none, &tombstone()).unwrap()),
+            // Updates were written like this until version 2.
             ("meta", record::encode(FACTS, &post()).unwrap()),
             ("meta.least", record::encode(none, &PostMeta::default()).unwrap()),
         ],
     );
 }
 
+const BASIS: Basis = Basis {
+    over: Version(0x1122_3344_5566_7788),
+    typed: Version(0x1122_3344_5566_7790),
+};
+const LEAST_BASIS: Basis = Basis {
+    over: Version(1),
+    typed: Version(0),
+};
+const UPDATED: Version = Version(0x1122_3344_5566_7799);
+
+fn update(basis: Basis, meta: PostMeta) -> Posted {
+    Posted {
+        over: basis.over,
+        version: UPDATED,
+        typed: basis.typed,
+        blake3: [9; 32],
+        meta,
+    }
+}
+
+#[test]
+fn version_2_updates_are_written_in_these_bytes() {
+    let none = Facts::default();
+    let least = record::encode_update(none, LEAST_BASIS, &PostMeta::default()).unwrap();
+    let full = record::encode_update(FACTS, BASIS, &post()).unwrap();
+    assert_golden(UPDATES, &[("meta", full), ("meta.least", least)]);
+}
+
+#[test]
+fn updates_of_both_versions_are_read_from_these_bytes() {
+    let read = |text, name| record::decode_update(&golden(text, name), UPDATED, [9; 32]);
+    let facts = record::update_facts(&golden(UPDATES, "meta"), UPDATED);
+    assert_eq!(facts, Ok((FACTS, BASIS)));
+    assert_eq!(read(UPDATES, "meta"), Ok(update(BASIS, post())));
+    let least = update(LEAST_BASIS, PostMeta::default());
+    assert_eq!(read(UPDATES, "meta.least"), Ok(least));
+    // What they are based on, the first ones do not say.
+    let before = |typed| Basis {
+        over: Version(UPDATED.0 - 1),
+        typed,
+    };
+    assert_eq!(read(RECORDS, "meta"), Ok(update(before(UPDATED), post())));
+    let least = update(before(Version(0)), PostMeta::default());
+    assert_eq!(read(RECORDS, "meta.least"), Ok(least));
+}
+
 #[test]
 fn version_1_metadata_is_read_from_these_bytes() {
     let read = |name| golden(RECORDS, name);
-    for (name, facts) in [("object", FACTS), ("commit", Facts::default()), ("meta", FACTS)] {
+    for (name, facts) in [("object", FACTS), ("commit", Facts::default())] {
         assert_eq!(record::facts(&read(name)), Ok(facts), "{name}");
     }
     assert_eq!(record::decode(&read("object")), Ok(object()));
     assert_eq!(record::decode(&read("object.least")), Ok(least()));
     assert_eq!(record::decode(&read("commit")), Ok(commit()));
     assert_eq!(record::decode(&read("tombstone")), Ok(tombstone()));
-    assert_eq!(record::decode(&read("meta")), Ok(post()));
-    assert_eq!(record::decode(&read("meta.least")), Ok(PostMeta::default()));
 }
 
 #[test]
-fn format_3_of_the_index_is_written_in_these_bytes() {
+fn format_4_of_the_index_is_written_in_these_bytes() {
     let mut samples = vec![("obj.key", name().0.to_vec())];
     let entries = entries();
     for (sample, entry) in &entries {
@@ -276,7 +328,7 @@ fn format_3_of_the_index_is_written_in_these_bytes() {
 }
 
 #[test]
-fn format_3_of_the_index_is_read_from_these_bytes() {
+fn format_4_of_the_index_is_read_from_these_bytes() {
     let read = |name| golden(INDEX, name);
     for (sample, entry) in entries() {
         assert_eq!(Entry::decode(&read(sample)), Ok(entry), "{sample}");
@@ -290,7 +342,7 @@ fn format_3_of_the_index_is_read_from_these_bytes() {
     );
     assert_eq!(Sum::decode(&read("dig.value")), Some(SUM));
     assert_eq!(Live::decode(&read("seg.value")), Some(LIVE));
-    assert_eq!(sys::decode_format(&read("sys.whole.value")), Some(3));
+    assert_eq!(sys::decode_format(&read("sys.whole.value")), Some(4));
     assert_eq!(sys::decode_round(&read("sys.round.value")), Some(ROUND));
     assert_eq!(sys::decode_version(&read("sys.horizon.value")), Some(VERSION));
     assert_eq!(sys::decode_position(&read("sys.applied.value")), Some(POSITION));
@@ -364,7 +416,13 @@ proptest! {
             delete_at: meta.delete_at,
             headers: meta.headers.clone(),
         };
-        prop_assert_eq!(record::decode(&record::encode(facts, &update).unwrap()), Ok(update));
+        let basis = Basis { over: Version(u64::from(moves)), typed: Version(7) };
+        let bytes = record::encode_update(facts, basis, &update).unwrap();
+        let read = record::decode_update(&bytes, Version(9), [1; 32]).unwrap();
+        prop_assert_eq!((read.over, read.typed, read.meta), (basis.over, basis.typed, update));
+        for cut in 0..bytes.len() {
+            prop_assert!(record::decode_update(&bytes[..cut], Version(9), [1; 32]).is_err());
+        }
         let commit = CommitHead { moves, runs: record::pack(&places), meta };
         let bytes = record::encode(facts, &commit).unwrap();
         prop_assert_eq!(record::decode(&bytes), Ok(commit));

@@ -105,7 +105,7 @@ async fn live(bench: &Bench) {
 fn check_sys(rows: &Rows) {
     for (key, value) in rows {
         match key.as_slice() {
-            b"whole" => assert_eq!(value[..], [3, 0, 0, 0]),
+            b"whole" => assert_eq!(value[..], [4, 0, 0, 0]),
             b"totals" => assert_eq!(Totals::decode(value).unwrap().objects, 5),
             b"applied/hot" | b"applied/bulk" | b"applied/gc" => {
                 let position = sys::decode_position(value).unwrap();
@@ -186,13 +186,13 @@ fn foreign(path: &Path, format: &[u8]) {
 async fn an_index_of_a_newer_format_is_refused_and_left_alone() {
     let mut bench = Bench::small();
     live(&bench).await;
-    let opened = bench.restart_after(|path| foreign(path, &[4, 0, 0, 0])).await;
+    let opened = bench.restart_after(|path| foreign(path, &[5, 0, 0, 0])).await;
     let error = opened.unwrap_err();
     assert!(
-        matches!(error, OpenError::Index(OpenIndexError::Newer(4))),
+        matches!(error, OpenError::Index(OpenIndexError::Newer(5))),
         "{error}"
     );
-    assert!(error.to_string().contains("format 4"), "{error}");
+    assert!(error.to_string().contains("format 5"), "{error}");
     // Deleted by hand it is built anew.
     let opened = bench.restart_after(|path| {
         assert_eq!(rows(&database(path), keys::OBJ).len(), 6);
@@ -204,7 +204,7 @@ async fn an_index_of_a_newer_format_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn an_index_of_an_older_format_is_built_anew_from_the_log() {
-    for older in [&[0; 4][..], &[1, 0, 0, 0], &[2, 0, 0, 0], &[0; 16], &[]] {
+    for older in [&[0; 4][..], &[1, 0, 0, 0], &[3, 0, 0, 0], &[0; 16], &[]] {
         let mut bench = Bench::small();
         live(&bench).await;
         // Without the queue: its room comes back a moment after an answer.

@@ -534,46 +534,6 @@ async fn a_copy_from_a_replica_owes_the_row_exactly_if_that_one_does() {
 }
 
 #[tokio::test]
-async fn a_replica_merges_data_and_updates_each_for_itself() {
-    let bench = Bench::small();
-    let (old, new) = (body(100, 1), body(100, 2));
-    let versions: Vec<Version> = (0..4).map(|_| bench.next_version()).collect();
-    put(bench.device(), request("o", versions[0], &old), &old)
-        .await
-        .unwrap();
-    let update = PostMeta {
-        headers: vec![("x-object-meta-a".into(), "1".into())],
-        ..PostMeta::default()
-    };
-    bench
-        .device()
-        .post(&at("o"), versions[3], update.clone())
-        .await
-        .unwrap();
-    // To a client the update is newer; a replica's data is merged below it.
-    let late = request("o", versions[1], &new);
-    let refused = put(bench.device(), late.clone(), &new).await;
-    assert_eq!(refused, Err(NodeError::Newer(versions[3])));
-    let copy = PutObject {
-        source: Source::Replica { row_owed: false },
-        ..late
-    };
-    put(bench.device(), copy.clone(), &new).await.unwrap();
-    let Found::Object(stat) = bench.device().head(&at("o")).await.unwrap() else {
-        panic!("gone");
-    };
-    assert_eq!((stat.version, stat.meta_version), (versions[1], versions[3]));
-    assert_eq!(stat.meta.headers, update.headers);
-    // And what is older than what is here changes nothing.
-    let older = PutObject {
-        version: versions[0],
-        ..copy
-    };
-    put(bench.device(), older, &new).await.unwrap();
-    assert_eq!(get(bench.device(), "o").await, Ok(Some(new)));
-}
-
-#[tokio::test]
 async fn expired_objects_that_cannot_be_deleted_yet_do_not_hide_the_others() {
     let bench = Bench::small();
     let bytes = body(10, 1);

@@ -1,7 +1,8 @@
 //! Three devices as replicas of one name: whatever each of them heard of its
 //! PUTs, POSTs and DELETEs, and in whatever order they bring each other what
-//! they know, all end with the newest data and with the newest metadata that is
-//! newer than that data. A failing case prints its smallest history.
+//! they know, all end with the newest data, with the newest metadata that was
+//! posted to it, and with the content type of the newest write of that data that
+//! named one. A failing case prints its smallest history.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,15 +20,16 @@ use virga_node::clock::Version;
 use virga_object_store::device::Device;
 use virga_object_store::keys::NameKey;
 use virga_object_wire::error::NodeError;
-use virga_object_wire::movement::{Buckets, NameState, NamesRequest};
-use virga_object_wire::object::{Found, PostMeta, PutObject};
+use virga_object_wire::movement::{Buckets, NameState, NamesRequest, Push};
+use virga_object_wire::object::{Found, PostMeta, PutObject, Source};
+use virga_object_wire::posted::Posted;
 
 const REPLICAS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Put { seed: u64 },
-    Post,
+    Post { typed: bool },
     Delete,
 }
 
@@ -42,7 +44,7 @@ enum Step {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let change = prop_oneof![
         3 => (0..3_u64).prop_map(|seed| Change::Put { seed }),
-        3 => Just(Change::Post),
+        4 => any::<bool>().prop_map(|typed| Change::Post { typed }),
         1 => Just(Change::Delete),
     ];
     let heard = (change, 1..24_u64, 1..8_u8);
@@ -66,7 +68,9 @@ type Content = (PutObject, Bytes);
 struct Model {
     /// The newest data or deletion, and the data.
     data: Option<(Rank, Option<Content>)>,
-    post: Option<Version>,
+    /// Every update that a replica took: the data it was made over, its version,
+    /// whether it named a type.
+    posts: Vec<(Version, Version, bool)>,
 }
 
 impl Model {
@@ -76,15 +80,21 @@ impl Model {
         }
     }
 
-    /// The newest metadata update, if it is newer than the data.
-    fn post(&self) -> Option<Version> {
+    /// The newest metadata update of the data; with `typed`, that named a type.
+    fn post(&self, typed: bool) -> Option<Version> {
         let data = self.data.as_ref().map(|((version, _), _)| *version);
-        self.post.filter(|post| Some(*post) > data)
+        let posts = self.posts.iter().filter(|(over, _, _)| Some(*over) == data);
+        let posts = posts.filter(|(_, _, named)| *named || !typed);
+        posts.map(|(_, version, _)| *version).max()
     }
 }
 
 fn headers(version: Version) -> Vec<(String, String)> {
     vec![("x-object-meta-of".to_owned(), version.0.to_string())]
+}
+
+fn posted_type(version: Version) -> String {
+    format!("image/{}", version.0)
 }
 
 fn put_of(name: &str, version: Version, seed: u64) -> Content {
@@ -103,8 +113,9 @@ async fn hear(device: &Device, name: &str, change: Change, version: Version) -> 
             let (request, body) = put_of(name, version, seed);
             put(device, request, &body).await
         }
-        Change::Post => {
+        Change::Post { typed } => {
             let meta = PostMeta {
+                content_type: typed.then(|| posted_type(version)),
                 headers: headers(version),
                 ..PostMeta::default()
             };
@@ -163,10 +174,13 @@ async fn check(devices: &[&Device], name: &str, model: &Model) -> Result<(), Tes
                     return Err(TestCaseError::fail(format!("{found:?} for {put:?}")));
                 };
                 prop_assert_eq!((stat.version, stat.blake3), (*version, *blake3));
-                let meta_version = model.post().unwrap_or(*version);
+                let meta_version = model.post(false).unwrap_or(*version);
                 prop_assert_eq!(stat.meta_version, meta_version);
                 prop_assert_eq!(stat.meta.headers, headers(meta_version));
-                prop_assert_eq!(&stat.meta.content_type, &put.meta.content_type);
+                let named = model.post(true);
+                let content_type = named.map_or(put.meta.content_type.clone(), posted_type);
+                prop_assert_eq!(&stat.meta.content_type, &content_type);
+                prop_assert_eq!(stat.type_version, named.unwrap_or(*version));
                 let served = get(device, name).await.unwrap();
                 prop_assert_eq!(served.as_ref(), Some(bytes));
             }
@@ -186,13 +200,19 @@ async fn history(benches: &[Bench], name: &str, steps: &[Step]) -> Result<(), Te
                 let version = Version(start.0 + version);
                 let mut taken = false;
                 for (n, device) in devices.iter().enumerate() {
-                    if by & 1 << n != 0 {
-                        taken |= hear(device, name, change, version).await;
+                    if by & 1 << n == 0 {
+                        continue;
                     }
+                    let over = state(device, name).await.and_then(|state| state.data);
+                    let took = hear(device, name, change, version).await;
+                    if let (Change::Post { typed }, Some(over), true) = (change, over, took) {
+                        model.posts.push((over.rank.version, version, typed));
+                    }
+                    taken |= took;
                 }
                 match change {
                     _ if !taken => {}
-                    Change::Post => model.post = model.post.max(Some(version)),
+                    Change::Post { .. } => {}
                     Change::Delete => model.data((version, [0; 32]), None),
                     Change::Put { seed } => {
                         let (put, body) = put_of(name, version, seed);
@@ -203,15 +223,15 @@ async fn history(benches: &[Bench], name: &str, steps: &[Step]) -> Result<(), Te
         }
     }
     // Everybody hears from everybody: twice round, as the last may have had
-    // what the first lacks.
-    for n in 0..2 * REPLICAS {
+    // what the first lacks; and once more for what two made of it together.
+    for n in 0..3 * REPLICAS {
         bring(devices[n % REPLICAS], devices[(n + 1) % REPLICAS], name).await;
     }
     check(&devices, name, &model).await
 }
 
 #[test]
-fn i6_replicas_that_bring_each_other_what_they_know_end_with_the_newest_data_and_metadata() {
+fn i6_replicas_that_bring_each_other_what_they_know_end_with_the_newest_data_metadata_and_type() {
     let benches: Vec<Bench> = (0..REPLICAS).map(|_| Bench::small()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -238,7 +258,7 @@ fn i6_replicas_that_bring_each_other_what_they_know_end_with_the_newest_data_and
 }
 
 #[tokio::test]
-async fn a_replica_that_missed_a_put_and_took_a_later_post_ends_with_the_put_s_data_and_type() {
+async fn what_was_posted_to_data_that_others_had_replaced_before_goes_with_it() {
     let benches = [Bench::small(), Bench::small()];
     let [stale, good] = [benches[0].device(), benches[1].device()];
     let version = |n: u64| Version(benches[0].next_version().0 + 100 * n);
@@ -247,19 +267,47 @@ async fn a_replica_that_missed_a_put_and_took_a_later_post_ends_with_the_put_s_d
         assert!(hear(device, "o", Change::Put { seed: 1 }, one).await);
     }
     // Two updates on the data that it should no longer have.
-    assert!(hear(stale, "o", Change::Post, early).await);
+    let plain = Change::Post { typed: false };
+    assert!(hear(stale, "o", plain, early).await);
     assert!(hear(good, "o", Change::Put { seed: 2 }, two).await);
-    for device in [stale, good] {
-        assert!(hear(device, "o", Change::Post, late).await);
-    }
-    bring(good, stale, "o").await;
+    assert!(hear(stale, "o", plain, late).await);
     bring(stale, good, "o").await;
+    bring(good, stale, "o").await;
     let (put, body) = put_of("o", two, 2);
-    let model = Model {
-        data: Some(((two, put.blake3), Some((put, body)))),
-        post: Some(late),
+    let model = |posts| Model {
+        data: Some(((two, put.blake3), Some((put.clone(), body.clone())))),
+        posts,
     };
-    check(&[stale, good], "o", &model).await.unwrap();
+    check(&[stale, good], "o", &model(vec![])).await.unwrap();
+    // Posted to the data that is there now, it stays.
+    assert!(hear(good, "o", plain, late).await);
+    bring(good, stale, "o").await;
+    let posts = vec![(two, late, false)];
+    check(&[stale, good], "o", &model(posts)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_type_posted_before_other_metadata_is_not_lost_with_the_record_it_came_in() {
+    let benches = [Bench::small(), Bench::small()];
+    let [one, other] = [benches[0].device(), benches[1].device()];
+    let start = benches[0].next_version();
+    let version = |n: u64| Version(start.0 + 100 + n);
+    for device in [one, other] {
+        assert!(hear(device, "o", Change::Put { seed: 1 }, version(1)).await);
+    }
+    let (typed, plain) = (Change::Post { typed: true }, Change::Post { typed: false });
+    // Each has missed one, and the one with the older type has the newer headers.
+    assert!(hear(one, "o", typed, version(2)).await);
+    assert!(hear(one, "o", plain, version(4)).await);
+    assert!(hear(other, "o", typed, version(3)).await);
+    bring(one, other, "o").await;
+    bring(other, one, "o").await;
+    let (put, body) = put_of("o", version(1), 1);
+    let model = Model {
+        data: Some(((version(1), put.blake3), Some((put, body)))),
+        posts: vec![(version(1), version(3), true), (version(1), version(4), false)],
+    };
+    check(&[one, other], "o", &model).await.unwrap();
 }
 
 #[tokio::test]
@@ -267,7 +315,7 @@ async fn a_content_type_that_one_replica_was_posted_reaches_those_that_took_only
     let benches = [Bench::small(), Bench::small()];
     let [knows, missed] = [benches[0].device(), benches[1].device()];
     let put = benches[0].next_version();
-    // Many, as hashes decide between the updates.
+    // Many, as hashes must not decide between the updates.
     for n in 0..20 {
         let name = format!("o{n}");
         let version = |n: u64| Version(put.0 + 100 + n);
@@ -280,9 +328,9 @@ async fn a_content_type_that_one_replica_was_posted_reaches_those_that_took_only
         };
         knows.post(&at(&name), version(2), typed).await.unwrap();
         for device in [missed, knows] {
-            assert!(hear(device, &name, Change::Post, version(3 + n)).await);
+            assert!(hear(device, &name, Change::Post { typed: false }, version(3 + n)).await);
             // The same request once more is the same update.
-            assert!(hear(device, &name, Change::Post, version(3 + n)).await);
+            assert!(hear(device, &name, Change::Post { typed: false }, version(3 + n)).await);
         }
         bring(missed, knows, &name).await;
         bring(knows, missed, &name).await;
@@ -293,7 +341,61 @@ async fn a_content_type_that_one_replica_was_posted_reaches_those_that_took_only
             };
             assert_eq!(stat.meta.content_type, "image/png");
             assert_eq!(stat.meta.headers, headers(version(3 + n)));
-            assert!(hear(device, &name, Change::Post, version(3 + n)).await);
+            assert!(hear(device, &name, Change::Post { typed: false }, version(3 + n)).await);
         }
     }
+}
+
+#[tokio::test]
+async fn newer_data_takes_the_place_of_older_data_with_all_that_was_posted_to_it() {
+    let bench = Bench::small();
+    let (old, new) = (body(100, 1), body(100, 2));
+    let versions: Vec<Version> = (0..4).map(|_| bench.next_version()).collect();
+    put(bench.device(), request("o", versions[0], &old), &old)
+        .await
+        .unwrap();
+    let update = PostMeta {
+        headers: vec![("x-object-meta-a".into(), "1".into())],
+        ..PostMeta::default()
+    };
+    let (device, place) = (bench.device(), at("o"));
+    device.post(&place, versions[3], update.clone()).await.unwrap();
+    // Stamped before the update, it is newer than the data that this is of.
+    let late = request("o", versions[1], &new);
+    put(bench.device(), late.clone(), &new).await.unwrap();
+    let head = async || {
+        let Found::Object(stat) = bench.device().head(&at("o")).await.unwrap() else {
+            panic!("gone");
+        };
+        (stat.version, stat.meta_version, stat.meta.headers)
+    };
+    assert_eq!(
+        head().await,
+        (versions[1], versions[1], late.meta.headers.clone())
+    );
+    // Brought by another replica, an update finds the data it was made over, or
+    // newer data, or waits for it.
+    let push = |over: Version| Push::Post {
+        update: Posted::asked(versions[3], update.clone(), over, None),
+        row_owed: false,
+    };
+    device.push(&place, push(versions[0])).await.unwrap();
+    assert_eq!(head().await.1, versions[1]);
+    device.push(&place, push(versions[2])).await.unwrap();
+    let copy = PutObject {
+        source: Source::Replica { row_owed: false },
+        version: versions[2],
+        ..late
+    };
+    put(bench.device(), copy.clone(), &new).await.unwrap();
+    let (version, meta_version, headers) = head().await;
+    assert_eq!((version, meta_version), (versions[2], versions[3]));
+    assert_eq!(headers, update.headers);
+    // And what is older than what is here changes nothing.
+    let older = PutObject {
+        version: versions[0],
+        ..copy
+    };
+    put(bench.device(), older, &new).await.unwrap();
+    assert_eq!(get(bench.device(), "o").await, Ok(Some(new)));
 }

@@ -179,7 +179,7 @@ impl Run {
         };
         match answer {
             Ok(()) => self.model.done(name, change),
-            Err(NodeError::Newer(version)) => self.model.newer(name, asked, version.0),
+            Err(NodeError::Newer(version)) => self.model.newer(name, change, asked, version.0),
             Err(NodeError::Full) => {}
             Err(NodeError::NotFound) => {
                 let now = self.now();

@@ -16,6 +16,7 @@ pub mod listing;
 pub mod movement;
 pub mod node;
 pub mod object;
+pub mod posted;
 pub mod remote;
 pub mod status;
 pub mod table;

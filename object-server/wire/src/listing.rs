@@ -152,6 +152,20 @@ impl ObjectRow {
         })
     }
 
+    /// What decides between two rows of one name: the data, then the metadata. An
+    /// update of the metadata belongs to the data it was made over, and goes with it.
+    pub fn rank(&self) -> (Version, bool, u64, &str, Version, &str) {
+        let (data, meta) = (self.version, self.meta_version);
+        (
+            data,
+            self.deleted,
+            self.size,
+            &self.etag,
+            meta,
+            &self.content_type,
+        )
+    }
+
     /// The row that marks the deletion of `name`.
     pub fn deletion(name: &str, version: Version) -> Self {
         Self {

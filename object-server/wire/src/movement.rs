@@ -12,7 +12,7 @@ use virga_node::clock::{Micros, Version};
 use virga_ring::{NameHash, Partition, RingId};
 
 use crate::listing::ListingKind;
-use crate::object::PostMeta;
+use crate::posted::{PostRank, Posted};
 
 /// One of the rings of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -244,19 +244,19 @@ pub struct NameState {
     pub hash: NameHash,
     /// The object or its deletion, if either is known.
     pub data: Option<DataState>,
-    /// A newer metadata update (POST), if one is known.
-    pub post: Option<Rank>,
+    /// A metadata update (POST) over that data or later data, if one is known.
+    pub post: Option<PostRank>,
 }
 
 /// Key of the hash that sums are made of: a name for the purpose, so that they
 /// never collide with other uses of BLAKE3.
-const SUM_KEY: [u8; 32] = *b"virga object digest sum, v2\0\0\0\0\0";
+const SUM_KEY: [u8; 32] = *b"virga object digest sum, v3\0\0\0\0\0";
 
 impl NameState {
     /// What the name adds to the sum of its bucket: first 16 bytes, little-endian,
     /// of the keyed BLAKE3 over everything that is known.
     pub fn sum(&self) -> Sum {
-        let mut text = [0; 49];
+        let mut text = [0; 65];
         text[..16].copy_from_slice(&self.hash.0);
         if let Some(data) = &self.data {
             text[16] = if data.deleted { 2 } else { 1 };
@@ -264,8 +264,10 @@ impl NameState {
             text[25..33].copy_from_slice(&data.rank.tie.to_le_bytes());
         }
         if let Some(post) = &self.post {
-            text[33..41].copy_from_slice(&post.version.0.to_le_bytes());
-            text[41..].copy_from_slice(&post.tie.to_le_bytes());
+            text[33..41].copy_from_slice(&post.over.0.to_le_bytes());
+            text[41..49].copy_from_slice(&post.version.0.to_le_bytes());
+            text[49..57].copy_from_slice(&post.typed.0.to_le_bytes());
+            text[57..].copy_from_slice(&post.tie.to_le_bytes());
         }
         let hash = blake3::keyed_hash(&SUM_KEY, &text);
         let mut first = [0; 16];
@@ -326,12 +328,8 @@ pub enum Push {
     },
     /// A metadata update.
     Post {
-        /// Its version.
-        version: Version,
-        /// BLAKE3 of what was asked for, which decides between equal versions.
-        blake3: [u8; 32],
-        /// The update.
-        meta: PostMeta,
+        /// It.
+        update: Posted,
         /// As for a deletion.
         row_owed: bool,
     },
@@ -366,7 +364,17 @@ mod tests {
                 deleted,
                 size: 9,
             }),
-            post: post.map(|(version, tie)| rank(version, tie)),
+            post: post.map(|(version, tie)| PostRank {
+                over: Version(1),
+                version: Version(version),
+                typed: Version(0),
+                tie,
+            }),
+        };
+        let with = |change: fn(&mut PostRank)| {
+            let mut state = state(None, Some((2, 1)));
+            state.post.iter_mut().for_each(change);
+            state
         };
         let all = [
             state(None, None),
@@ -377,6 +385,8 @@ mod tests {
             state(Some((1, 1, false)), Some((2, 0))),
             state(Some((1, 1, false)), Some((2, 1))),
             state(None, Some((2, 1))),
+            with(|post| post.over = Version(2)),
+            with(|post| post.typed = Version(2)),
         ];
         for (n, one) in all.iter().enumerate() {
             assert!(all[..n].iter().all(|other| other.sum() != one.sum()), "{one:?}");

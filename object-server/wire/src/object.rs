@@ -78,6 +78,9 @@ pub struct ObjectStat {
     pub version: Version,
     /// Version of the newest metadata: that of the data, or of a later POST.
     pub meta_version: Version,
+    /// Version of the content type: that of the data, or of the newest POST that
+    /// named one.
+    pub type_version: Version,
     /// Bytes.
     pub size: u64,
     /// BLAKE3 of the bytes.
@@ -133,8 +136,8 @@ pub struct PutObject {
 /// Who sends an object to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Source {
-    /// Somebody who stores it: refused with `Newer` if anything newer is known
-    /// of the name, and the node owes the container the row.
+    /// Somebody who stores it: refused with `Newer` if newer data, or a newer
+    /// deletion, is known of the name, and the node owes the container the row.
     #[default]
     Client,
     /// Another replica, which has it: the newest data and the newest metadata

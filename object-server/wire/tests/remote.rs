@@ -23,6 +23,7 @@ use virga_object_wire::node::{Nodes, ObjectNode, Read, Span};
 use virga_object_wire::object::{
     At, Found, ObjectMeta, PostMeta, PutObject, Settled, Source, SubtreesRequest,
 };
+use virga_object_wire::posted::Posted;
 use virga_object_wire::table::NodeTable;
 use virga_object_wire::twin::MemoryNode;
 use virga_ring::hash::NameHash;
@@ -266,9 +267,13 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
                 }
             } else {
                 Push::Post {
-                    version: Version(v),
-                    blake3: [n; 32],
-                    meta: PostMeta::default(),
+                    update: Posted {
+                        over: Version(v.saturating_sub(1)),
+                        version: Version(v),
+                        typed: Version(0),
+                        blake3: [n; 32],
+                        meta: PostMeta::default(),
+                    },
                     row_owed: v % 2 == 0,
                 }
             };

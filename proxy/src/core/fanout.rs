@@ -154,6 +154,8 @@ impl<T> Stragglers<T> {
 pub(super) struct Tally<T> {
     /// Replicas that did it, with what they said.
     pub(super) oks: Vec<(Arc<Peer>, T)>,
+    /// The members that each of them is, or stands in for.
+    by: Vec<usize>,
     /// Members whose state did not allow it (`Newer`, `NotFound`, `NotEmpty`).
     refusals: Vec<(usize, NodeError)>,
     /// Members that did it, or were stood in for by one that did.
@@ -177,17 +179,35 @@ impl<T> Tally<T> {
         newer.max()
     }
 
+    /// Members that did it, or were stood in for by one that did, and said what
+    /// `is` accepts.
+    pub(super) fn done_saying(&self, is: impl Fn(&T) -> bool) -> Members {
+        let oks = self.oks.iter().zip(&self.by).filter(|((_, said), _)| is(said));
+        oks.fold(Members::NONE, |all, (_, member)| all | Members::one(*member))
+    }
+
     /// Members that refused with what `is` accepts.
     pub(super) fn refused(&self, is: impl Fn(&NodeError) -> bool) -> Members {
         let refused = self.refusals.iter().filter(|(_, error)| is(error));
         refused.fold(Members::NONE, |all, (member, _)| all | Members::one(*member))
     }
 
-    /// Whether those that lack the write all have a newer one: as if it had
-    /// been there for a moment.
+    /// Whether those that lack the write all have a newer one, so that every
+    /// reader sees that: as if this had been there for a moment.
     pub(super) fn is_overtaken(&self, place: &Place) -> bool {
         let newer = self.refused(|error| matches!(error, NodeError::Newer(_)));
         !newer.is_empty() && place.quorums().write(self.done | newer)
+    }
+
+    /// Whether the write may be sent again under a newer version, as newer ones
+    /// stand in its way. They may have been there before it began, so that it
+    /// must come after them; but if a replica took it, readers may have seen it,
+    /// and under another version it would happen a second time. So only where
+    /// nobody took it, or where all this took no longer than a stall: writes
+    /// that meet on their way must not fail for it.
+    pub(super) fn may_be_stamped_anew(&self, place: &Place, stamped: Instant, shared: &Shared) -> bool {
+        let quick = stamped.elapsed() < shared.settings.stall;
+        self.is_overtaken(place) && (self.oks.is_empty() || quick)
     }
 
     /// Why there was no quorum.
@@ -338,6 +358,7 @@ impl<T: Send + 'static> Fanout<'_, T> {
                     self.direct |= one;
                 }
                 self.tally.done |= one;
+                self.tally.by.push(member);
                 self.tally.oks.push((peer, said));
             }
             // One that stands in and does not know the name says nothing of the
@@ -468,6 +489,7 @@ pub(super) async fn write_once<T: Send + 'static>(
     };
     let tally = Tally {
         oks: Vec::with_capacity(place.targets()),
+        by: Vec::with_capacity(place.targets()),
         refusals: Vec::new(),
         done: Members::NONE,
         reached: false,

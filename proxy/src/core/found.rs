@@ -10,8 +10,9 @@ pub(super) fn data_of(stat: &ObjectStat) -> DataId {
     (stat.version, stat.blake3)
 }
 
-/// The newest data with the newest metadata, as a node would hold that had
-/// heard of both. A deletion loses against data of the same version.
+/// The newest data with the newest metadata that was posted to that data, as a
+/// node would hold that had heard of both. A deletion loses against data of the
+/// same version.
 pub(super) fn merge(a: Found, b: Found) -> Found {
     match (a, b) {
         (Found::Absent, other) | (other, Found::Absent) => other,
@@ -33,13 +34,18 @@ fn merge_stats(a: ObjectStat, b: ObjectStat) -> ObjectStat {
     } else {
         (b, a)
     };
+    if data_of(&newer) != data_of(&other) {
+        // What was posted to older data went with it, whatever its version.
+        return newer;
+    }
     if other.meta_version > newer.meta_version {
         newer.meta_version = other.meta_version;
         newer.meta.headers = other.meta.headers;
         newer.meta.delete_at = other.meta.delete_at;
-        if newer.version == other.version {
-            newer.meta.content_type = other.meta.content_type;
-        }
+    }
+    if other.type_version > newer.type_version {
+        newer.type_version = other.type_version;
+        newer.meta.content_type = other.meta.content_type;
     }
     newer
 }
@@ -51,8 +57,13 @@ mod tests {
     use super::*;
 
     fn object(version: u64, meta_version: u64, header: &str) -> Found {
+        typed(version, meta_version, version, header)
+    }
+
+    fn typed(version: u64, meta_version: u64, type_version: u64, header: &str) -> Found {
         let meta = ObjectMeta {
             etag: format!("etag{version}"),
+            content_type: format!("text/{type_version}"),
             headers: vec![("x".into(), header.into())],
             ..ObjectMeta::default()
         };
@@ -60,6 +71,7 @@ mod tests {
         Found::Object(ObjectStat {
             version,
             meta_version,
+            type_version: Version(type_version),
             size: 0,
             blake3: [0; 32],
             meta,
@@ -67,17 +79,18 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_data_meets_the_newest_metadata_in_either_order() {
+    fn what_was_posted_to_replaced_data_is_gone_with_it_whatever_its_version() {
         let (data, meta) = (object(5, 5, "put"), object(3, 9, "post"));
-        for merged in [merge(data.clone(), meta.clone()), merge(meta, data)] {
-            let Found::Object(stat) = merged else {
-                panic!("gone")
-            };
-            assert_eq!((stat.version, stat.meta_version), (Version(5), Version(9)));
-            assert_eq!(
-                (stat.meta.etag.as_str(), stat.meta.headers[0].1.as_str()),
-                ("etag5", "post")
-            );
+        for merged in [merge(data.clone(), meta.clone()), merge(meta, data.clone())] {
+            assert_eq!(merged, data);
+        }
+    }
+
+    #[test]
+    fn of_one_data_the_newest_headers_meet_the_newest_type_in_either_order() {
+        let (headers, named) = (typed(3, 9, 5, "later"), typed(3, 7, 7, "earlier"));
+        for merged in [merge(headers.clone(), named.clone()), merge(named, headers)] {
+            assert_eq!(merged, typed(3, 9, 7, "later"));
         }
     }
 

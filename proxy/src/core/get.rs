@@ -60,25 +60,6 @@ fn data_known(found: &Found) -> DataId {
     }
 }
 
-/// How often a write is stamped anew while newer metadata is in its way.
-pub(super) const STAMPS: usize = 5;
-
-/// Whether a write of this version was replaced: a read quorum knows data, or a
-/// deletion, as new as that. A refusal alone does not say so, as a replica
-/// refuses also for newer metadata of older data, and that replaces nothing.
-pub(super) async fn is_replaced(
-    shared: &Arc<Shared>,
-    name: &ObjectName,
-    place: &Place,
-    version: Version,
-) -> Result<bool, Unavailable> {
-    match Reading::new(shared, name, place, None).head(false).await {
-        Ok(stat) => Ok(stat.version >= version),
-        Err(ReadObjectError::NotFound { deleted }) => Ok(deleted.is_some_and(|gone| gone >= version)),
-        Err(ReadObjectError::Unavailable(error)) => Err(error),
-    }
-}
-
 /// A read under way.
 pub(super) struct Reading<'a> {
     shared: &'a Arc<Shared>,
@@ -99,6 +80,8 @@ pub(super) struct Reading<'a> {
     out: Members,
     /// Members that answered, or were stood in for by one that did.
     heard: Members,
+    /// Members that answered themselves.
+    direct: Members,
     /// Those of them whose answer counts where nothing is found: see
     /// [`Quorums::denies`](super::quorum::Quorums::denies).
     vouched: Members,
@@ -142,6 +125,7 @@ impl<'a> Reading<'a> {
             failed: Vec::new(),
             out: Members::NONE,
             heard: Members::NONE,
+            direct: Members::NONE,
             vouched: Members::NONE,
             absent: Members::NONE,
             known: Members::NONE,
@@ -246,6 +230,7 @@ impl<'a> Reading<'a> {
                     self.vouched |= one;
                 }
                 if !asked.stands_in {
+                    self.direct |= one;
                     match found {
                         Found::Absent => self.absent |= one,
                         _ => self.known |= one,
@@ -265,7 +250,12 @@ impl<'a> Reading<'a> {
     }
 
     pub(super) fn unavailable(&self) -> Unavailable {
-        let (reached, needed) = self.place.quorums().read_shortfall(self.heard);
+        self.shortfall(self.heard)
+    }
+
+    /// Why these are not enough.
+    fn shortfall(&self, heard: Members) -> Unavailable {
+        let (reached, needed) = self.place.quorums().read_shortfall(heard);
         // There may be a quorum, but nobody who can send the bytes.
         why_unavailable(
             reached.min(needed.saturating_sub(1)),
@@ -414,6 +404,7 @@ impl<'a> Reading<'a> {
         for (member, peer) in again {
             self.heard = self.heard.without(Members::one(member));
             self.vouched = self.vouched.without(Members::one(member));
+            self.direct = self.direct.without(Members::one(member));
             self.ask_head(Asked {
                 peer: Arc::clone(peer),
                 member,
@@ -438,8 +429,9 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The head that a read quorum agrees on; `newest` tries to hear all. That
-    /// there is nothing is said only if these members may (see
+    /// The head that a read quorum agrees on; `newest` tries to hear all, and
+    /// takes a quorum of members for one only, without any that stand in: these may
+    /// not have heard of what members have acknowledged. That there is nothing is said only if these members may (see
     /// [`Quorums::denies`](super::quorum::Quorums::denies)); what was found is
     /// served whoever the others were that answered.
     pub(super) async fn head(&mut self, newest: bool) -> Result<ObjectStat, ReadObjectError> {
@@ -455,6 +447,9 @@ impl<'a> Reading<'a> {
         self.hear_members().await;
         if !self.absent.is_empty() {
             self.confirm().await?;
+        }
+        if newest && !quorums.read(self.direct) {
+            return Err(self.shortfall(self.direct).into());
         }
         if self.best == Found::Absent {
             self.ask_all().await;

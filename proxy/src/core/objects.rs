@@ -1,8 +1,8 @@
 //! POST and DELETE of an object.
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use virga_node::clock::Version;
-use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::ObjectRow;
 use virga_object_wire::object::{ObjectStat, PostMeta};
@@ -10,7 +10,6 @@ use virga_object_wire::object::{ObjectStat, PostMeta};
 use super::error::{DeleteObjectError, PostObjectError, Unavailable};
 use super::fanout::{self, Call};
 use super::found::data_of;
-use super::get::{STAMPS, is_replaced};
 use super::names::ObjectName;
 use super::peer::Peer;
 use super::place::Place;
@@ -28,6 +27,16 @@ impl From<ReadObjectError> for PostObjectError {
             ReadObjectError::NotFound { .. } => Self::NotFound,
             ReadObjectError::Unavailable(error) => error.into(),
         }
+    }
+}
+
+/// Too few replicas could be brought the data that a POST is to.
+fn not_over_newest(place: &Place, over_newest: Members) -> Unavailable {
+    let (reached, needed) = place.quorums().write_shortfall(over_newest);
+    Unavailable::NoQuorum {
+        reached,
+        needed,
+        why: "the others could not be brought the newest data".into(),
     }
 }
 
@@ -53,7 +62,8 @@ impl Core {
         let policy = self.object_policy(name).await?.ok_or(PostObjectError::NotFound)?;
         let mut place = self.shared.object_place(name, policy)?;
         let mut stamp = self.shared.version(version);
-        let mut tries = 0;
+        let names_type = meta.content_type.is_some();
+        let (mut tries, mut stamped) = (0, Instant::now());
         loop {
             tries += 1;
             let meta = meta.clone();
@@ -61,7 +71,7 @@ impl Core {
                 let meta = meta.clone();
                 Box::pin(async move { node.post(&at, stamp, meta).await })
             });
-            let (tally, late) = fanout::write(&self.shared, &mut place, call).await;
+            let (mut tally, late) = fanout::write(&self.shared, &mut place, call).await;
             if !tally.reached {
                 let missing = tally.refused(|error| *error == NodeError::NotFound);
                 match tally.newer() {
@@ -72,29 +82,42 @@ impl Core {
                         return Err(PostObjectError::NotFound);
                     }
                     // Overtaken twice: the newer metadata stands, as if this
-                    // had been there for a moment.
-                    Some(_) if tries > 1 && tally.is_overtaken(&place) => {
+                    // had been there for a moment. A type that it names would
+                    // outlive metadata without one.
+                    Some(_) if tries > 1 && !names_type && tally.is_overtaken(&place) => {
                         return Ok(self.head_at(name, &place, false).await?);
                     }
-                    newer if tries < POST_TRIES && (newer.is_some() || !missing.is_empty()) => {
-                        if !missing.is_empty() {
-                            let from = tally.oks.iter().map(|(peer, _)| Arc::clone(peer)).collect();
-                            self.bring_missing(name, &place, missing, from).await?;
-                        }
-                        // Those that did it take it again only as a newer one.
-                        if version.is_none() {
-                            stamp = self.shared.restamp(newer.unwrap_or(stamp));
-                        }
+                    _ if tries < POST_TRIES && !missing.is_empty() => {
+                        // The same request again: those that did it take it as the same.
+                        let from = tally.oks.iter().map(|(peer, _)| Arc::clone(peer)).collect();
+                        self.bring_missing(name, &place, missing, from).await?;
+                        continue;
+                    }
+                    Some(newer)
+                        if tries < POST_TRIES
+                            && version.is_none()
+                            && tally.may_be_stamped_anew(&place, stamped, &self.shared) =>
+                    {
+                        (stamp, stamped) = (self.shared.restamp(newer), Instant::now());
                         continue;
                     }
                     _ => return Err(tally.unavailable().into()),
                 }
             }
-            let newest = tally.oks.iter().max_by_key(|(_, stat)| data_of(stat));
-            let Some(stat) = newest.map(|(_, stat)| stat.clone()) else {
+            let newest = |(_, stat): &&(_, ObjectStat)| (data_of(stat), stat.type_version);
+            let Some((_, stat)) = tally.oks.iter().max_by_key(newest) else {
                 return Err(PostObjectError::NotFound);
             };
-            self.bring_newest(&place, &stat, &tally.oks).await;
+            let (stat, data) = (stat.clone(), data_of(stat));
+            let over_newest = tally.done_saying(|stat| data_of(stat) == data);
+            if !place.quorums().write(over_newest) {
+                if tries == POST_TRIES {
+                    return Err(not_over_newest(&place, over_newest).into());
+                }
+                self.bring_newest(&place, &stat, &tally.oks).await;
+                continue;
+            }
+            tally.oks.retain(|(_, stat)| data_of(stat) == data);
             let stored = tally.oks.into_iter().map(|(peer, _)| peer).collect();
             if let Some(row) = ObjectRow::of(&stat) {
                 conclude(&self.shared, name, &place, row, stored, Some(late)).await;
@@ -104,18 +127,11 @@ impl Core {
     }
 
     /// Brings the newest data that replicas had when they took a POST to those
-    /// of them that missed it: else a reader that hears only of these would be
-    /// shown the new metadata over data that was replaced before. Small objects
-    /// only, as a client waits; the nodes bring the others.
+    /// of them that missed it: there it went to data that was replaced before, and
+    /// will be gone with that.
     async fn bring_newest(&self, place: &Place, newest: &ObjectStat, oks: &[(Arc<Peer>, ObjectStat)]) {
         let has = |stat: &ObjectStat| data_of(stat) == data_of(newest);
-        let behind = oks.iter().filter(|(peer, stat)| {
-            !has(stat) && place.members().iter().any(|member| Arc::ptr_eq(member, peer))
-        });
-        let behind: Vec<_> = behind.map(|(peer, _)| peer).collect();
-        if behind.is_empty() || newest.size > EXTENT as u64 {
-            return;
-        }
+        let behind = oks.iter().filter(|(_, stat)| !has(stat)).map(|(peer, _)| peer);
         let from = oks.iter().filter(|(_, stat)| has(stat));
         let from: Vec<_> = from.map(|(peer, _)| Arc::clone(peer)).collect();
         for peer in behind {
@@ -164,9 +180,8 @@ impl Core {
             .ok_or(DeleteObjectError::NoContainer)?;
         let mut place = self.shared.object_place(name, policy)?;
         let mut stamp = self.shared.version(version);
-        let mut stamps = 0;
+        let (mut again, mut stamped) = (false, Instant::now());
         loop {
-            stamps += 1;
             let path: Arc<str> = name.path().into();
             let call: Call<_> = Box::new(move |node, at, _| {
                 let path = path.clone();
@@ -176,19 +191,16 @@ impl Core {
             if !tally.reached {
                 match tally.newer() {
                     Some(newer) if version.is_some() => return Err(DeleteObjectError::Newer(newer)),
-                    Some(_)
-                        if stamps > 1
-                            && tally.is_overtaken(&place)
-                            && is_replaced(&self.shared, name, &place, stamp).await? =>
-                    {
+                    Some(newer) if !again && tally.may_be_stamped_anew(&place, stamped, &self.shared) => {
+                        (again, stamped) = (true, Instant::now());
+                        stamp = self.shared.restamp(newer);
+                        continue;
+                    }
+                    Some(_) if again && tally.is_overtaken(&place) => {
                         return Ok(DeletedObject {
                             version: stamp,
                             existed: true,
                         });
-                    }
-                    Some(newer) if stamps == 1 || stamps < STAMPS && tally.is_overtaken(&place) => {
-                        stamp = self.shared.restamp(newer);
-                        continue;
                     }
                     _ => return Err(tally.unavailable().into()),
                 }

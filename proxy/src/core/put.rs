@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use futures_util::{Stream, StreamExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::listing::ObjectRow;
@@ -15,7 +15,6 @@ use virga_object_wire::object::{ObjectMeta, ObjectStat, PutObject, Source};
 use super::digest::{self, Digests};
 use super::error::{BodyError, PutObjectError, ReadObjectError, Unavailable};
 use super::fanout::{self, Call, Rest};
-use super::get::{STAMPS, is_replaced};
 use super::heal;
 use super::names::ObjectName;
 use super::peer::Peer;
@@ -250,6 +249,7 @@ impl Core {
         let stat = ObjectStat {
             version: put.version,
             meta_version: put.version,
+            type_version: put.version,
             size: put.size,
             blake3: put.blake3,
             meta: put.meta.clone(),
@@ -302,7 +302,7 @@ impl Core {
             handoff_for: None,
             source: Source::Client,
         };
-        store(&self.shared, name, place, put, body, asked.is_some()).await
+        store(&self.shared, place, put, body, asked.is_some()).await
     }
 
     async fn conclude_put(
@@ -322,6 +322,7 @@ impl Core {
         let stat = ObjectStat {
             version,
             meta_version: version,
+            type_version: version,
             size,
             blake3,
             meta,
@@ -373,32 +374,28 @@ pub(super) fn shutting_down() -> Unavailable {
 }
 
 /// Puts a whole object onto a quorum of replicas, with a newer version if the
-/// nodes have seen a newer one; overtaken again, it counts as done if newer data
-/// has replaced it.
+/// nodes have newer data; overtaken again, it counts as done, as newer data has
+/// replaced it.
 async fn store(
     shared: &Arc<Shared>,
-    name: &ObjectName,
     place: &mut Place,
     mut put: PutObject,
     body: Checked,
     fixed: bool,
 ) -> Result<Placed, PutObjectError> {
-    let mut stamps = 0;
+    let (mut again, mut stamped) = (false, Instant::now());
     loop {
-        stamps += 1;
         let (tally, late) = fanout::write(shared, place, put_call(put.clone(), body.clone())).await;
         let newer = tally.newer();
         match newer {
             _ if tally.reached => {}
             Some(newer) if fixed => return Err(PutObjectError::Newer(newer)),
-            Some(_)
-                if stamps > 1
-                    && tally.is_overtaken(place)
-                    && is_replaced(shared, name, place, put.version).await? => {}
-            Some(newer) if stamps == 1 || stamps < STAMPS && tally.is_overtaken(place) => {
+            Some(newer) if !again && tally.may_be_stamped_anew(place, stamped, shared) => {
+                (again, stamped) = (true, Instant::now());
                 put.version = shared.restamp(newer);
                 continue;
             }
+            Some(_) if again && tally.is_overtaken(place) => {}
             _ => return Err(tally.unavailable().into()),
         }
         let stored = tally.oks.into_iter().map(|(peer, ())| peer).collect();

@@ -27,7 +27,6 @@ use super::NewObject;
 use super::digest::Extents;
 use super::error::{BodyError, PutObjectError, Unavailable};
 use super::fanout::why_unavailable;
-use super::get::{STAMPS, is_replaced};
 use super::names::ObjectName;
 use super::peer::Peer;
 use super::place::{Place, node_of};
@@ -38,6 +37,8 @@ use super::shared::Shared;
 
 /// Extents queued for one replica.
 const QUEUE: usize = 2;
+/// How often an upload is stamped: anew once, when nodes have newer data.
+const STAMPS: usize = 2;
 /// Most reports one replica sends: one for each commit it is asked for, one
 /// failure.
 const REPORTS: usize = STAMPS + 1;
@@ -258,6 +259,13 @@ impl Upload {
         quorums.write(self.direct) || (all_heard && quorums.write(self.done))
     }
 
+    /// As [`Tally::may_be_stamped_anew`](super::fanout::Tally::may_be_stamped_anew).
+    /// Who has taken an upload is not sent it again: the others must be enough.
+    fn may_be_stamped_anew(&self, stamped: Instant) -> bool {
+        let quick = stamped.elapsed() < self.shared.settings.stall;
+        self.place.quorums().write(self.overtaken) && (self.stored.is_empty() || quick)
+    }
+
     fn hear(&mut self, report: Report) {
         match report.result {
             Ok(()) => {
@@ -332,18 +340,14 @@ impl Upload {
     }
 
     /// Commits until a quorum has the object, with a newer version if nodes have
-    /// seen one; overtaken again, it counts as done if newer data replaced it.
-    async fn commit(
-        &mut self,
-        name: &ObjectName,
-        mut put: PutObject,
-        fixed: bool,
-    ) -> Result<Placed, PutObjectError> {
+    /// newer data; overtaken again, it counts as done, as newer data replaced it.
+    async fn commit(&mut self, mut put: PutObject, fixed: bool) -> Result<Placed, PutObjectError> {
         for stamps in 1..=STAMPS {
             (self.overtaken, self.newer) = (Members::NONE, None);
             let shared_put = Arc::new(put.clone());
             self.tell(|| Step::Commit(Arc::clone(&shared_put))).await?;
-            let limit = Instant::now() + self.shared.settings.node_timeout;
+            let stamped = Instant::now();
+            let limit = stamped + self.shared.settings.node_timeout;
             while !self.reached() && !(self.done | self.overtaken).covers(self.live()) {
                 match timeout_at(limit, self.reports.recv()).await {
                     Ok(Some(report)) => self.hear(report),
@@ -354,11 +358,7 @@ impl Upload {
             match self.newer {
                 _ if self.reached() => {}
                 Some(newer) if fixed => return Err(PutObjectError::Newer(newer)),
-                Some(_)
-                    if stamps > 1
-                        && overtaken
-                        && is_replaced(&self.shared, name, &self.place, put.version).await? => {}
-                Some(newer) if stamps == 1 || overtaken => {
+                Some(newer) if stamps < STAMPS && self.may_be_stamped_anew(stamped) => {
                     put.version = self.shared.restamp(newer);
                     // What was stored under the older version does not count.
                     (self.done, self.direct) = (Members::NONE, Members::NONE);
@@ -367,6 +367,7 @@ impl Upload {
                     }
                     continue;
                 }
+                Some(_) if stamps > 1 && overtaken => {}
                 _ => break,
             }
             return Ok(Placed {
@@ -419,10 +420,10 @@ where
         handoff_for: None,
         source: Source::Client,
     };
-    match upload.commit(name, put.clone(), asked.is_some()).await {
+    match upload.commit(put.clone(), asked.is_some()).await {
         Err(PutObjectError::Unavailable(error)) => {
             held.begin_again(&mut upload, place, error).await?;
-            upload.commit(name, put, asked.is_some()).await
+            upload.commit(put, asked.is_some()).await
         }
         done => done,
     }

@@ -13,6 +13,7 @@ use virga_object_wire::error::NodeError;
 use virga_object_wire::movement::Push;
 use virga_object_wire::node::{ObjectNode, Read};
 use virga_object_wire::object::{At, Found, ObjectStat, PostMeta, PutObject, Source};
+use virga_object_wire::posted::Posted;
 use virga_object_wire::twin::{MemoryNode, TwinNodes};
 use virga_proxy::core::{Core, CoreParts, ObjectName, Rings, Settings};
 use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
@@ -365,17 +366,9 @@ impl Fleet {
                         delete_at: stat.meta.delete_at,
                         headers: stat.meta.headers.clone(),
                     };
-                    let (version, blake3) = (stat.meta_version, [0; 32]);
-                    node.push(
-                        to,
-                        Push::Post {
-                            version,
-                            blake3,
-                            meta,
-                            row_owed: false,
-                        },
-                    )
-                    .await?;
+                    let update = Posted::asked(stat.meta_version, meta, stat.version, None);
+                    let row_owed = false;
+                    node.push(to, Push::Post { update, row_owed }).await?;
                 }
                 Ok(())
             }

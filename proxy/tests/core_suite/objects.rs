@@ -1,8 +1,11 @@
-//! Objects in and out while all is well.
-use virga_object_wire::checked::{BLOCK, EXTENT};
-use virga_proxy::core::{NewObject, PutObjectError, ReadObjectError, Wanted};
+//! Objects in and out while all is well, and what who asks for the newest is told
+//! when it is not.
+use std::time::Duration;
 
-use crate::cluster::{Cluster, bytes, object, pieces, whole};
+use virga_object_wire::checked::{BLOCK, EXTENT};
+use virga_proxy::core::{GetOptions, NewObject, PutObjectError, ReadObjectError, Wanted};
+
+use crate::cluster::{Cluster, bytes, object, pieces, settle, whole};
 
 #[tokio::test]
 async fn what_was_put_is_got_back_whatever_its_size() {
@@ -147,4 +150,39 @@ async fn an_object_needs_a_container_and_may_be_made_only_if_absent() {
     cluster.core.delete_object(&name, None).await.unwrap();
     cluster.core.put_object(&name, new(), whole("3")).await.unwrap();
     assert_eq!(cluster.get(&name).await.unwrap(), "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_of_the_newest_is_answered_by_a_quorum_of_members_or_not_at_all() {
+    let cluster = Cluster::new().await;
+    let name = object("o");
+    cluster.put(&name, "old").await.unwrap();
+    settle().await;
+    let places = cluster.of_object(&name);
+    // One of three misses the next write, and is then the only one in reach.
+    places[2].0.set_down(true);
+    let new = cluster.put(&name, "new").await.unwrap();
+    settle().await;
+    places[2].0.set_down(false);
+    for (twin, _) in &places[..2] {
+        twin.set_down(true);
+    }
+    tokio::time::advance(Duration::from_secs(60)).await;
+    // Whatever is in reach is served to who does not ask for the newest.
+    let newest = |newest| GetOptions {
+        newest,
+        ..GetOptions::default()
+    };
+    assert!(cluster.core.get_object(&name, newest(false)).await.is_ok());
+    for _ in 0..2 {
+        let head = cluster.core.head_object(&name, true).await;
+        assert!(matches!(head, Err(ReadObjectError::Unavailable(_))), "{head:?}");
+        let got = cluster.core.get_object(&name, newest(true)).await.map(|_| ());
+        assert!(matches!(got, Err(ReadObjectError::Unavailable(_))), "{got:?}");
+    }
+    // With one of the two back it is a quorum of those that belong to the name.
+    places[0].0.set_down(false);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let stat = cluster.core.head_object(&name, true).await.unwrap();
+    assert_eq!(stat.version, new.version);
 }

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::{Notify, mpsc};
 use virga_node::clock::Version;
-use virga_object_wire::checked::EXTENT;
+use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::node::ObjectNode;
-use virga_object_wire::object::{Found, PostMeta};
+use virga_object_wire::object::{At, Found, PostMeta, PutObject, Source};
+use virga_object_wire::twin::MemoryNode;
 use virga_proxy::core::{
     BodyError, DeleteObjectError, NewObject, PostObjectError, PutObjectError, ReadObjectError, Settings,
 };
@@ -89,113 +90,130 @@ async fn a_version_that_was_asked_for_is_not_restamped() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_write_overtaken_twice_counts_as_done() {
-    let cluster = Cluster::new().await;
-    let name = object("o");
-    let places = cluster.of_object(&name);
-    let gate = Arc::new(Notify::new());
-    let fast = ahead(&cluster);
-    cluster
-        .core
-        .put_object(&name, at_version(fast), whole("first"))
-        .await
-        .unwrap();
-    settle().await;
-    cluster.core.container_info(&name.container_name()).await.unwrap();
-    for (twin, _) in &places {
-        twin.set(|s| s.delay_calls = Some(Arc::clone(&gate)));
-    }
-    let core = cluster.core.clone();
-    let of = name.clone();
-    let slow = cluster
-        .tasks
-        .spawn(async move { core.put_object(&of, NewObject::new("x/y"), whole("slow")).await });
-    settle().await;
-    // The first try learns that it comes too late ...
-    gate.notify_waiters();
-    settle().await;
-    assert!(
-        places[..3].iter().all(|(twin, _)| twin.waiting() > 0),
-        "the second try is at the nodes"
-    );
-    // ... and the second is overtaken on its way.
-    let newest = Version(fast.0 + (1 << 30));
-    for (twin, at) in &places[..3] {
-        twin.set(|s| s.delay_calls = None);
-        let Found::Object(stat) = twin.head(at).await.unwrap() else {
-            panic!("no object")
-        };
-        let put = virga_object_wire::object::PutObject {
-            version: newest,
-            size: 3,
-            blake3: *blake3::hash(b"win").as_bytes(),
-            meta: stat.meta,
-            handoff_for: None,
-            source: virga_object_wire::object::Source::Client,
-        };
-        let body = virga_object_wire::checked::Checked::seal(Bytes::from_static(b"win"));
-        twin.put(at, put, body).await.unwrap();
-    }
-    gate.notify_waiters();
-    slow.await.unwrap().unwrap();
-    assert_eq!(cluster.get(&name).await.unwrap(), "win");
+/// Puts an object onto a node as another proxy would.
+async fn put_at(node: &(Arc<MemoryNode>, At), version: Version, body: &'static [u8]) {
+    let Found::Object(stat) = node.0.head(&node.1).await.unwrap() else {
+        panic!("no object")
+    };
+    let put = PutObject {
+        version,
+        size: body.len() as u64,
+        blake3: *blake3::hash(body).as_bytes(),
+        meta: stat.meta,
+        handoff_for: None,
+        source: Source::Client,
+    };
+    let body = Checked::seal(Bytes::from_static(body));
+    node.0.put(&node.1, put, body).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_overtaken_by_newer_metadata_alone_is_not_taken_for_done_before_it_is() {
-    for deletes in [false, true] {
-        let cluster = Cluster::with(3, 3, Settings::default()).await;
+async fn a_write_overtaken_twice_counts_as_done() {
+    for size in [10, EXTENT * 2] {
+        let cluster = Cluster::new().await;
         let name = object("o");
         let places = cluster.of_object(&name);
         let gate = Arc::new(Notify::new());
         let fast = ahead(&cluster);
-        let first = cluster
-            .core
-            .put_object(&name, at_version(fast), whole("first"))
-            .await;
-        first.unwrap();
+        let first = cluster.core.put_object(&name, at_version(fast), whole("first"));
+        first.await.unwrap();
         settle().await;
-        cluster.core.container_info(&name.container_name()).await.unwrap();
+        let (sends, body) = mpsc::channel(1);
+        let body = stream::unfold(body, |mut body: mpsc::Receiver<_>| async {
+            body.recv().await.map(|piece| (piece, body))
+        });
+        let (core, of) = (cluster.core.clone(), name.clone());
+        let slow = cluster
+            .tasks
+            .spawn(async move { core.put_object(&of, NewObject::new("x/y"), body).await });
+        for piece in bytes(size).chunks(EXTENT) {
+            sends.send(Ok(Bytes::copy_from_slice(piece))).await.unwrap();
+            settle().await;
+        }
         for (twin, _) in &places {
             twin.set(|s| s.delay_calls = Some(Arc::clone(&gate)));
         }
-        let (core, of, body) = (cluster.core.clone(), name.clone(), bytes(10));
-        let sent = body.clone();
-        let slow = cluster.tasks.spawn(async move {
-            match deletes {
-                true => core.delete_object(&of, None).await.map(|_| ()).is_ok(),
-                false => core
-                    .put_object(&of, NewObject::new("x/y"), whole(sent))
-                    .await
-                    .is_ok(),
-            }
-        });
+        drop(sends);
+        let at_nodes = || places[..3].iter().all(|(twin, _)| twin.waiting() > 0);
         settle().await;
-        // The first try learns that it comes too late ...
+        assert!(at_nodes(), "the first try is at the nodes");
+        // It learns that it comes too late ...
         gate.notify_waiters();
         settle().await;
-        assert!(
-            places.iter().all(|(twin, _)| twin.waiting() > 0),
-            "the second try is at the nodes"
-        );
-        // ... and the second meets newer metadata of the old data.
-        let newest = Version(fast.0 + (1 << 30));
-        for (twin, at) in &places {
-            twin.set(|s| s.delay_calls = None);
-            twin.post(at, newest, PostMeta::default()).await.unwrap();
+        assert!(at_nodes(), "the second try is at the nodes");
+        // ... and the second is overtaken on its way.
+        for place in &places[..3] {
+            place.0.set(|s| s.delay_calls = None);
+            put_at(place, Version(fast.0 + (1 << 30)), b"win").await;
         }
         for _ in 0..10 {
             gate.notify_waiters();
             settle().await;
         }
-        assert!(slow.await.unwrap());
-        match deletes {
-            true => assert!(matches!(
-                cluster.get(&name).await,
-                Err(ReadObjectError::NotFound { .. })
-            )),
-            false => assert_eq!(cluster.get(&name).await.unwrap(), body),
+        slow.await.unwrap().unwrap();
+        assert_eq!(cluster.get(&name).await.unwrap(), "win", "{size}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_readers_may_have_seen_is_not_stamped_anew() {
+    for size in [10, EXTENT * 2] {
+        let cluster = Cluster::with(3, 3, Settings::default()).await;
+        let name = object("o");
+        cluster.put(&name, "old").await.unwrap();
+        settle().await;
+        let places = cluster.of_object(&name);
+        let newer = ahead(&cluster);
+        put_at(&places[1], newer, b"newer").await;
+        places[2]
+            .0
+            .set(|s| s.latency = Some(Arc::new(|| Duration::from_secs(600))));
+        let put = cluster
+            .core
+            .put_object(&name, NewObject::new("x/y"), pieces(&bytes(size), 60_000))
+            .await;
+        assert!(matches!(put, Err(PutObjectError::Unavailable(_))), "{put:?}");
+        places[2].0.set(|s| s.latency = None);
+        let Found::Object(stat) = found(&places[0]).await else {
+            panic!("gone")
+        };
+        assert_eq!(stat.size, size as u64, "one replica took it");
+        assert!(stat.version < newer, "under its first version only");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(cluster.get(&name).await.unwrap(), "newer");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_of_older_data_does_not_stand_in_the_way_of_a_write() {
+    for deletes in [false, true] {
+        let cluster = Cluster::with(3, 3, Settings::default()).await;
+        let name = object("o");
+        cluster.put(&name, "first").await.unwrap();
+        settle().await;
+        let newer = ahead(&cluster);
+        // Two of three, as after a POST that was acknowledged.
+        for (twin, at) in &cluster.of_object(&name)[1..] {
+            let meta = PostMeta {
+                headers: vec![("x-object-meta-a".into(), "1".into())],
+                ..PostMeta::default()
+            };
+            twin.post(at, newer, meta).await.unwrap();
+        }
+        if deletes {
+            let deleted = cluster.core.delete_object(&name, None).await.unwrap();
+            assert!(deleted.version < newer, "by its first version");
+            let gone = cluster.get(&name).await;
+            assert!(matches!(gone, Err(ReadObjectError::NotFound { .. })), "{gone:?}");
+        } else {
+            let stored = cluster.put(&name, "second").await.unwrap();
+            assert!(stored.version < newer, "by its first version");
+            let stat = cluster.core.head_object(&name, true).await.unwrap();
+            assert_eq!(
+                (stat.version, stat.meta_version),
+                (stored.version, stored.version)
+            );
+            assert_eq!(stat.meta.headers, []);
         }
     }
 }

@@ -14,11 +14,11 @@ use crate::secret::Secret;
 
 const MAGIC: [u8; 4] = *b"VRGA";
 /// Version of the protocol, frames included.
-const VERSION: u16 = 3;
+const VERSION: u16 = 4;
 const HELLO: usize = 40;
 const NONCE: usize = 32;
-const SERVER: &[u8] = b"virga node protocol 3: server";
-const CALLER: &[u8] = b"virga node protocol 3: caller";
+const SERVER: &[u8] = b"virga node protocol 4: server";
+const CALLER: &[u8] = b"virga node protocol 4: caller";
 
 /// Why a connection ended before its first frame.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,8 @@
 use std::time::Duration;
 
 use virga_node::clock::{Micros, Version};
-use virga_object_wire::movement::NameState;
+use virga_object_wire::movement::{NameState, Rank};
+use virga_object_wire::posted::PostRank;
 
 /// What a round goes by.
 #[derive(Clone, Copy, Debug)]
@@ -41,14 +42,14 @@ impl Rules {
         }
         let their_data = theirs.and_then(|theirs| theirs.data).map(|data| data.rank);
         let their_post = theirs.and_then(|theirs| theirs.post);
-        let newer_data = |rank| their_data.is_some_and(|theirs| theirs >= rank);
-        let newer_post = |rank| their_post.is_some_and(|theirs| theirs >= rank);
-        let overtaken = |version| their_data.is_some_and(|theirs| theirs.version >= version);
+        let newer_data = |rank: Rank| their_data.is_some_and(|theirs| theirs >= rank);
+        let newer_post = |rank: PostRank| their_post.is_some_and(|theirs| theirs >= rank);
+        let overtaken = |post: PostRank| their_data.is_some_and(|theirs| !post.outlives(theirs.version));
         Lack {
             data: ours.data.is_some_and(|data| !newer_data(data.rank)),
             post: ours
                 .post
-                .is_some_and(|post| !newer_post(post) && !overtaken(post.version)),
+                .is_some_and(|post| !newer_post(post) && !overtaken(post)),
         }
     }
 
@@ -61,16 +62,18 @@ impl Rules {
 
     /// Whether a device that knows nothing of the name may have known its
     /// deletion: this one has not been through a complete round since before
-    /// such deletions were forgotten (invariant I7).
+    /// such deletions were forgotten (invariant I7). A metadata update tells
+    /// nothing of it: a deletion is newer than data, whatever was posted to that.
     pub(super) fn is_suspicious(&self, ours: &NameState) -> bool {
         let deleted = ours.data.is_some_and(|data| data.deleted);
-        !deleted && ours.version() <= self.horizon && self.last_round <= self.horizon
+        let version = ours.data.map_or(ours.version(), |data| data.rank.version);
+        !deleted && version <= self.horizon && self.last_round <= self.horizon
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use virga_object_wire::movement::{DataState, Rank};
+    use virga_object_wire::movement::DataState;
     use virga_ring::NameHash;
 
     use super::*;
@@ -90,7 +93,13 @@ mod tests {
                 deleted,
                 size: 1,
             }),
-            post: post.map(|version| rank(version, 0)),
+            // Over the data that is known, or else over all that is older.
+            post: post.map(|version| PostRank {
+                over: Version(data.map_or(version - 1, |(data, _)| data)),
+                version: Version(version),
+                typed: Version(0),
+                tie: 0,
+            }),
         }
     }
 
@@ -137,7 +146,7 @@ mod tests {
             (
                 updated,
                 Some(known(Some((young - 9, false)), Some(young + 5))),
-                data,
+                both,
             ),
             (updated, Some(known(Some((young, false)), Some(young + 4))), post),
             (known(None, Some(young)), None, post),

@@ -3,8 +3,8 @@
 //!
 //! Values borrow: from the request that brings them or from the database, so
 //! that a merge copies nothing until the winner is written. A merge takes the
-//! larger of each part, ties broken by content, and is therefore free of order
-//! and repetition (invariant I6).
+//! larger row of an object, and the larger of each part of a container's, ties
+//! broken by content, and is therefore free of order and repetition (invariant I6).
 use virga_node::clock::Version;
 use virga_object_wire::listing::{ContainerRow, ObjectRow};
 
@@ -143,18 +143,12 @@ impl From<&ContainerRow> for Value<'_> {
 
 impl<'a> ObjectValue<'a> {
     fn merge(self, other: Self) -> Self {
-        let data = |v: &Self| (v.version, v.deleted, v.size, v.etag);
-        let meta = |v: &Self| (v.meta_version, v.content_type);
-        let (version, deleted, size, etag) = data(&self).max(data(&other));
-        let (meta_version, content_type) = meta(&self).max(meta(&other));
-        Self {
-            version,
-            meta_version,
-            size,
-            etag,
-            content_type,
-            deleted,
-        }
+        // An update of the metadata belongs to the data it was made over.
+        let rank = |v: &Self| {
+            let data = (v.version, v.deleted, v.size, v.etag);
+            (data, v.meta_version, v.content_type)
+        };
+        if rank(&self) >= rank(&other) { self } else { other }
     }
 
     fn encode(&self, out: &mut Vec<u8>) {

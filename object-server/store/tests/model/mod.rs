@@ -30,6 +30,13 @@ pub struct Post {
     pub delete_at: Option<u64>,
 }
 
+impl Change {
+    /// Whether it is of data, or a deletion.
+    fn is_data(&self) -> bool {
+        matches!(self, Self::Data(_))
+    }
+}
+
 /// One thing a name may be.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct State {
@@ -88,7 +95,12 @@ impl State {
         }
     }
 
-    /// The merge rule: the larger version wins each slot.
+    fn data_version(&self) -> Version {
+        self.data.as_ref().map_or(0, |data| data.version)
+    }
+
+    /// The merge rule: the larger version wins each slot, and newer data takes
+    /// the place of older data with what was posted to that.
     pub fn with(&self, change: &Change) -> Self {
         let mut new = self.clone();
         match change {
@@ -96,7 +108,7 @@ impl State {
                 let rank = |data: &Data| (data.version, data.blake3);
                 if self.data.as_ref().is_none_or(|old| rank(old) < rank(data)) {
                     new.data = Some(data.clone());
-                    new.post = new.post.filter(|post| post.version > data.version);
+                    new.post = new.post.filter(|_| self.data_version() == data.version);
                 }
             }
             Change::Post(post) => {
@@ -188,13 +200,20 @@ impl Model {
         self.set(name, states);
     }
 
-    /// The device said it knows `version` already, for a change of `asked`.
-    pub fn newer(&mut self, name: u8, asked: Version, version: Version) {
+    /// The device said it knows `version` already, for a change of version `asked`.
+    pub fn newer(&mut self, name: u8, change: &Change, asked: Version, version: Version) {
         assert!(
             version >= asked,
             "name {name}: {version} is not newer than {asked}"
         );
-        self.keep(name, "it is newer", |state| state.version() == version);
+        self.keep(name, "it is newer", |state| {
+            let known = if change.is_data() {
+                state.data_version()
+            } else {
+                state.version()
+            };
+            known == version
+        });
     }
 
     /// The device said that there is no object.

@@ -130,22 +130,17 @@ impl Container {
 
     pub(super) fn merge(&mut self, rows: Vec<ObjectRow>) {
         for row in rows.into_iter().map(normal) {
-            match self.rows.get_mut(&row.name) {
-                Some(old) => *old = merged(old, &row),
-                None => {
-                    self.rows.insert(row.name.clone(), row);
-                }
+            let old = self.rows.get(&row.name);
+            if old.is_none_or(|old| row.rank() > old.rank()) {
+                let newest = &mut self.known.life.newest;
+                *newest = (*newest).max(row.version).max(row.meta_version);
+                self.rows.insert(row.name.clone(), row);
             }
         }
     }
 
     pub(super) fn info(&self) -> ContainerInfo {
         let live = self.rows.values().filter(|row| !row.deleted);
-        let newest = self
-            .rows
-            .values()
-            .map(|row| row.version.max(row.meta_version))
-            .max();
         ContainerInfo {
             account: self.names.0.clone(),
             container: self.names.1.clone(),
@@ -156,7 +151,7 @@ impl Container {
             meta: self.known.items(),
             objects: live.clone().count() as u64,
             bytes: live.map(|row| row.size).sum(),
-            newest: self.known.life.newest.max(newest.unwrap_or_default()),
+            newest: self.known.life.newest,
             digest: self.rows.values().map(digest).fold(0, u128::wrapping_add),
         }
     }
@@ -168,21 +163,6 @@ impl Container {
             entries,
             complete_to,
         }
-    }
-}
-
-/// The data of the larger version with the content type of the larger
-/// metadata version. Equal versions fall back on the contents, so that the
-/// order of arrival never matters.
-fn merged(a: &ObjectRow, b: &ObjectRow) -> ObjectRow {
-    let data = |row: &ObjectRow| (row.version, row.deleted, row.size, row.etag.clone());
-    let newer = if data(a) >= data(b) { a } else { b };
-    let meta = |row: &ObjectRow| (row.meta_version, row.content_type.clone());
-    let (meta_version, content_type) = meta(a).max(meta(b));
-    ObjectRow {
-        meta_version,
-        content_type,
-        ..newer.clone()
     }
 }
 

@@ -11,12 +11,13 @@ use crate::listing::{ObjectRow, split_path};
 use crate::movement::{DataState, NameState, Push, Rank, tie};
 use crate::node::Span;
 use crate::object::{Deleted, Found, ObjectStat, PostMeta, PutObject, Source, SubtreesRequest};
+use crate::posted::Posted;
 
 /// The newest data or deletion of a name, and the newest metadata update.
 #[derive(Default)]
 pub(super) struct Slot {
     data: Option<(PutObject, Checked)>,
-    post: Option<(Rank, PostMeta)>,
+    post: Option<Posted>,
     deleted: Version,
 }
 
@@ -24,9 +25,7 @@ impl Slot {
     /// Newest version: that of the data, of a metadata update, or of the deletion.
     fn version(&self) -> Version {
         let data = self.data.as_ref().map_or(self.deleted, |(put, _)| put.version);
-        self.post
-            .as_ref()
-            .map_or(data, |(post, _)| data.max(post.version))
+        self.post.as_ref().map_or(data, |post| data.max(post.version))
     }
 
     /// What a reader is told at `now` (Unix seconds): an object whose time has
@@ -50,15 +49,17 @@ impl Slot {
         let mut stat = ObjectStat {
             version,
             meta_version: version,
+            type_version: version,
             size,
             blake3,
             meta: put.meta.clone(),
         };
-        if let Some((at, post)) = self.post.as_ref().filter(|(at, _)| at.version > version) {
-            stat.meta_version = at.version;
-            stat.meta.headers.clone_from(&post.headers);
-            stat.meta.delete_at = post.delete_at;
-            if let Some(content_type) = &post.content_type {
+        if let Some(post) = self.post.as_ref().filter(|post| post.rank().outlives(version)) {
+            stat.meta_version = post.version;
+            stat.meta.headers.clone_from(&post.meta.headers);
+            stat.meta.delete_at = post.meta.delete_at;
+            if let Some(content_type) = &post.meta.content_type {
+                stat.type_version = post.typed;
                 stat.meta.content_type.clone_from(content_type);
             }
         }
@@ -128,8 +129,8 @@ impl Slot {
             post: self
                 .post
                 .as_ref()
-                .map(|(post, _)| *post)
-                .filter(|post| post.version > version),
+                .map(Posted::rank)
+                .filter(|post| post.outlives(version)),
         }
     }
 
@@ -198,8 +199,8 @@ impl Contents {
             if slot.data.as_ref().is_some_and(same) {
                 return Ok(());
             }
-            if slot.version() >= put.version {
-                return Err(NodeError::Newer(slot.version()));
+            if slot.rank().0 >= put.version {
+                return Err(NodeError::Newer(slot.rank().0));
             }
         }
         check_bytes(&put, &body)?;
@@ -220,26 +221,20 @@ impl Contents {
         &mut self,
         key: Key,
         version: Version,
-        mut meta: PostMeta,
+        meta: PostMeta,
         now: u64,
     ) -> Result<ObjectStat, NodeError> {
         let slot = self.objects.get_mut(&key).ok_or(NodeError::NotFound)?;
         let stat = slot.seen(now).ok_or(NodeError::NotFound)?;
-        if meta.content_type.is_none() {
-            meta.content_type = slot.post.as_ref().and_then(|(_, old)| old.content_type.clone());
-        }
         if stat.meta_version >= version {
-            let same = slot
-                .post
-                .as_ref()
-                .is_some_and(|(at, old)| at.version == version && *old == meta);
+            let same = slot.post.as_ref().is_some_and(|post| post.is_of(version, &meta));
             return if same {
                 Ok(stat)
             } else {
                 Err(NodeError::Newer(stat.meta_version))
             };
         }
-        slot.post = Some((Rank { version, tie: 0 }, meta));
+        slot.post = Some(Posted::asked(version, meta, stat.version, slot.post.take()));
         let stat = slot.stat().ok_or(NodeError::NotFound)?;
         self.owe(key);
         Ok(stat)
@@ -259,8 +254,8 @@ impl Contents {
                 before: Version(0),
             });
         }
-        if slot.version() >= version {
-            return Err(NodeError::Newer(slot.version()));
+        if slot.rank().0 >= version {
+            return Err(NodeError::Newer(slot.rank().0));
         }
         let (existed, before) = (slot.seen(now).is_some(), slot.rank().0);
         *slot = Slot {
@@ -299,7 +294,7 @@ impl Contents {
             return Ok(());
         }
         check_bytes(&put, &body)?;
-        let post = slot.post.take().filter(|(post, _)| post.version > put.version);
+        let post = slot.post.take().filter(|post| post.rank().outlives(put.version));
         *slot = Slot {
             data: Some((put, body)),
             post,
@@ -323,7 +318,7 @@ impl Contents {
                 if slot.rank() >= (version, [0; 32]) {
                     return;
                 }
-                let post = slot.post.take().filter(|(post, _)| post.version > version);
+                let post = slot.post.take().filter(|post| post.rank().outlives(version));
                 *slot = Slot {
                     data: None,
                     post,
@@ -333,21 +328,18 @@ impl Contents {
                     self.owe_deletion(key, version, &path);
                 }
             }
-            Push::Post {
-                version,
-                blake3,
-                meta,
-                row_owed,
-            } => {
-                let rank = Rank {
-                    version,
-                    tie: tie(&blake3),
-                };
-                if slot.rank().0 >= version || slot.post.as_ref().is_some_and(|(at, _)| *at >= rank) {
+            Push::Post { update, row_owed } => {
+                if !update.rank().outlives(slot.rank().0) {
                     return;
                 }
-                slot.post = Some((rank, meta));
-                if row_owed {
+                let before = slot.post.as_ref().map(Posted::rank);
+                let joined = match slot.post.take() {
+                    Some(here) => here.joined(update),
+                    None => update,
+                };
+                let new = before != Some(joined.rank());
+                slot.post = Some(joined);
+                if new && row_owed {
                     self.owe(key);
                 }
             }

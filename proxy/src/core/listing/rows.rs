@@ -60,17 +60,7 @@ impl Row for ObjectRow {
     }
 
     fn merge(self, other: Self) -> Self {
-        let mine = (self.version, self.deleted, self.size, &self.etag);
-        let (mut newer, older) = if mine >= (other.version, other.deleted, other.size, &other.etag) {
-            (self, other)
-        } else {
-            (other, self)
-        };
-        if (older.meta_version, &older.content_type) > (newer.meta_version, &newer.content_type) {
-            newer.meta_version = older.meta_version;
-            newer.content_type = older.content_type;
-        }
-        newer
+        if self.rank() >= other.rank() { self } else { other }
     }
 }
 

@@ -85,18 +85,11 @@ impl Container {
     }
 
     pub fn on_row(&mut self, new: &ObjectRow) {
-        self.newest = self.newest.max(new.version).max(new.meta_version);
-        let Some(old) = self.rows.get_mut(&new.name) else {
+        // A row that is not taken tells nothing.
+        let old = self.rows.get(&new.name);
+        if old.is_none_or(|old| new.rank() > old.rank()) {
+            self.newest = self.newest.max(new.version).max(new.meta_version);
             self.rows.insert(new.name.clone(), new.clone());
-            return;
-        };
-        if (new.version, new.deleted, new.size) > (old.version, old.deleted, old.size) {
-            (old.version, old.deleted, old.size) = (new.version, new.deleted, new.size);
-            old.etag.clone_from(&new.etag);
-        }
-        if (new.meta_version, &new.content_type) > (old.meta_version, &old.content_type) {
-            old.meta_version = new.meta_version;
-            old.content_type.clone_from(&new.content_type);
         }
     }
 
