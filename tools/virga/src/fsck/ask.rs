@@ -2,6 +2,7 @@
 use std::io::Write;
 use std::path::Path;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -127,7 +128,7 @@ impl Lines {
         let request = http::Request::post("/fsck")
             .header("host", "virga")
             .header("content-type", "application/json")
-            .body(Full::from(body))
+            .body(Full::<Bytes>::from(body))
             .map_err(|e| failed(&e))?;
         let answer = sender.send_request(request).await.map_err(|e| failed(&e))?;
         if !answer.status().is_success() {
