@@ -79,7 +79,7 @@ impl Cloud {
         let ring = self.ring.current();
         let partition = ring.partition(&hash);
         ring.primaries(partition)
-            .map(|device| {
+            .map(|(_, device)| {
                 let at = At {
                     device: device.device.as_str().into(),
                     policy: 0,
