@@ -69,7 +69,10 @@ impl Cloud {
     async fn put(&self, object: &str) -> ObjectName {
         let name = ObjectName::new("AUTH_a", "c", object).unwrap();
         let body = stream::iter([Ok(Bytes::from_static(b"bytes"))]);
-        self.core.put_object(&name, NewObject::new("a/b"), body).await.unwrap();
+        self.core
+            .put_object(&name, NewObject::new("a/b"), body)
+            .await
+            .unwrap();
         name
     }
 
@@ -126,13 +129,21 @@ impl Cloud {
 async fn differences_are_found_both_ways_and_repaired() {
     let cloud = Cloud::new();
     let container = ContainerName::new("AUTH_a", "c").unwrap();
-    cloud.core.put_container(&container, None, Vec::new()).await.unwrap();
+    cloud
+        .core
+        .put_container(&container, None, Vec::new())
+        .await
+        .unwrap();
     for object in ["good", "model"] {
         cloud.put(object).await;
     }
     assert_eq!(cloud.check(false).await.0, [], "all is well so far");
     // A row that no object stands behind.
-    let model = cloud.core.head_object(&container.object("model").unwrap(), true).await.unwrap();
+    let model = cloud
+        .core
+        .head_object(&container.object("model").unwrap(), true)
+        .await
+        .unwrap();
     let ghost = ObjectRow {
         name: "ghost".into(),
         ..ObjectRow::of(&model).unwrap()
