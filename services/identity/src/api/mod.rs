@@ -78,9 +78,7 @@ const REHEARSALS: Rehearsals = Rehearsals {
                 path.contains("/OS-FEDERATION/") && path.ends_with("/auth")
                     || path.starts_with("/v3/auth/OS-FEDERATION/")
                     || path.starts_with("/v3/OS-OAUTH")
-                        && ["_token", "/token", "/authorize/{request_token_id}"]
-                            .iter()
-                            .any(|end| path.ends_with(end))
+                        && (path.ends_with("_token") || path.ends_with("/token"))
             }
         };
         !sign_in

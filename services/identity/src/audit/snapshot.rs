@@ -129,7 +129,32 @@ const SHAPES: &[Shape] = &[
         "id, description, sealed_secret FROM identity_consumer WHERE id = $1",
         &["sealed_secret"],
     ),
+    shape(
+        "identity provider",
+        "id, domain_id, enabled, description, authorization_ttl FROM identity_provider WHERE id = $1",
+        &[],
+    ),
+    shape(
+        "mapping",
+        "id, rules, schema_version FROM identity_mapping WHERE id = $1",
+        &[],
+    ),
+    shape(
+        "federation protocol",
+        "id, provider_id, mapping_id, remote_id_attribute FROM identity_protocol WHERE id = $1 ORDER BY provider_id",
+        &[],
+    ),
+    shape(
+        "service provider",
+        "id, enabled, description, auth_url, sp_url, relay_state_prefix FROM identity_service_provider WHERE id = $1",
+        &[],
+    ),
+    shape("request_token", OAUTH_TOKEN, &["sealed_secret"]),
+    shape("access_token", OAUTH_TOKEN, &["sealed_secret"]),
 ];
+
+const OAUTH_TOKEN: &str = "id, kind, consumer_id, sealed_secret, project_id, user_id, role_ids, expires_at
+    FROM identity_oauth_token WHERE id = $1";
 
 /// Columns that hold a BOOLEAN, which SQLite keeps as a number.
 const FLAGS: [&str; 5] = [
