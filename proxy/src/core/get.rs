@@ -404,7 +404,6 @@ impl<'a> Reading<'a> {
         for (member, peer) in again {
             self.heard = self.heard.without(Members::one(member));
             self.vouched = self.vouched.without(Members::one(member));
-            self.direct = self.direct.without(Members::one(member));
             self.ask_head(Asked {
                 peer: Arc::clone(peer),
                 member,
