@@ -134,10 +134,12 @@ pub struct Ending {
     pub listed: Option<Listed>,
 }
 
-/// Asked for the [`Ending`] once all bytes are here, with their ETag (hex MD5)
-/// and their number.
+/// Tells the [`Ending`] from the ETag (hex MD5) and the number of all bytes.
+type Told = dyn Fn(&str, u64) -> Ending + Send + Sync;
+
+/// Asked for the [`Ending`] once all bytes are here.
 #[derive(Clone)]
-pub struct AtEnd(Arc<dyn Fn(&str, u64) -> Ending + Send + Sync>);
+pub struct AtEnd(Arc<Told>);
 
 impl AtEnd {
     /// Asks `told`, which must not wait for anything.
