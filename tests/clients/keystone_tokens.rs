@@ -1,0 +1,41 @@
+//! Tokens against Keystone's own libraries, both ways.
+use virga_tests::cloud::{Cloud, Shape};
+
+/// A cloud whose tokens are of this kind, and what the check says of it.
+fn check(provider: &str, kind: &str) {
+    let mut cloud = Cloud::start_as(Shape {
+        devices: 1,
+        ..Shape::default()
+    });
+    cloud.stop();
+    let file = cloud.data().join("virga.toml");
+    let mut text = std::fs::read_to_string(&file).expect("the configuration");
+    let section = text.find("\n[identity]\n");
+    let line = format!("token_provider = \"{provider}\"\n");
+    match section {
+        Some(at) => text.insert_str(at + "\n[identity]\n".len(), &line),
+        None => text.push_str(&format!("\n[identity]\n{line}")),
+    }
+    std::fs::write(&file, text).expect("the configuration");
+    cloud.resume();
+    let said = cloud.shell(
+        "openrc",
+        &format!(
+            "python '{}/clients/keystone_tokens.py' '{}' {kind} 2>&1\n\
+             openstack token issue -f value -c id | grep -q .\n",
+            env!("CARGO_MANIFEST_DIR"),
+            cloud.data().join("secrets").display()
+        ),
+    );
+    assert!(said.contains("all equal"), "{said}");
+}
+
+#[test]
+fn keystone_reads_our_fernet_tokens_and_we_read_its() {
+    check("fernet-keystone", "fernet");
+}
+
+#[test]
+fn keystone_reads_our_signed_tokens_and_we_read_its() {
+    check("jws", "jws");
+}
