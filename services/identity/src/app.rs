@@ -19,11 +19,11 @@ use crate::auth::totp::UsedPasscodes;
 use crate::cached::Cached;
 use crate::config::Config;
 use crate::federation::openid::OpenIdProviders;
-use crate::oauth::nonces::UsedNonces;
 use crate::model::catalog::{Endpoint, Service};
 use crate::model::endpoint_filter::{self, EndpointGroup, Member};
 use crate::model::federation::{self, ServiceProvider};
 use crate::model::{catalog, project, revocation, trust};
+use crate::oauth::nonces::UsedNonces;
 use crate::policies::book::PolicyBook;
 
 /// Projects whose domain is remembered at most. A project never changes its
