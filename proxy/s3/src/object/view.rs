@@ -88,7 +88,7 @@ pub(crate) fn listed_etag(row: &str) -> String {
 /// Where the bytes are.
 pub(crate) enum Source {
     /// In the object; open already, at the range that was asked for.
-    Plain(Option<GotObject>),
+    Plain(Option<Box<GotObject>>),
     /// In segments.
     Plan(Plan),
 }
@@ -151,7 +151,7 @@ impl Backend {
                 stat,
                 etag,
                 size,
-                source: Source::Plain(open),
+                source: Source::Plain(open.map(Box::new)),
             });
         }
         if let Shape::Dynamic(manifest) = &shape {
