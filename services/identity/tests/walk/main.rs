@@ -233,7 +233,8 @@ async fn nobody_gets_past_a_rule_that_is_not_for_them() {
             let answer = ask(&b, route, token, &admin, owner).await;
             let (status, refused) = (answer.status, answer.status == 403);
             assert_eq!(refused, *who != "any", "{row}: {status}");
-            if refused {
+            // An answer to HEAD has no body to name anything in.
+            if refused && method != "HEAD" {
                 let said = format!("You are not authorized to perform the requested action: {rule}.");
                 assert_eq!(answer.json()["error"]["message"], json!(said), "{row}");
             }
