@@ -109,7 +109,7 @@ async fn put_at(node: &(Arc<MemoryNode>, At), version: Version, body: &'static [
 
 #[tokio::test(start_paused = true)]
 async fn a_write_overtaken_twice_counts_as_done() {
-    for size in [10, EXTENT * 2] {
+    for size in [0, 10] {
         let cluster = Cluster::new().await;
         let name = object("o");
         let places = cluster.of_object(&name);
