@@ -32,8 +32,8 @@ use virga_node::task::Tasks;
 use virga_ring::affinity::{NodeCount, ReadAffinity, WriteAffinity};
 
 use crate::core::{Affinity, Core};
-use crate::swift::body::{Answer, full, nothing};
 use crate::swift::auth_v1::PasswordLogin;
+use crate::swift::body::{Answer, full, nothing};
 use crate::swift::conditional::format_date;
 use crate::swift::config::Config as SwiftConfig;
 use crate::swift::fault::{page, title};

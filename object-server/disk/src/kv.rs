@@ -3,6 +3,7 @@
 //! Used by the object store for its derived index (no WAL: the segment log is one) and by the container store
 //! (WAL on, synced). Keys, values and what a merge means are the caller's; nothing of `RocksDB` shows outside.
 
+mod ballast;
 pub mod cursor;
 mod shadow;
 mod soundness;
@@ -186,7 +187,8 @@ pub struct Kv {
 
 impl Kv {
     /// Opens the database at `path`, creating it and its families if they are missing. On a file system that takes
-    /// no writes it is opened as it is, and what is written to it lasts until it is closed.
+    /// no writes it is opened as it is, and what is written to it lasts until it is closed. Some room is kept in the
+    /// folder around it, for an opening when the file system is full.
     ///
     /// # Errors
     /// See [`KvError`]; one without own log in which damage was met is [`KvError::Damaged`].
@@ -194,13 +196,16 @@ impl Kv {
         if Soundness::is_marked(path) {
             return Err(KvError::Damaged("damage was met while it was in use".into()));
         }
-        match Self::open_at(path, None, options, families) {
+        let opened = match Self::open_at(path, None, options, families) {
+            Err(KvError::Full(_)) if ballast::give(path) => Self::open_at(path, None, options, families),
             Err(KvError::ReadOnly(_)) => {
                 let shadow = Shadow::of(path).map_err(|error| KvError::Failed(error.to_string()))?;
-                Self::open_at(path, Some(shadow), options, families)
+                return Self::open_at(path, Some(shadow), options, families);
             }
             opened => opened,
-        }
+        }?;
+        ballast::lay(path);
+        Ok(opened)
     }
 
     /// Throws away what is at `path` and begins with nothing; on a file system that takes no writes, what is there

@@ -1,4 +1,5 @@
-//! A device on a file system that takes no writes: what is on it is served.
+//! A device on a file system that takes no writes, or has no room: what is on it
+//! is served.
 //!
 //! Mounts small file systems in memory, which needs root; without, it says so.
 #![allow(
@@ -42,9 +43,9 @@ fn mount(arguments: &[&str], dir: &Path) -> bool {
 
 impl Mounted {
     /// `None` where mounting is not allowed.
-    fn new() -> Option<Self> {
+    fn of(size: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        if !mount(&["-t", "tmpfs", "-o", "size=128m", "virga-test"], dir.path()) {
+        if !mount(&["-t", "tmpfs", "-o", size, "virga-test"], dir.path()) {
             eprintln!("NOT TESTED: read-only file systems, as mounting needs root");
             return None;
         }
@@ -56,7 +57,10 @@ impl Mounted {
     }
 
     fn remount(&self, how: &str) {
-        assert!(mount(&["-o", &format!("remount,{how}")], self.dir.path()), "{how}");
+        assert!(
+            mount(&["-o", &format!("remount,{how}")], self.dir.path()),
+            "{how}"
+        );
     }
 }
 
@@ -121,7 +125,9 @@ async fn check(device: &Device, all: &[(&str, Bytes)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_mounted_read_only_is_served_from_and_takes_writes_when_it_is_writable_again() {
-    let Some(mounted) = Mounted::new() else { return };
+    let Some(mounted) = Mounted::of("size=128m") else {
+        return;
+    };
     let (live, killed, bare) = (mounted.path("live"), mounted.path("killed"), mounted.path("bare"));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let hlc = Hlc::new(clock);
@@ -140,7 +146,10 @@ async fn a_device_mounted_read_only_is_served_from_and_takes_writes_when_it_is_w
             device.flush_index().await.unwrap();
         }
     }
-    device.delete(&at("early"), hlc.next(), "a/c/early").await.unwrap();
+    device
+        .delete(&at("early"), hlc.next(), "a/c/early")
+        .await
+        .unwrap();
     let container = PutContainer {
         account: "a".into(),
         container: "c".into(),
@@ -193,4 +202,59 @@ async fn a_device_mounted_read_only_is_served_from_and_takes_writes_when_it_is_w
             .unwrap();
         device.close().await.unwrap();
     }
+}
+
+/// Takes all the room there is, to the last byte.
+fn fill(path: &Path) {
+    use std::io::Write;
+    let mut file = fs::File::create(path).unwrap();
+    let mut piece = 1 << 20;
+    while piece > 0 {
+        if file.write_all(&vec![7; piece]).is_err() {
+            piece /= 2;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_somebody_else_filled_is_opened_and_served_from() {
+    let Some(mounted) = Mounted::of("size=256m") else {
+        return;
+    };
+    let (live, killed) = (mounted.path("live"), mounted.path("killed"));
+    let hlc = Hlc::new(Arc::new(SystemClock));
+    let (device, rows) = (open(&live).unwrap(), listings(&live));
+    let bytes = body(5000, 1);
+    put(&device, request("o", hlc.next(), &bytes), &bytes)
+        .await
+        .unwrap();
+    let container = PutContainer {
+        account: "a".into(),
+        container: "c".into(),
+        version: hlc.next(),
+        deleted: Version(0),
+        policy: 0,
+        meta: Vec::new(),
+    };
+    rows.put_container(&at("c"), container).await.unwrap();
+    copy(&live, &killed);
+    drop((device, rows));
+    fs::remove_dir_all(&live).unwrap();
+    fill(&mounted.path("foreign"));
+    {
+        let (device, rows) = (open(&killed).unwrap(), listings(&killed));
+        check(&device, &[("o", bytes.clone())]).await;
+        assert_eq!(rows.head_container(&at("c")).await.unwrap().policy, 0);
+        assert_eq!(device.status().state, DeviceState::Full);
+        let refused = put(&device, request("p", hlc.next(), &bytes), &bytes).await;
+        assert!(matches!(refused, Err(NodeError::Full)), "{refused:?}");
+        assert!(!killed.join("ballast").exists(), "it is what made room");
+    }
+    fs::remove_file(mounted.path("foreign")).unwrap();
+    let (device, _rows) = (open(&killed).unwrap(), listings(&killed));
+    assert_eq!(device.status().state, DeviceState::Active);
+    put(&device, request("p", hlc.next(), &bytes), &bytes)
+        .await
+        .unwrap();
+    assert!(killed.join("ballast").exists(), "there is room to keep again");
 }

@@ -42,13 +42,13 @@ pub use bootstrap::{BootstrapError, BootstrapPlan, BootstrapReport};
 pub use config::{Config, LimitModel, PasswordConfig, SecurityConfig, Settings, TokenProvider};
 pub use directory::Ec2Secret;
 pub use federation::openid::OpenIdProvider;
-pub use rotation::{CredentialRotationError, rotate_credential_keys};
 pub use policies::book::PolicyFileError;
 pub use policies::explain::{ExplainError, PolicyAnswer, PolicyQuestion, PolicyScope, Way};
+pub use rotation::{CredentialRotationError, rotate_credential_keys};
 
 use app::App;
-use audit::journal::Journal;
 use attempts::Meters;
+use audit::journal::Journal;
 use auth::password::Passwords;
 use auth::roles::RoleBook;
 use auth::rules::PasswordRules;

@@ -286,7 +286,10 @@ mod tests {
         assert_eq!(difference(&none, &new).1["enabled"], json!(true));
         assert_eq!(difference(&new, &none).1, Value::Null);
         let (one, two) = (json!({"role_id": "r"}), json!({"role_id": "s"}));
-        let gained = difference(&snapshot(&[one.clone()]), &snapshot(&[one, two.clone()]));
+        let gained = difference(
+            &snapshot(std::slice::from_ref(&one)),
+            &snapshot(&[one, two.clone()]),
+        );
         assert_eq!(gained, (Value::Null, json!([two])));
     }
 

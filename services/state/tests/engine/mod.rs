@@ -8,6 +8,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use virga_state::Config;
 
 /// The records of the test in `dir`; the same ones for the same folder.
+#[allow(clippy::expect_used, reason = "a failed test should panic")]
 pub async fn config(dir: &Path) -> Config {
     let sqlite = Config::sqlite(&dir.join("state.db"));
     let Ok(server) = std::env::var("VIRGA_TEST_POSTGRES") else {
