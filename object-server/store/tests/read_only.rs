@@ -245,7 +245,11 @@ async fn a_device_that_somebody_else_filled_is_opened_and_served_from() {
         let (device, rows) = (open(&killed).unwrap(), listings(&killed));
         check(&device, &[("o", bytes.clone())]).await;
         assert_eq!(rows.head_container(&at("c")).await.unwrap().policy, 0);
-        assert_eq!(device.status().state, DeviceState::Full);
+        let status = device.status();
+        assert_eq!(
+            (status.state, status.reasons[0].cause),
+            (DeviceState::ReadOnly, Cause::Full)
+        );
         let refused = put(&device, request("p", hlc.next(), &bytes), &bytes).await;
         assert!(matches!(refused, Err(NodeError::Full)), "{refused:?}");
         assert!(!killed.join("ballast").exists(), "it is what made room");
