@@ -18,8 +18,8 @@ body='{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"'"
 ask -D head -H 'Content-Type: application/json' -d "$body" "$OS_AUTH_URL/auth/tokens" > token.json
 token=$(tr -d '\r' < head | sed -n 's/^[Xx]-[Ss]ubject-[Tt]oken: //p')
 store=$(grep -o 'https://[^"]*/AUTH_[0-9a-f]*' token.json | head -1)
-ask -X PUT -H "X-Auth-Token: $token" "$store/box" -d ''
-ask -X PUT -H "X-Auth-Token: $token" "$store/box/greeting" --data-binary 'hello'
+ask -o /dev/null -X PUT -H "X-Auth-Token: $token" "$store/box" -d ''
+ask -o /dev/null -X PUT -H "X-Auth-Token: $token" "$store/box/greeting" --data-binary 'hello'
 ask -H "X-Auth-Token: $token" "$store/box/greeting"
 ask "$OS_AUTH_URL" | grep -o '"href": *"https://[^"]*"' > /dev/null
 if grep -q 'http://' token.json; then echo ' and a plain URL in the catalog'; fi

@@ -10,12 +10,10 @@ fn check(provider: &str, kind: &str) {
     cloud.stop();
     let file = cloud.data().join("virga.toml");
     let mut text = std::fs::read_to_string(&file).expect("the configuration");
-    let section = text.find("\n[identity]\n");
-    let line = format!("token_provider = \"{provider}\"\n");
-    match section {
-        Some(at) => text.insert_str(at + "\n[identity]\n".len(), &line),
-        None => text.push_str(&format!("\n[identity]\n{line}")),
-    }
+    // The file says what is in effect, this setting too.
+    let start = text.find("token_provider = ").expect("the setting");
+    let end = start + text[start..].find('\n').expect("a line");
+    text.replace_range(start..end, &format!("token_provider = \"{provider}\""));
     std::fs::write(&file, text).expect("the configuration");
     cloud.resume();
     let said = cloud.shell(

@@ -312,7 +312,7 @@ async fn a_store_for_reading_only_takes_no_writes() {
 #[tokio::test]
 async fn a_policy_for_other_origins_is_told_where_there_is_one() {
     let door = Door::open().await;
-    door.alice("GET /crossdomain.xml", &[], b"", 404).await;
+    door.alice("GET /crossdomain.xml", &[], b"", 412).await;
     let policy = "<allow-access-from domain=\"*\" />";
     let door = Door::with(|config| config.swift.cross_domain_policy = policy.into()).await;
     let told = door.call("", "GET /crossdomain.xml", &[], b"").await;

@@ -107,6 +107,16 @@ fn trust(c: &Credentials<'_>, name: &str) -> String {
         .map_or_else(String::new, |file| format!("export {name}={}\n", shell(file)))
 }
 
+/// The region that S3 clients sign for. AWS's are of small letters, digits and
+/// hyphens, and signatures for others are refused; the usual one serves all.
+fn s3_region(region: &str) -> &str {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    match !region.is_empty() && region.bytes().all(fits) {
+        true => region,
+        false => "us-east-1",
+    }
+}
+
 fn s3(c: &Credentials<'_>) -> String {
     format!(
         "# source this file, then use aws, boto3, rclone, ... (the demo user's keys)\n\
@@ -116,7 +126,7 @@ fn s3(c: &Credentials<'_>) -> String {
          export AWS_ENDPOINT_URL={}\n{}",
         shell(c.ec2.0),
         shell(c.ec2.1),
-        shell(c.region),
+        shell(s3_region(c.region)),
         shell(c.object_url),
         trust(c, "AWS_CA_BUNDLE"),
     )

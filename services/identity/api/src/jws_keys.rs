@@ -13,6 +13,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -80,6 +81,8 @@ pub struct JwsKeys {
     dir: PathBuf,
     max_active: usize,
     keys: ArcSwap<Keys>,
+    /// How often they were read again.
+    generation: AtomicU64,
 }
 
 impl JwsKeys {
@@ -92,6 +95,7 @@ impl JwsKeys {
             dir,
             max_active: max_active.max(2),
             keys,
+            generation: AtomicU64::default(),
         })
     }
 
@@ -120,7 +124,13 @@ impl JwsKeys {
     /// Reads the folder again. On an error the keys in use stay.
     pub fn reload(&self) -> Result<(), KeyError> {
         self.keys.store(Arc::new(read(&self.dir)?));
+        self.generation.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Grows whenever the keys are read again.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The next key becomes the one that signs, another is made to be the next,

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -200,6 +201,8 @@ impl KeySet {
 pub struct KeyRing {
     repository: Option<KeyRepository>,
     keys: ArcSwap<KeySet>,
+    /// How often they were read again.
+    generation: AtomicU64,
 }
 
 impl KeyRing {
@@ -209,6 +212,7 @@ impl KeyRing {
         Ok(Self {
             repository: Some(repository),
             keys,
+            generation: AtomicU64::default(),
         })
     }
 
@@ -217,6 +221,7 @@ impl KeyRing {
         Self {
             repository: None,
             keys: ArcSwap::from_pointee(keys),
+            generation: AtomicU64::default(),
         }
     }
 
@@ -224,8 +229,15 @@ impl KeyRing {
     pub fn reload(&self) -> Result<(), KeyError> {
         if let Some(repository) = &self.repository {
             self.keys.store(Arc::new(repository.load()?));
+            self.generation.fetch_add(1, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Grows whenever the keys are read again: what was found good before may not
+    /// be so any more.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Rotates the folder and uses the outcome at once.

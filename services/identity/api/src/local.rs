@@ -46,6 +46,8 @@ struct Verdict {
     caller: Arc<Caller>,
     /// Generation of the revocations that it was checked against.
     generation: u64,
+    /// Generation of the keys that opened it: theirs may be gone since.
+    keys: u64,
     /// When it must be made anew.
     good_until: Micros,
 }
@@ -118,10 +120,18 @@ impl LocalVerifier {
         self
     }
 
+    fn key_generation(&self) -> u64 {
+        let signed = self.signed.as_ref().map_or(0, |keys| keys.generation());
+        self.keys.generation() + signed
+    }
+
     fn cached(&self, token: &str, now: Micros) -> Option<Result<Arc<Caller>, TokenError>> {
         let generation = self.revocations.generation();
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let mut verdict = cache.get(token)?;
+        if verdict.keys != self.key_generation() {
+            return None;
+        }
         if verdict.payload.expires_at <= now {
             return Some(Err(TokenError::Expired));
         }
@@ -179,7 +189,7 @@ impl TokenVerifier for LocalVerifier {
             return verdict;
         }
         // Taken before looking, so that a revocation in between is noticed.
-        let generation = self.revocations.generation();
+        let (generation, keys) = (self.revocations.generation(), self.key_generation());
         let payload = self.inspect(token, Duration::ZERO)?;
         let own = |roles: Vec<String>| Resolved {
             user_id: payload.user_id.clone(),
@@ -213,6 +223,7 @@ impl TokenVerifier for LocalVerifier {
             payload: Arc::new(payload),
             caller: caller.clone(),
             generation,
+            keys,
             good_until,
         };
         self.cache
