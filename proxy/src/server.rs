@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version as HttpVersion};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -288,6 +289,9 @@ async fn connection(
 impl Door {
     async fn answer(&self, request: Request<Incoming>, peer: IpAddr, open: Answering) -> Response<Sending> {
         let keep_alive = asks_keep_alive(&request);
+        // A client that waits to be asked for a body of no bytes is answered without
+        // being asked. Some (botocore) then misread the connection's next answer.
+        let unasked = request.headers().contains_key("expect") && request.body().is_end_stream();
         let extra = request
             .headers()
             .get("x-trans-id-extra")
@@ -310,7 +314,9 @@ impl Door {
             headers.insert(HeaderName::from_static("x-openstack-request-id"), value.clone());
             headers.insert(HeaderName::from_static("x-trans-id"), value);
         }
-        if status == StatusCode::LENGTH_REQUIRED || status == StatusCode::NOT_IMPLEMENTED {
+        if unasked {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        } else if status == StatusCode::LENGTH_REQUIRED || status == StatusCode::NOT_IMPLEMENTED {
             // Where the body ends is unknown: what follows cannot be a request.
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         } else if keep_alive {

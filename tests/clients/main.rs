@@ -9,3 +9,4 @@ mod openstack;
 mod ring_builders;
 mod ring_interop;
 mod ring_verbs;
+mod s3_clients;
