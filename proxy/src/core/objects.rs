@@ -90,13 +90,7 @@ impl Core {
                     _ if tries < POST_TRIES && !missing.is_empty() => {
                         // The same request again: those that did it take it as the same.
                         let from = tally.oks.iter().map(|(peer, _)| Arc::clone(peer)).collect();
-                        match self.bring_missing(name, &place, missing, from).await {
-                            // Whoever took it may still show it.
-                            Err(PostObjectError::NotFound) if !tally.oks.is_empty() => {
-                                return Err(tally.unavailable().into());
-                            }
-                            brought => brought?,
-                        }
+                        self.bring_missing(name, &place, missing, from).await?;
                         continue;
                     }
                     Some(newer)
