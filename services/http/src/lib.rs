@@ -7,7 +7,7 @@
 //! [`server`] serves a router on a port, [`stream`] is a connection of it, plain
 //! or inside TLS ([`tls`]); [`peer`] says who is at its other end, and
 //! [`limits`] how often someone may ask. [`dry_run`] lets a client rehearse a
-//! call.
+//! call. [`outward`] asks others.
 //!
 //! Faults look different in every API, so a service hands its own way of
 //! drawing one to [`edge::Edge`].
@@ -17,6 +17,7 @@ pub mod dry_run;
 pub mod edge;
 pub mod health;
 pub mod limits;
+pub mod outward;
 pub mod peer;
 pub mod request_id;
 pub mod server;

@@ -25,6 +25,7 @@ use crate::model::federation::{self, ServiceProvider};
 use crate::model::{catalog, project, revocation, trust};
 use crate::oauth::nonces::UsedNonces;
 use crate::policies::book::PolicyBook;
+use crate::shown::ShownTokens;
 
 /// Projects whose domain is remembered at most. A project never changes its
 /// domain, so the memory needs no refreshing.
@@ -87,6 +88,7 @@ pub(crate) struct App {
     pub(crate) used_passcodes: Arc<UsedPasscodes>,
     pub(crate) used_nonces: Arc<UsedNonces>,
     pub(crate) catalog: Arc<Cached<CatalogRecords>>,
+    pub(crate) shown: Arc<ShownTokens>,
     pub(crate) project_domains: Arc<Mutex<HashMap<String, String>>>,
     pub(crate) journal: Journal,
 }

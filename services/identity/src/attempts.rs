@@ -14,6 +14,7 @@ use virga_http::peer::{Network, Source};
 use virga_node::clock::Micros;
 
 use crate::app::App;
+use crate::audit::journal::TurnedAway;
 use crate::auth::AuthError;
 
 /// Limits, as configured. A rate of 0 a minute is no limit.
@@ -90,13 +91,17 @@ impl App {
         accounts: Vec<String>,
     ) -> Result<Attempt<'_>, AuthError> {
         let (meters, now) = (&self.meters, self.clock.now());
+        let too_many = |wait| {
+            self.journal.turned_away(source.map(|s| s.0), TurnedAway::TooMany);
+            AuthError::TooMany(wait)
+        };
         if let Some(source) = source {
             let taken = meters.failures_per_source.take(&source.whole(), now);
-            taken.map_err(AuthError::TooMany)?;
+            taken.map_err(too_many)?;
         }
         for account in &accounts {
             let taken = meters.failures_per_account.take(account, now);
-            taken.map_err(AuthError::TooMany)?;
+            taken.map_err(too_many)?;
         }
         Ok(Attempt {
             meters,

@@ -40,6 +40,11 @@ impl<T> Cached<T> {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Grows whenever the records are said to have changed.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
     /// The copy, or what `read` brings.
     pub(crate) async fn get<F>(&self, read: impl FnOnce() -> F) -> Result<Arc<T>, StateError>
     where

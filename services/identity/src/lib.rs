@@ -20,20 +20,22 @@ mod config;
 mod directory;
 mod fault;
 mod federation;
+mod following;
 mod model;
 mod oauth;
 mod policies;
 mod rotation;
 mod secrets;
+mod shown;
 
 use std::sync::Arc;
 
 use virga_identity_api::jws_keys::JwsKeys;
 use virga_identity_api::keys::{KeyError, KeyRepository, KeyRing};
-use virga_identity_api::local::LocalVerifier;
+use virga_identity_api::local::{LocalVerifier, RoleSource};
 use virga_identity_api::revocation::Revocations;
 use virga_identity_api::verify::{Directory, TokenVerifier};
-use virga_node::clock::Clock;
+use virga_node::clock::{Clock, Micros};
 use virga_state::{State, StateError};
 
 pub use attempts::RateLimits;
@@ -112,7 +114,7 @@ impl Identity {
             (None, None) => Place::None,
         })?;
         let revocations = Arc::new(Revocations::new());
-        for event in model::revocation::list(&mut state.reader(), clock.now()).await? {
+        for event in model::revocation::list(&mut state.reader(), Micros(0), clock.now()).await? {
             revocations.add(event, clock.now());
         }
         let roles = Arc::new(RoleBook::new(state.clone(), clock.clone()));
@@ -146,10 +148,13 @@ impl Identity {
             used_passcodes: Arc::default(),
             used_nonces: Arc::default(),
             catalog: Arc::new(Cached::new(clock.clone())),
+            shown: Arc::default(),
             project_domains: Arc::default(),
             clock,
         };
-        Ok(Self { app: Arc::new(app) })
+        let app = Arc::new(app);
+        following::start(&app);
+        Ok(Self { app })
     }
 
     /// Verifies tokens in this process.
@@ -160,6 +165,11 @@ impl Identity {
     /// Names of users and projects, for access lists.
     pub fn directory(&self) -> Arc<dyn Directory> {
         Arc::new(directory::Names::new(self.app.state.clone()))
+    }
+
+    /// Tells what tokens do not carry, for verifiers in other processes.
+    pub fn role_source(&self) -> Arc<dyn RoleSource> {
+        self.app.roles.clone()
     }
 
     /// The list of revoked tokens, for further verifiers in this process.

@@ -13,7 +13,7 @@ use http::Request;
 use serde_json::{Value, json};
 use virga_http::limits::Rate;
 use virga_http::peer::Peer;
-use virga_identity::{Config, RateLimits, SecurityConfig};
+use virga_identity::{AuditQuery, Config, RateLimits, SecurityConfig};
 
 const FEW: Rate = Rate {
     per_minute: 6,
@@ -135,4 +135,30 @@ async fn the_lockout_refuses_the_good_password_too_and_before_the_limit() {
     sign_in(&b, "10.0.0.1", "demo", DEMO_PASSWORD).await.expect(401);
     b.advance(61);
     sign_in(&b, "10.0.0.1", "demo", DEMO_PASSWORD).await.expect(201);
+}
+
+#[tokio::test]
+async fn who_is_turned_away_is_counted_in_the_audit_and_cannot_fill_it() {
+    let b = limited(RateLimits {
+        failures_per_source: FEW,
+        ..RateLimits::default()
+    })
+    .await;
+    for _ in 0..3 {
+        sign_in(&b, "10.0.0.7", "demo", "guess").await.expect(401);
+    }
+    for _ in 0..50 {
+        sign_in(&b, "10.0.0.7", "demo", "guess").await.expect(429);
+    }
+    // What came before it is written when this one is.
+    b.admin().await;
+    let query = AuditQuery {
+        action: Some("turned away".into()),
+        ..AuditQuery::default()
+    };
+    let told = b.identity.audit(&query).await.unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["kind"], "sign-in");
+    assert_eq!(told[0]["from"]["address"], "10.0.0.7");
+    assert_eq!(told[0]["reason"], "too many failed attempts");
 }

@@ -252,3 +252,59 @@ async fn rotation_keeps_tokens_that_are_out() {
         b.get("/v3/auth/projects", token).await.expect(200);
     }
 }
+
+#[tokio::test]
+async fn what_is_told_of_a_token_follows_every_change_though_it_was_told_before() {
+    let b = bench().await;
+    let admin = b.admin().await;
+    let demo = b.demo().await;
+    let told = async || b.about("GET", "", &admin, &demo).await.expect(200).json();
+    let before = told().await;
+    assert_eq!(told().await, before);
+    let bare = b.about("GET", "?nocatalog", &admin, &demo).await.expect(200);
+    assert!(bare.json()["token"].get("catalog").is_none());
+    assert_eq!(told().await, before, "both kinds are remembered apart");
+
+    let change = async |path: String, body: Value| {
+        b.call("PATCH", &path, &admin, body).await.expect(200);
+    };
+    let (user, project) = (&b.report.demo_user_id, &b.report.demo_project_id);
+    change(format!("/v3/users/{user}"), json!({"user": {"name": "renamed"}})).await;
+    assert_eq!(told().await["token"]["user"]["name"], "renamed");
+    change(
+        format!("/v3/projects/{project}"),
+        json!({"project": {"name": "moved"}}),
+    )
+    .await;
+    assert_eq!(told().await["token"]["project"]["name"], "moved");
+    let service = json!({"service": {"type": "image", "name": "glance"}});
+    b.call("POST", "/v3/services", &admin, service).await.expect(201);
+    let catalog = told().await["token"]["catalog"].as_array().unwrap().len();
+    assert_eq!(catalog, before["token"]["catalog"].as_array().unwrap().len() + 1);
+    b.grant(&format!("projects/{project}"), user, "service").await;
+    let roles = told().await["token"]["roles"].as_array().unwrap().len();
+    assert_eq!(roles, before["token"]["roles"].as_array().unwrap().len() + 1);
+    change(format!("/v3/users/{user}"), json!({"user": {"enabled": false}})).await;
+    b.about("GET", "", &admin, &demo).await.expect(404);
+}
+
+#[tokio::test]
+async fn a_token_that_was_told_before_is_told_to_those_only_who_may_know_and_while_it_lasts() {
+    let b = bench().await;
+    let (admin, demo) = (b.admin().await, b.demo().await);
+    for _ in 0..2 {
+        b.about("GET", "", &admin, &admin).await.expect(200);
+        b.about("GET", "", &demo, &admin).await.expect(403);
+        b.about("GET", "", "", &admin).await.expect(401);
+        b.about("HEAD", "", &admin, &demo).await.expect(200);
+    }
+    b.about("DELETE", "", &admin, &demo).await.expect(204);
+    b.about("GET", "", &admin, &demo).await.expect(404);
+    let old = b.demo_with(DEMO_PASSWORD).await;
+    b.about("GET", "", &admin, &old).await.expect(200);
+    b.advance(3601);
+    let admin = b.admin().await;
+    b.about("GET", "", &admin, &old).await.expect(404);
+    b.about("GET", "?allow_expired=1", &admin, &old).await.expect(200);
+    b.about("GET", "", &admin, &old).await.expect(404);
+}

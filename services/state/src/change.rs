@@ -98,6 +98,8 @@ pub struct Wanted {
     pub user: Option<String>,
     /// Of this kind of record.
     pub kind: Option<String>,
+    /// Not of this kind of record.
+    pub other_than: Option<String>,
     /// Of the record with this id.
     pub id: Option<String>,
     /// With this action.
@@ -169,39 +171,46 @@ async fn set_link(tx: &mut Transaction, name: &str, link: &Link) -> Result<(), S
     tx.execute(SET_LINK, bound).await.map(drop)
 }
 
-/// Appends to the feed and moves the chain's head.
-pub(crate) async fn append(tx: &mut Transaction, change: Change<'_>, keep: Keep) -> Result<(), StateError> {
-    let head = link(tx, "head").await?;
-    let mut new = FeedEntry {
-        sequence: head.sequence + 1,
-        at: tx.now(),
-        service: change.service.to_owned(),
-        kind: change.kind.to_owned(),
-        id: change.id.to_owned(),
-        action: change.action.to_owned(),
-        actor: change.actor.map(str::to_owned),
-        detail: change.detail.to_owned(),
-        hash: String::new(),
-    };
-    new.hash = chain::hash(&head.hash, &new);
-    let head = Link {
-        sequence: new.sequence,
-        hash: new.hash.clone(),
-    };
-    let bound = args![
-        new.sequence,
-        new.at,
-        new.service,
-        new.kind,
-        new.id,
-        new.action,
-        new.actor,
-        new.detail,
-        new.hash
-    ];
-    tx.execute(APPEND, bound).await?;
+/// Appends to the feed, in this order, and moves the chain's head.
+pub(crate) async fn append(
+    tx: &mut Transaction,
+    changes: &[Change<'_>],
+    keep: Keep,
+) -> Result<(), StateError> {
+    let begun = link(tx, "head").await?;
+    let mut head = begun.clone();
+    for change in changes {
+        let mut new = FeedEntry {
+            sequence: head.sequence + 1,
+            at: tx.now(),
+            service: change.service.to_owned(),
+            kind: change.kind.to_owned(),
+            id: change.id.to_owned(),
+            action: change.action.to_owned(),
+            actor: change.actor.map(str::to_owned),
+            detail: change.detail.to_owned(),
+            hash: String::new(),
+        };
+        new.hash = chain::hash(&head.hash, &new);
+        head = Link {
+            sequence: new.sequence,
+            hash: new.hash.clone(),
+        };
+        let bound = args![
+            new.sequence,
+            new.at,
+            new.service,
+            new.kind,
+            new.id,
+            new.action,
+            new.actor,
+            new.detail,
+            new.hash
+        ];
+        tx.execute(APPEND, bound).await?;
+    }
     set_link(tx, "head", &head).await?;
-    if head.sequence % TRIM_EVERY == 0 {
+    if head.sequence / TRIM_EVERY > begun.sequence / TRIM_EVERY {
         trim(tx, keep).await?;
     }
     Ok(())
@@ -252,6 +261,7 @@ fn condition(wanted: &Wanted) -> (String, Vec<Arg>) {
     add("at < ?", wanted.until.map(Arg::from));
     add("(actor = ? OR id = ?)", wanted.user.clone().map(Arg::from));
     add("kind = ?", wanted.kind.clone().map(Arg::from));
+    add("kind <> ?", wanted.other_than.clone().map(Arg::from));
     add("id = ?", wanted.id.clone().map(Arg::from));
     add("action = ?", wanted.action.clone().map(Arg::from));
     (all.join(" AND "), bound)

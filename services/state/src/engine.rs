@@ -1,6 +1,7 @@
 //! The pool over SQLite or PostgreSQL.
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,10 @@ pub struct State {
     pub(crate) keep: Keep,
     /// Whether nothing is ever committed; see [`State::dry_run`].
     pub(crate) dry: bool,
+    /// How often records changed; see [`State::changed`].
+    pub(crate) commits: Arc<AtomicU64>,
+    /// Whether transactions leave that as it is; see [`State::aside`].
+    pub(crate) aside: bool,
 }
 
 impl State {
@@ -122,6 +127,8 @@ impl State {
             clock,
             keep: config.keep,
             dry: false,
+            commits: Arc::default(),
+            aside: false,
         };
         state.statement(feed).await?;
         if matches!(state.pool, Pool::Postgres(_)) {
@@ -186,6 +193,24 @@ impl State {
             dry: true,
             ..self.clone()
         }
+    }
+
+    /// The same records, for what changes none that anybody remembers, such as
+    /// entries of the feed alone: [`State::changed`] does not tell of it.
+    #[must_use]
+    pub fn aside(&self) -> Self {
+        Self {
+            aside: true,
+            ..self.clone()
+        }
+    }
+
+    /// How often this process has changed its records. Grows after every commit
+    /// and before whoever asked for it hears of it, so that what was read at one
+    /// number is still so while the number is the same; other processes have
+    /// numbers of their own.
+    pub fn changed(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
     }
 
     /// Whether this handle is for a rehearsal.

@@ -3,6 +3,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -105,7 +106,13 @@ impl Transaction {
     /// Appends to the change feed, in this transaction.
     pub fn record<'a>(&'a mut self, change: Change<'a>) -> Answer<'a, ()> {
         let keep = self.keep;
-        Box::pin(change::append(self, change, keep))
+        Box::pin(async move { change::append(self, &[change], keep).await })
+    }
+
+    /// As [`Transaction::record`], for several entries in this order.
+    pub fn record_all<'a>(&'a mut self, changes: &'a [Change<'a>]) -> Answer<'a, ()> {
+        let keep = self.keep;
+        Box::pin(change::append(self, changes, keep))
     }
 
     /// When the transaction began, in microseconds since the epoch.
@@ -212,7 +219,14 @@ impl Attempts<'_> {
     {
         let outcome = match outcome {
             Ok(value) if self.state.dry => tx.rollback().await.map(|()| value).map_err(E::from),
-            Ok(value) => tx.commit().await.map(|()| value).map_err(E::from),
+            Ok(value) => {
+                let done = tx.commit().await;
+                // Also if it failed: it may have been kept all the same.
+                if !self.state.aside {
+                    self.state.commits.fetch_add(1, Ordering::AcqRel);
+                }
+                done.map(|()| value).map_err(E::from)
+            }
             Err(error) => tx.rollback().await.map_err(E::from).and(Err(error)),
         };
         self.turn = None;

@@ -211,11 +211,6 @@ async fn phase(
     });
     times.sort_unstable();
     let done = times.len() as f64;
-    let percentile = |p: f64| {
-        times
-            .get(((done - 1.0).max(0.0) * p) as usize)
-            .map_or(0.0, |ns| *ns as f64 / 1e6)
-    };
     let line = Line {
         label: &load.label,
         op: op.name(),
@@ -228,8 +223,8 @@ async fn phase(
         } else {
             0.0
         },
-        p50_ms: percentile(0.5),
-        p99_ms: percentile(0.99),
+        p50_ms: percentile(&times, 0.5),
+        p99_ms: percentile(&times, 0.99),
         errors,
         server_cpu_ms_per_op: (after.cpu_seconds - before.cpu_seconds) * 1000.0 / done.max(1.0),
         server_rss_mib: after.rss_mib,
@@ -245,8 +240,14 @@ async fn phase(
     })
 }
 
+/// The time in milliseconds that the part `p` of the sorted `times` (ns) stays under.
+pub fn percentile(times: &[u64], p: f64) -> f64 {
+    let at = (times.len() as f64 - 1.0).max(0.0) * p;
+    times.get(at as usize).map_or(0.0, |ns| *ns as f64 / 1e6)
+}
+
 /// A connection to the server.
-type Connection = SendRequest<Full<Bytes>>;
+pub type Connection = SendRequest<Full<Bytes>>;
 
 /// Runs `conns` workers to the end of the phase: latencies in ns, errors, and
 /// the connections, still open.
@@ -357,7 +358,8 @@ async fn once(target: &Target, method: Method, path: &str, body: Bytes) -> Resul
     }
 }
 
-async fn connect(host: &str) -> Result<Connection, String> {
+/// Opens a connection to "host:port".
+pub async fn connect(host: &str) -> Result<Connection, String> {
     let stream = TcpStream::connect(host)
         .await
         .map_err(|e| format!("{host}: {e}"))?;

@@ -1,11 +1,13 @@
-//! `virga-bench`: closed-loop load on a Swift or S3 endpoint, and the limits of
-//! the machine it runs on, both as JSON lines that `tools/bench/report` and
-//! `tools/bench/peers` turn into the tables of docs/performance.md.
+//! `virga-bench`: closed-loop load on a Swift, S3 or Keystone endpoint, and the
+//! limits of the machine it runs on, as JSON lines that `tools/bench/report`,
+//! `tools/bench/peers` and `tools/bench/identity` turn into the tables of
+//! docs/performance.md.
 //!
 //! A closed loop: every connection sends its next request when the last is
 //! answered. One request in flight a connection, HTTP/1.1 keep-alive, bodies
 //! that cannot be compressed and differ between objects.
 mod dialect;
+mod identity;
 mod limits;
 mod load;
 mod process;
@@ -21,7 +23,7 @@ use dialect::{Dialect, S3, Swift};
 #[command(
     name = "virga-bench",
     version,
-    about = "Closed-loop load on a Swift or S3 endpoint; the machine's limits"
+    about = "Closed-loop load on a Swift, S3 or Keystone endpoint; the machine's limits"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -48,6 +50,8 @@ enum Verb {
         #[command(flatten)]
         load: Load,
     },
+    /// Sign-ins, validation of tokens and lists against a Keystone endpoint
+    Identity(identity::Identity),
     /// What this machine does at most: fdatasync, loopback, checksums
     Limits {
         /// A folder on the disk to measure
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Swift { at, load } => load::run(Dialect::Swift(at), &load),
         Verb::S3 { at, load } => load::run(Dialect::S3(at), &load),
+        Verb::Identity(load) => identity::run(&load),
         Verb::Limits { dir } => limits::run(&dir),
     };
     match outcome {

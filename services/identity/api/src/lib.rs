@@ -10,7 +10,7 @@
 //! is inside (`keystone` in Keystone's own layouts), [`jws_keys`] signs and
 //! checks tokens of the other kind, in the format of [`jws`], [`receipt`] seals
 //! what is not yet a token, [`revocation`] says what no longer counts,
-//! [`access_rule`] what a narrowed token may call. [`policy`] is the rule
+//! [`access_rule`] what a narrowed token may call, [`recent`] remembers what was found out. [`policy`] is the rule
 //! language of oslo.policy.
 pub mod access_rule;
 pub mod caller;
@@ -24,6 +24,7 @@ mod msgpack;
 pub mod payload;
 pub mod policy;
 pub mod receipt;
+pub mod recent;
 pub mod revocation;
 pub mod rotation;
 pub mod verify;

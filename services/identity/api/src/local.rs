@@ -1,9 +1,9 @@
 //! Verifies tokens by shared keys, in this process.
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use virga_node::clock::{Clock, Micros};
 
 use crate::access_rule::AccessRule;
@@ -11,6 +11,7 @@ use crate::caller::{Caller, Delegation, Scope};
 use crate::jws_keys::JwsKeys;
 use crate::keys::KeyRing;
 use crate::payload::{MAX_SHOWN, Payload};
+use crate::recent::Recent;
 use crate::revocation::Revocations;
 use crate::verify::{TokenError, TokenVerifier};
 
@@ -20,7 +21,7 @@ const CACHED: usize = 4096;
 const ASKED_LIFETIME: Duration = Duration::from_secs(30);
 
 /// What the records say of a token that does not carry it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolved {
     /// Whom the token acts as: with Keystone's tokens of a trust that
     /// impersonates, the trustor.
@@ -52,32 +53,6 @@ struct Verdict {
     good_until: Micros,
 }
 
-/// Two generations of verdicts: when the young half is full it becomes the old
-/// half and the old one is dropped, so the cache is bounded without a queue.
-#[derive(Debug, Default)]
-struct Cache {
-    young: HashMap<String, Verdict>,
-    old: HashMap<String, Verdict>,
-}
-
-impl Cache {
-    fn get(&mut self, token: &str) -> Option<Verdict> {
-        if let Some(verdict) = self.young.get(token) {
-            return Some(verdict.clone());
-        }
-        let verdict = self.old.remove(token)?;
-        self.put(token, verdict.clone());
-        Some(verdict)
-    }
-
-    fn put(&mut self, token: &str, verdict: Verdict) {
-        if self.young.len() >= CACHED {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(token.to_owned(), verdict);
-    }
-}
-
 /// A [`TokenVerifier`] that needs the keys and the revocations only.
 pub struct LocalVerifier {
     keys: Arc<KeyRing>,
@@ -85,7 +60,7 @@ pub struct LocalVerifier {
     revocations: Arc<Revocations>,
     clock: Arc<dyn Clock>,
     roles: Option<Arc<dyn RoleSource>>,
-    cache: Mutex<Cache>,
+    cache: Mutex<Recent<String, Verdict>>,
 }
 
 impl std::fmt::Debug for LocalVerifier {
@@ -109,7 +84,7 @@ impl LocalVerifier {
             revocations,
             clock,
             roles,
-            cache: Mutex::default(),
+            cache: Mutex::new(Recent::new(CACHED)),
         }
     }
 
@@ -118,6 +93,12 @@ impl LocalVerifier {
     pub fn with_signed(mut self, keys: Option<Arc<JwsKeys>>) -> Self {
         self.signed = keys;
         self
+    }
+
+    /// Grows whenever tokens may be judged otherwise than before, time aside:
+    /// when something is revoked and when keys change.
+    pub fn generation(&self) -> u64 {
+        self.revocations.generation() + self.key_generation()
     }
 
     fn key_generation(&self) -> u64 {
@@ -140,7 +121,7 @@ impl LocalVerifier {
                 return Some(Err(TokenError::Revoked));
             }
             verdict.generation = generation;
-            cache.put(token, verdict.clone());
+            cache.put(token.to_owned(), verdict.clone());
         }
         (verdict.good_until > now).then_some(Ok(verdict.caller))
     }
@@ -229,7 +210,7 @@ impl TokenVerifier for LocalVerifier {
         self.cache
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .put(token, verdict);
+            .put(token.to_owned(), verdict);
         Ok(caller)
     }
 }

@@ -7,6 +7,7 @@
 //! would make them too long, leave the roles to be asked for.
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
 use virga_node::clock::Micros;
 
 use crate::caller::{Delegation, Scope};
@@ -42,7 +43,7 @@ const METHODS: [&str; 10] = [
 const USUAL_ROLES: [&str; 5] = ["admin", "manager", "member", "reader", "service"];
 
 /// What an identity provider said of a user, and which it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Federation {
     /// Id of the identity provider.
     pub identity_provider: String,
@@ -53,7 +54,7 @@ pub struct Federation {
 }
 
 /// The content of a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     /// The user's id.
     pub user_id: String,

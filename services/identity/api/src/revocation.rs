@@ -2,11 +2,13 @@
 //!
 //! One list per process, shared between identity (which adds) and the
 //! verifiers (which ask). An event refuses every token that matches all of its
-//! set fields and was issued no later than the event.
+//! set fields and was issued no later than the event. Processes elsewhere follow
+//! the list by [`Revocations::after`].
 use std::collections::HashMap;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use serde::{Deserialize, Serialize};
 use virga_node::clock::Micros;
 
 use crate::caller::Scope;
@@ -17,7 +19,8 @@ use crate::payload::Payload;
 const MAX_EVENTS: usize = 200_000;
 
 /// Which tokens are revoked. Fields that are `None` match every token.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Revocation {
     /// Tokens issued at this time or before.
     pub issued_before: Micros,
@@ -128,10 +131,23 @@ enum Slot {
 
 #[derive(Debug, Default)]
 struct Events {
-    by_slot: HashMap<Slot, Vec<Revocation>>,
+    /// Each with the generation that it came with.
+    by_slot: HashMap<Slot, Vec<(u64, Revocation)>>,
     count: usize,
     /// Everything issued at this time or before is refused.
     floor: Micros,
+}
+
+/// What came to a list since an earlier look.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Told {
+    /// The list's generation now.
+    pub generation: u64,
+    /// Everything issued at this time or before is refused.
+    pub floor: Micros,
+    /// What is new, in no order.
+    pub events: Vec<Revocation>,
 }
 
 /// The list of revocations of one process.
@@ -152,12 +168,15 @@ impl Revocations {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Adds an event; forgets those whose time is over at `now`.
+    /// Adds an event, unless it is there already; forgets those whose time is
+    /// over at `now`, if there are too many.
     pub fn add(&self, event: Revocation, now: Micros) {
-        let mut events = self
-            .events
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut events = self.write();
+        let slot = event.slot();
+        let same = |known: &Vec<(u64, Revocation)>| known.iter().any(|(_, other)| *other == event);
+        if events.by_slot.get(&slot).is_some_and(same) {
+            return;
+        }
         if events.count >= MAX_EVENTS {
             events.forget(now);
         }
@@ -171,26 +190,53 @@ impl Revocations {
                 ..Events::default()
             };
         }
+        let generation = self.generation.load(Ordering::Acquire) + 1;
         events.count += 1;
-        events.by_slot.entry(event.slot()).or_default().push(event);
-        drop(events);
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        events.by_slot.entry(slot).or_default().push((generation, event));
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Refuses everything that was issued at `floor` or before.
+    pub fn refuse_until(&self, floor: Micros) {
+        let mut events = self.write();
+        if floor > events.floor {
+            events.floor = floor;
+            self.generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// What was added after the list had this generation; 0 for everything.
+    pub fn after(&self, generation: u64) -> Told {
+        let events = self.read();
+        let now = self.generation.load(Ordering::Acquire);
+        let mut new = Vec::new();
+        if generation != now {
+            let all = events.by_slot.values().flatten();
+            new.extend(all.filter(|(came, _)| *came > generation).map(|(_, e)| e.clone()));
+        }
+        Told {
+            generation: now,
+            floor: events.floor,
+            events: new,
+        }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Events> {
+        self.events.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Events> {
+        self.events.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets events whose time is over at `now`.
     pub fn forget(&self, now: Micros) {
-        self.events
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .forget(now);
+        self.write().forget(now);
     }
 
     /// Whether `token` was revoked.
     pub fn covers(&self, token: &Payload) -> bool {
-        let events = self
-            .events
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let events = self.read();
         if token.issued_at <= events.floor && events.floor != Micros(0) {
             return true;
         }
@@ -217,14 +263,14 @@ impl Revocations {
             .iter()
             .filter_map(|slot| events.by_slot.get(slot))
             .flatten()
-            .any(|event| event.matches(token))
+            .any(|(_, event)| event.matches(token))
     }
 }
 
 impl Events {
     fn forget(&mut self, now: Micros) {
         self.by_slot.retain(|_, events| {
-            events.retain(|e| e.keep_until > now);
+            events.retain(|(_, e)| e.keep_until > now);
             !events.is_empty()
         });
         self.count = self.by_slot.values().map(Vec::len).sum();
@@ -376,6 +422,30 @@ mod tests {
         };
         list.add(event, Micros(99));
         assert!(!list.covers(&token()));
+    }
+
+    #[test]
+    fn who_follows_the_list_gets_what_is_new_once() {
+        let of = |user: &str| Revocation {
+            issued_before: Micros(100),
+            keep_until: Micros(1_000),
+            user_id: Some(user.into()),
+            ..Revocation::default()
+        };
+        let list = Revocations::new();
+        list.add(of("a"), Micros(100));
+        let first = list.after(0);
+        assert_eq!(first.events, [of("a")]);
+        list.add(of("a"), Micros(100));
+        assert_eq!(list.after(0), first, "the same event is added once");
+        list.add(of("b"), Micros(100));
+        let second = list.after(first.generation);
+        assert_eq!(second.events, [of("b")]);
+        assert_eq!(list.after(second.generation).events, []);
+        list.refuse_until(Micros(100));
+        let third = list.after(second.generation);
+        assert_eq!((third.floor, third.events), (Micros(100), vec![]));
+        assert!(list.covers(&token()));
     }
 
     #[test]

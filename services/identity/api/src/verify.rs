@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
 
 /// Why a token was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TokenError {
     /// Not a token of ours, damaged, or sealed with a key that is gone.
     #[error("the token is not valid")]
@@ -33,7 +34,7 @@ pub trait TokenVerifier: Send + Sync + 'static {
 }
 
 /// A user or project as access lists name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// Its id.
     pub id: String,

@@ -81,7 +81,7 @@ async fn issue(ask: &Ask, key: &Ec2Key, began: Micros) -> Reply {
         other => other,
     });
     let made = sign_in::note(ask, Some(&key.user_id), &methods(), made).await?;
-    tokens::answer(ask, StatusCode::OK, &made.0, &made.1).await
+    tokens::made(ask, StatusCode::OK, &made.0, &made.1).await
 }
 
 /// What is told of a signature that is wrong; the audit hears of it too.

@@ -201,7 +201,7 @@ pub(super) async fn sign_in(ask: Ask) -> Reply {
     let user = found.as_ref().and_then(|t| t.user_id.clone());
     let outcome = issued(&ask, &signed, found).await;
     let (token, standing) = sign_in::note(&ask, user.as_deref(), &methods, outcome).await?;
-    tokens::answer(&ask, StatusCode::CREATED, &token, &standing).await
+    tokens::made(&ask, StatusCode::CREATED, &token, &standing).await
 }
 
 async fn issued(

@@ -175,5 +175,5 @@ pub(crate) async fn sign_in(ask: Ask) -> Reply {
     let outcome = ask.app.sign_in_from(provider, protocol, bearer(&ask)?).await;
     let methods = [method_of_protocol(protocol).to_owned()];
     let (token, standing) = sign_in::note(&ask, None, &methods, outcome).await?;
-    tokens::answer(&ask, StatusCode::CREATED, &token, &standing).await
+    tokens::made(&ask, StatusCode::CREATED, &token, &standing).await
 }

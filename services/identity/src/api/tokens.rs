@@ -1,10 +1,10 @@
 //! `/v3/auth/tokens`: make, check, show and revoke tokens.
 use std::time::Duration;
 
-use axum::Json;
 use axum::response::IntoResponse;
-use http::{HeaderValue, StatusCode};
-use serde_json::json;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
 use virga_identity_api::payload::Payload;
 use virga_identity_api::revocation::Revocation;
 use virga_state::transact;
@@ -20,18 +20,33 @@ use crate::fault::Fault;
 
 const SUBJECT: &str = "x-subject-token";
 
-/// A token with its body.
-pub(crate) async fn answer(ask: &Ask, status: StatusCode, token: &str, standing: &Standing) -> Reply {
+/// The body that shows a token.
+async fn shown_body(ask: &Ask, standing: &Standing) -> Result<Bytes, Fault> {
     let records = match &standing.place {
         Place::Unscoped => None,
-        _ if ask.query("nocatalog").is_some() => None,
+        _ if !wants_catalog(ask) => None,
         _ => Some(ask.app.catalog_records().await?),
     };
     let body = json!({"token": token_body::token(standing, records.as_deref())});
-    let mut response = (status, Json(body)).into_response();
+    Ok(Bytes::from(body.to_string()))
+}
+
+fn wants_catalog(ask: &Ask) -> bool {
+    ask.query("nocatalog").is_none()
+}
+
+fn respond(status: StatusCode, token: &str, body: Bytes) -> Reply {
+    let mut response = (status, body).into_response();
     let token = HeaderValue::from_str(token).map_err(|_| Fault::Unauthorized)?;
-    response.headers_mut().insert(SUBJECT, token);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(SUBJECT, token);
     Ok(response)
+}
+
+/// A new token with its body.
+pub(crate) async fn made(ask: &Ask, status: StatusCode, token: &str, standing: &Standing) -> Reply {
+    respond(status, token, shown_body(ask, standing).await?)
 }
 
 /// `POST`: authenticates.
@@ -46,7 +61,12 @@ pub(crate) async fn issue(ask: Ask) -> Reply {
     let outcome = ask.app.authenticate(&request, receipt).await;
     let outcome = attempt.settle(outcome);
     let (token, standing) = sign_in::note_request(&ask, &request, outcome).await?;
-    answer(&ask, StatusCode::CREATED, &token, &standing).await
+    made(&ask, StatusCode::CREATED, &token, &standing).await
+}
+
+/// A token as policy rules see it.
+fn subject_target(payload: &Payload) -> Value {
+    json!({"token": {"user_id": payload.user_id}})
 }
 
 /// The token that the request is about; 404 if it is not one.
@@ -63,7 +83,7 @@ async fn subject(ask: &Ask, action: &str) -> Result<(String, Payload), Fault> {
     };
     let payload = ask.app.verifier.inspect(token, Duration::from_secs(grace));
     let payload = payload.map_err(|_| Fault::NotFound("Failed to validate token".into()))?;
-    ask.enforce(action, json!({"token": {"user_id": payload.user_id}}))?;
+    ask.enforce(action, subject_target(&payload))?;
     Ok((token.to_owned(), payload))
 }
 
@@ -76,18 +96,34 @@ async fn standing(ask: &Ask, payload: Payload) -> Result<Standing, Fault> {
     }
 }
 
+/// Shows the token that the request is about, if the caller may `action` it.
+async fn show(ask: &Ask, action: &str) -> Reply {
+    ask.caller()?;
+    let catalog = wants_catalog(ask);
+    if let Some(token) = ask.header(SUBJECT)?
+        && let Some(shown) = ask.app.shown(token, catalog)
+    {
+        ask.enforce(action, subject_target(&shown.payload))?;
+        return respond(StatusCode::OK, token, shown.body);
+    }
+    let showing = ask.header(SUBJECT)?.map(|token| ask.app.showing(token, catalog));
+    let (token, payload) = subject(ask, action).await?;
+    let standing = standing(ask, payload).await?;
+    let body = shown_body(ask, &standing).await?;
+    if let Some(showing) = showing {
+        showing.remember(&standing, &body).await?;
+    }
+    respond(StatusCode::OK, &token, body)
+}
+
 /// `GET`: shows a token.
 pub(crate) async fn validate(ask: Ask) -> Reply {
-    let (token, payload) = subject(&ask, "identity:validate_token").await?;
-    let standing = standing(&ask, payload).await?;
-    answer(&ask, StatusCode::OK, &token, &standing).await
+    show(&ask, "identity:validate_token").await
 }
 
 /// `HEAD`: says whether a token is good.
 pub(crate) async fn check(ask: Ask) -> Reply {
-    let (token, payload) = subject(&ask, "identity:check_token").await?;
-    let standing = standing(&ask, payload).await?;
-    answer(&ask, StatusCode::OK, &token, &standing).await
+    show(&ask, "identity:check_token").await
 }
 
 /// `DELETE`: revokes a token.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::journal::SignIn;
+use super::journal::{SignIn, TurnedAway};
 use super::{delegation, scope};
 use crate::api::ask::Ask;
 use crate::auth::AuthError;
@@ -89,13 +89,18 @@ pub(crate) async fn note<T>(
 
 /// Writes that somebody could not show who they are; returns what they hear.
 pub(crate) async fn refuse(ask: &Ask, user: Option<&str>, methods: &[String], error: AuthError) -> Fault {
-    // Turned away before anything was looked at: who asks too often must not
-    // fill the feed by it.
-    let unseen = matches!(
-        error,
-        AuthError::TooMany(_) | AuthError::Overloaded | AuthError::State(_)
-    );
-    if !unseen && let Err(error) = ask.app.journal.write(failed(ask, user, methods, &error)).await {
+    // Those of too many failures are counted where the failures are.
+    let counted = match error {
+        AuthError::Overloaded => {
+            ask.app
+                .journal
+                .turned_away(ask.source.map(|s| s.0), TurnedAway::Busy);
+            true
+        }
+        AuthError::TooMany(_) | AuthError::State(_) => true,
+        _ => false,
+    };
+    if !counted && let Err(error) = ask.app.journal.write(failed(ask, user, methods, &error)).await {
         tracing::error!(%error, "a failed sign-in is not in the change feed");
     }
     error.into()

@@ -51,6 +51,11 @@ impl RoleBook {
         self.graph.forget();
     }
 
+    /// Grows whenever roles or implications are said to have changed.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.graph.epoch()
+    }
+
     /// The cloud's own roles of `user` on `scope`, implied ones included,
     /// ordered by name.
     pub(crate) async fn effective(&self, user: &str, scope: &Scope) -> Result<Vec<Role>, StateError> {

@@ -23,12 +23,12 @@ fn from_row(row: &Row) -> Result<Revocation, StateError> {
     })
 }
 
-/// Events that still matter at `now`.
-pub async fn list(q: &mut impl Queries, now: Micros) -> Result<Vec<Revocation>, StateError> {
+/// Events that still matter at `now` and ended no token before `since` only.
+pub async fn list(q: &mut impl Queries, since: Micros, now: Micros) -> Result<Vec<Revocation>, StateError> {
     let sql = "SELECT issued_before, keep_until, audit_id, audit_chain_id, user_id, project_id, domain_id,
                system, role, delegation_id, group_id, identity_provider_id, protocol_id
-               FROM identity_revocation WHERE keep_until > $1 ORDER BY issued_before";
-    q.fetch(sql, args![stored(now)])
+               FROM identity_revocation WHERE keep_until > $1 AND issued_before >= $2 ORDER BY issued_before";
+    q.fetch(sql, args![stored(now), stored(since)])
         .await?
         .iter()
         .map(from_row)

@@ -1,37 +1,29 @@
 //! One request to an OpenID provider: JSON back, within bounds of time and size,
 //! no redirects, TLS unless the provider is this very host.
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use http_body_util::Full;
 use serde_json::{Map, Value};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use virga_http::outward::{Bounds, Outward};
 
-/// Longest time for a whole request.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest answer, in bytes.
-const MAX_ANSWER: usize = 512 * 1024;
+/// How long a provider may take, and for how much.
+const BOUNDS: Bounds = Bounds {
+    connect: Duration::from_secs(3),
+    answer: Duration::from_secs(3),
+    body: 512 * 1024,
+};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
     #[error("{0} is not a URL that may be asked: https, or http on this host")]
     Url(String),
-    #[error("{url} does not answer within {}s", TIMEOUT.as_secs())]
-    Timeout { url: String },
     #[error("{url}: {why}")]
     Failed { url: String, why: String },
 }
@@ -40,15 +32,8 @@ pub(super) enum FetchError {
 pub(super) type Login<'a> = (&'a str, &'a str);
 
 /// Asks providers.
-pub(super) struct Client {
-    tls: TlsConnector,
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+pub(super) struct Client(Outward);
 
 /// Whether a URL names this very host.
 fn is_loopback(url: &Uri) -> bool {
@@ -68,36 +53,11 @@ pub(super) fn allowed(url: &str) -> Result<Uri, FetchError> {
     }
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca_file else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let said = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-    let read = CertificateDer::pem_file_iter(path).map_err(|e| said(&e))?;
-    for certificate in read {
-        let certificate = certificate.map_err(|e| said(&e))?;
-        roots.add(certificate).map_err(|e| said(&e))?;
-    }
-    if roots.is_empty() {
-        return Err(said(&"holds no certificates in PEM"));
-    }
-    Ok(roots)
-}
-
 impl Client {
     /// A client that trusts the certificates in `ca_file`, or those that the
     /// system trusts.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, String> {
-        let config = ClientConfig::builder_with_provider(virga_http::tls::provider())
-            .with_safe_default_protocol_versions()
-            .map_err(|e| e.to_string())?
-            .with_root_certificates(roots(ca_file)?)
-            .with_no_client_auth();
-        Ok(Self {
-            tls: TlsConnector::from(Arc::new(config)),
-        })
+        Outward::new(ca_file, BOUNDS).map(Self)
     }
 
     /// `GET`.
@@ -132,63 +92,14 @@ impl Client {
             url: url.to_owned(),
             why,
         };
-        let uri = allowed(url)?;
-        let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        let host = uri.authority().map_or("", |a| a.as_str());
-        let request = Request::get(path)
-            .header(HOST, host)
-            .header(ACCEPT, "application/json");
+        let request = Request::get(allowed(url)?).header(ACCEPT, "application/json");
         let request = finish(request).map_err(|e| failed(e.to_string()))?;
-        let body = tokio::time::timeout(TIMEOUT, self.exchange(&uri, request)).await;
-        let body = body
-            .map_err(|_| FetchError::Timeout { url: url.to_owned() })?
-            .map_err(failed)?;
-        serde_json::from_slice(&body).map_err(|e| failed(format!("the answer is not a JSON object: {e}")))
-    }
-
-    async fn exchange(&self, uri: &Uri, request: Request<Full<Bytes>>) -> Result<Bytes, String> {
-        let host = uri.host().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let secure = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port))
-            .await
-            .map_err(|e| e.to_string())?;
-        if !secure {
-            return send(stream, request).await;
+        let answer = self.0.ask(request).await.map_err(failed)?;
+        if answer.status() != StatusCode::OK {
+            return Err(failed(format!("it answers {}", answer.status())));
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
-        let stream = self.tls.connect(name, stream).await.map_err(|e| e.to_string())?;
-        send(stream, request).await
-    }
-}
-
-/// One request over a connection that is used for nothing else.
-async fn send(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    request: Request<Full<Bytes>>,
-) -> Result<Bytes, String> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| e.to_string())?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("it answers {}", response.status()));
-        }
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        body.map(http_body_util::Collected::to_bytes)
-            .map_err(|e| e.to_string())
-    };
-    tokio::pin!(answer);
-    tokio::select! {
-        biased;
-        answer = &mut answer => answer,
-        // The connection may be closed while the answer is still being read.
-        ended = connection => {
-            ended.map_err(|e| e.to_string())?;
-            answer.await
-        }
+        serde_json::from_slice(answer.body())
+            .map_err(|e| failed(format!("the answer is not a JSON object: {e}")))
     }
 }
 

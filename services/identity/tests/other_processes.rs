@@ -1,0 +1,64 @@
+//! Two processes over the same records: what one changes the other goes by,
+//! within a second.
+#![allow(clippy::unwrap_used, reason = "a failed test should panic")]
+mod bench;
+
+use std::time::{Duration, Instant};
+
+use bench::{Bench, bench, plan};
+use serde_json::{Value, json};
+
+/// Asks again until the status is `wanted`, at most for ten seconds.
+async fn until(b: &Bench, path: &str, token: &str, wanted: u16) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = b.get(path, token).await;
+        if answer.status.as_u16() == wanted {
+            return answer.json();
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{path}: still {}: {}",
+            answer.status,
+            answer.text
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_revoked_in_one_process_soon_ends_in_the_other() {
+    let here = bench().await;
+    let there = here.restarted(&plan()).await;
+    let (admin, demo) = (here.admin().await, here.demo().await);
+    let path = "/v3/auth/projects";
+    there.get(path, &demo).await.expect(200);
+    there.about("GET", "", &admin, &demo).await.expect(200);
+    here.about("DELETE", "", &admin, &demo).await.expect(204);
+    here.get(path, &demo).await.expect(401);
+    until(&there, path, &demo, 401).await;
+    there.about("GET", "", &admin, &demo).await.expect(404);
+    // The administrator's token is good in both.
+    there.get(path, &admin).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_catalog_that_grew_in_one_process_is_soon_told_by_the_other() {
+    let here = bench().await;
+    let there = here.restarted(&plan()).await;
+    let admin = here.admin().await;
+    let services = async || {
+        let catalog = there.get("/v3/auth/catalog", &admin).await.expect(200).json();
+        catalog["catalog"].as_array().unwrap().len()
+    };
+    let before = services().await;
+    let service = json!({"service": {"type": "image", "name": "glance"}});
+    here.call("POST", "/v3/services", &admin, service)
+        .await
+        .expect(201);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while services().await == before {
+        assert!(Instant::now() < deadline, "the catalog stays as it was");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
