@@ -39,6 +39,11 @@ impl IntoFault for ReadObjectError {
     fn into_fault(self) -> S3Error {
         match self {
             Self::NotFound { .. } => s3_error!(NoSuchKey),
+            Self::Sealed { given: true } => s3_error!(AccessDenied),
+            Self::Sealed { given: false } => s3_error!(
+                InvalidRequest,
+                "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object."
+            ),
             Self::Unavailable(error) => error.into_fault(),
         }
     }

@@ -17,6 +17,7 @@ use super::error::BodyReadError;
 use super::found::{DataId, data_of};
 use super::peer::Peer;
 use super::place::{Place, node_of};
+use super::sealing::Pad;
 use super::shared::Shared;
 
 /// A replica's body being read.
@@ -230,6 +231,21 @@ impl ObjectBody {
             first: None,
             rest: Some(Box::pin(pieces)),
         }
+    }
+
+    /// A body that ends with an error at once.
+    pub(super) fn broken(error: BodyReadError) -> Self {
+        Self::of(stream::iter([Err(error)]))
+    }
+
+    /// The same, opened as it goes by.
+    pub(super) fn through(self, mut pad: Pad) -> Self {
+        let first = self.first.map(|bytes| pad.apply(bytes));
+        let rest = self.rest.map(|rest| {
+            let opened = rest.map_ok(move |bytes| pad.apply(bytes));
+            Box::pin(opened) as Pieces
+        });
+        Self { first, rest }
     }
 
     /// All bytes, if they are here already (small objects): the dialect can

@@ -95,6 +95,12 @@ pub enum ReadObjectError {
         /// How recently it was deleted, if that is known.
         deleted: Option<Version>,
     },
+    /// It is sealed with a key of the client's own, which must be shown (403).
+    #[error("sealed with a key of the client's: {}", if *.given { "another one was shown" } else { "none was shown" })]
+    Sealed {
+        /// Whether a key was shown.
+        given: bool,
+    },
     /// Too few nodes answered.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -106,6 +112,9 @@ pub enum ProveError {
     /// There are no such bytes (416).
     #[error(transparent)]
     Range(#[from] crate::proof::BadRange),
+    /// The root is that of sealed bytes, which no client sees (400).
+    #[error("the object is stored sealed: there is no proof of its own bytes")]
+    Sealed,
     /// Too many proofs are being made (503).
     #[error("too many proofs are being made at the same time")]
     Busy,

@@ -37,6 +37,7 @@ mod quorum;
 mod reading;
 mod renew;
 mod rows;
+pub mod sealing;
 mod settings;
 mod settle;
 mod shared;
@@ -116,6 +117,8 @@ pub struct NewObject {
     pub max_size: u64,
     /// Version asked for (`X-Timestamp`): never restamped.
     pub version: Option<Version>,
+    /// Seal it, with whose key; what its container asks for where this is `None`.
+    pub seal: Option<sealing::Seal>,
     /// Store only if there is no such object (`If-None-Match: *`). Looked up
     /// before the first byte of the body is read.
     pub if_none_match_any: bool,
@@ -167,6 +170,7 @@ impl NewObject {
             expected_etag: None,
             max_size: u64::MAX,
             version: None,
+            seal: None,
             if_none_match_any: false,
             at_end: None,
         }
@@ -254,6 +258,7 @@ pub type MetaChange = (String, String);
 #[derive(Clone)]
 pub struct Core {
     shared: Arc<Shared>,
+    opener: sealing::Opener,
 }
 
 impl Core {
@@ -305,6 +310,7 @@ impl Core {
         };
         Self {
             shared: Arc::new(shared),
+            opener: sealing::Opener::default(),
         }
     }
 

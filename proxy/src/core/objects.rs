@@ -26,6 +26,8 @@ impl From<ReadObjectError> for PostObjectError {
         match error {
             ReadObjectError::NotFound { .. } => Self::NotFound,
             ReadObjectError::Unavailable(error) => error.into(),
+            // Heads are read without any key.
+            ReadObjectError::Sealed { .. } => Unavailable::Refused(error.to_string()).into(),
         }
     }
 }

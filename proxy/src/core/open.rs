@@ -107,14 +107,20 @@ impl Core {
                 why: error.to_string(),
             })?;
         self.shared.hedge.observe(started.elapsed());
+        let body = match self.opener.pad(&stat)? {
+            Some(pad) => body.through(pad.at(range.start)),
+            None => body,
+        };
         Ok(GotObject { stat, range, body })
     }
 
     /// Bytes `range` of exactly the version that `stat` names, opened when the
     /// body is first polled: for the further ranges of a multi-range answer.
     pub fn read_range(&self, name: &ObjectName, stat: &ObjectStat, range: Range<u64>) -> ObjectBody {
+        let pad = self.opener.pad(stat);
+        let start = range.start.min(stat.size);
         let (core, name, stat) = (self.clone(), name.clone(), stat.clone());
-        ObjectBody::lazy(async move {
+        let stored = ObjectBody::lazy(async move {
             let lost = |error: &dyn std::fmt::Display| BodyReadError::Lost(error.to_string());
             let placed = core.place_for_reading(&name).await;
             let (_, place) = placed.map_err(|error| lost(&error))?;
@@ -125,7 +131,12 @@ impl Core {
                 &stat,
                 range.start.min(end)..end,
             ))
-        })
+        });
+        match pad {
+            Ok(None) => stored,
+            Ok(Some(pad)) => stored.through(pad.at(start)),
+            Err(error) => ObjectBody::broken(BodyReadError::Lost(error.to_string())),
+        }
     }
 
     /// The head of an object; `newest` asks every replica (`X-Newest`).

@@ -17,6 +17,7 @@ use super::error::{ProveError, ReadObjectError, Unavailable};
 use super::names::ObjectName;
 use super::peer::Peer;
 use super::place::{Place, node_of};
+use super::sealing::Sealed;
 use super::shared::Shared;
 use crate::proof::{CHUNK, ChainingValue, Leaf, Proof, Shape, tree};
 
@@ -32,6 +33,7 @@ impl From<ReadObjectError> for ProveError {
         match error {
             ReadObjectError::NotFound { .. } => Self::Lost,
             ReadObjectError::Unavailable(error) => error.into(),
+            ReadObjectError::Sealed { .. } => Self::Sealed,
         }
     }
 }
@@ -135,6 +137,9 @@ impl Core {
         stat: &ObjectStat,
         range: Range<u64>,
     ) -> Result<Proof, ProveError> {
+        if Sealed::of(stat).is_some() {
+            return Err(ProveError::Sealed);
+        }
         let shape = Shape::new(stat.size, range)?;
         let shared = &self.shared;
         let permit = timeout(shared.settings.node_timeout, shared.proofs.acquire()).await;

@@ -21,6 +21,7 @@ use super::peer::Peer;
 use super::place::{Place, node_of};
 use super::quorum::Members;
 use super::rows::conclude;
+use super::sealing::Plain;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::upload;
@@ -154,9 +155,17 @@ pub(super) fn meta_of(name: &ObjectName, new: NewObject, etag: String, size: u64
     }
 }
 
-/// Compares what came with what was announced.
-pub(super) fn check_etag(expected: Option<&str>, digests: &Digests) -> Result<(), PutObjectError> {
-    match expected {
+/// Compares what came with what was announced, of sealed bytes what they were
+/// before; their ETag is put in place.
+pub(super) fn settle(
+    new: &NewObject,
+    plain: Option<Plain>,
+    digests: &mut Digests,
+) -> Result<(), PutObjectError> {
+    if let Some(plain) = plain {
+        return plain.settle(digests);
+    }
+    match &new.expected_etag {
         Some(expected) if !expected.eq_ignore_ascii_case(&digests.etag) => {
             Err(PutObjectError::EtagMismatch {
                 got: digests.etag.clone(),
@@ -189,32 +198,40 @@ impl Core {
     pub async fn put_object<S>(
         &self,
         name: &ObjectName,
-        new: NewObject,
+        mut new: NewObject,
         body: S,
     ) -> Result<Stored, PutObjectError>
     where
         S: Stream<Item = Result<Bytes, BodyError>> + Send,
     {
-        let policy = self
-            .object_policy(name)
+        let container = self
+            .container_info_at(name.container_path(), || name.container_name())
             .await?
             .ok_or(PutObjectError::NoContainer)?;
+        let policy = container.policy;
+        let mut plain = self.opener.seal(&mut new, &container.meta)?;
+        drop(container);
         if new.if_none_match_any {
             match self.head_object(name, false).await {
-                Ok(_) => return Err(PutObjectError::Exists),
+                Ok(_) | Err(ReadObjectError::Sealed { .. }) => return Err(PutObjectError::Exists),
                 Err(ReadObjectError::NotFound { .. }) => {}
                 Err(ReadObjectError::Unavailable(error)) => return Err(error.into()),
             }
         }
+        let mut work = plain.as_mut().and_then(Plain::work);
+        let body = body.map(move |piece| match &mut work {
+            Some(work) => piece.map(|bytes| work.seal(bytes)),
+            None => piece,
+        });
         let body = pin!(body);
         let mut source = BodySource::new(body, &new, &self.shared.settings)?;
         let first = source.extent().await?;
         // Not earlier: clients may take their time, and rings change.
         let mut place = self.shared.object_place(name, policy)?;
         let placed = if source.ended() {
-            self.put_whole(name, &mut place, new, first).await?
+            self.put_whole(name, &mut place, (new, plain), first).await?
         } else {
-            let placed = upload::stream(&self.shared, name, &mut place, new, first, source).await?;
+            let placed = upload::stream(&self.shared, name, &mut place, (new, plain), first, source).await?;
             let given_up = self.given_up_by(&place, &placed.stored).await;
             let now = match self.shared.renewed(&place, given_up.as_ref()).await {
                 Some(now) => now,
@@ -283,14 +300,14 @@ impl Core {
         &self,
         name: &ObjectName,
         place: &mut Place,
-        new: NewObject,
+        (new, plain): (NewObject, Option<Plain>),
         body: Bytes,
     ) -> Result<Placed, PutObjectError> {
         let size = body.len() as u64;
-        let (digests, body) = digest::whole(body, self.shared.settings.hash_inline)
+        let (mut digests, body) = digest::whole(body, self.shared.settings.hash_inline)
             .await
             .map_err(|_| shutting_down())?;
-        check_etag(new.expected_etag.as_deref(), &digests)?;
+        settle(&new, plain, &mut digests)?;
         let asked = new.version;
         let meta = meta_of(name, new, digests.etag, size);
         let version = self.shared.version(asked);

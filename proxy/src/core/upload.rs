@@ -30,9 +30,10 @@ use super::fanout::why_unavailable;
 use super::names::ObjectName;
 use super::peer::Peer;
 use super::place::{Place, node_of};
-use super::put::{BodySource, Placed, check_etag, meta_of, shutting_down};
+use super::put::{BodySource, Placed, meta_of, settle, shutting_down};
 use super::quorum::Members;
 use super::renew::remember;
+use super::sealing::Plain;
 use super::shared::Shared;
 
 /// Extents queued for one replica.
@@ -385,7 +386,7 @@ pub(super) async fn stream<S>(
     shared: &Arc<Shared>,
     name: &ObjectName,
     place: &mut Place,
-    new: NewObject,
+    (new, plain): (NewObject, Option<Plain>),
     first: Bytes,
     mut source: BodySource<'_, S>,
 ) -> Result<Placed, PutObjectError>
@@ -407,8 +408,8 @@ where
         }
         extent = source.extent().await?;
     }
-    let digests = digester.finish().await.map_err(|_| shutting_down())?;
-    check_etag(new.expected_etag.as_deref(), &digests)?;
+    let mut digests = digester.finish().await.map_err(|_| shutting_down())?;
+    settle(&new, plain, &mut digests)?;
     let asked = new.version;
     let meta = meta_of(name, new, digests.etag, source.got());
     let version = shared.version(asked);

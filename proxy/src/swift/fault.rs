@@ -224,6 +224,10 @@ impl From<ReadObjectError> for Fault {
     fn from(error: ReadObjectError) -> Self {
         match error {
             ReadObjectError::NotFound { .. } => Self::not_found(),
+            ReadObjectError::Sealed { .. } => Self::plain(
+                StatusCode::FORBIDDEN,
+                "The object is sealed with a key of its owner's own. It is read by S3, with that key.",
+            ),
             ReadObjectError::Unavailable(error) => error.into(),
         }
     }
@@ -233,6 +237,9 @@ impl From<ProveError> for Fault {
     fn from(error: ProveError) -> Self {
         match error {
             ProveError::Range(_) => Self::page(StatusCode::RANGE_NOT_SATISFIABLE),
+            ProveError::Sealed => {
+                Self::bad("The object is stored sealed: its own bytes have no root to prove them by")
+            }
             ProveError::Busy | ProveError::Lost => {
                 tracing::info!(%error, "no proof is made");
                 Self::page(StatusCode::SERVICE_UNAVAILABLE)

@@ -15,4 +15,5 @@ mod objects;
 mod races;
 mod ring_changes;
 mod ring_watch;
+mod sealing;
 mod stale;

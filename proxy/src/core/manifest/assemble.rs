@@ -108,6 +108,7 @@ impl Opener {
             .await
             .map_err(|error| match error {
                 ReadObjectError::NotFound { .. } => SegmentError::Missing(name.path().to_owned()),
+                ReadObjectError::Sealed { .. } => SegmentError::Forbidden(name.path().to_owned()),
                 ReadObjectError::Unavailable(error) => error.into(),
             })
     }

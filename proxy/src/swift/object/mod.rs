@@ -81,7 +81,7 @@ pub(super) async fn live_head(ctx: &Ctx, name: &ObjectName) -> Result<ObjectStat
     match ctx.core().head_object(name, false).await {
         Ok(stat) if !expired(ctx, &stat) => Ok(stat),
         Ok(_) | Err(ReadObjectError::NotFound { .. }) => Err(Fault::not_found()),
-        Err(error @ ReadObjectError::Unavailable(_)) => Err(error.into()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -11,6 +11,7 @@ use super::super::range::{Ranges, Selected};
 use super::super::{Ctx, conditional, headers};
 use super::read::{View, view_of};
 use crate::core::ObjectName;
+use crate::core::sealing::Sealed;
 
 /// The header that names the BLAKE3 root of an object's bytes, in hex.
 pub(super) const ROOT: HeaderName = HeaderName::from_static("x-object-blake3");
@@ -29,7 +30,10 @@ pub(super) fn name_root(into: &mut HeaderMap, root: &[u8; 32]) {
 /// An object whose bytes are sent as they are stored, with its root.
 pub(super) fn with_root(stat: &ObjectStat) -> View {
     let mut view = view_of(stat);
-    name_root(&mut view.headers, &stat.blake3);
+    // The root of sealed bytes is of no use to whom they are opened for.
+    if Sealed::of(stat).is_none() {
+        name_root(&mut view.headers, &stat.blake3);
+    }
     view
 }
 

@@ -177,7 +177,7 @@ async fn open(
     };
     match found {
         Ok((stat, open)) if !expired(ctx, &stat) => Ok((stat, open)),
-        Err(error @ ReadObjectError::Unavailable(_)) => Err(error.into()),
+        Err(error @ (ReadObjectError::Unavailable(_) | ReadObjectError::Sealed { .. })) => Err(error.into()),
         Ok(_) | Err(ReadObjectError::NotFound { .. }) => match headers::text(&ctx.headers, "if-match") {
             Some(list) if list.split(',').any(|tag| tag.trim() == "*") => {
                 Err(Fault::page(StatusCode::PRECONDITION_FAILED))

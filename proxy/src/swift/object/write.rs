@@ -15,7 +15,7 @@ use super::super::headers::{self, Level};
 use super::super::versions::{self, Keeping, name::VersionId};
 use super::super::{Ctx, content_type, done, quota, timestamp};
 use super::{authorized_container, proof};
-use crate::core::{BodyError, NewObject, ObjectName, Stored};
+use crate::core::{BodyError, NewObject, ObjectName, Stored, sealing};
 
 /// What a handler stores beside what the request says.
 #[derive(Default)]
@@ -93,6 +93,8 @@ where
     let is_read_as_stored = extra.sysmeta.is_empty() && !ctx.headers.contains_key("x-object-manifest");
     new.sysmeta = extra.sysmeta;
     new.listed = extra.listed;
+    new.seal = sealing::default_of(&container.meta);
+    let is_read_as_stored = is_read_as_stored && new.seal.is_none();
     let (stored, version) = put(ctx, name, &container, new, body).await?;
     let mut answer = done(StatusCode::CREATED);
     let into = answer.headers_mut();

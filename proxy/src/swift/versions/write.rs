@@ -52,7 +52,7 @@ pub async fn head(core: &Core, name: &ObjectName) -> Result<Option<ObjectStat>, 
     match core.head_object(name, true).await {
         Ok(stat) => Ok(Some(stat)),
         Err(ReadObjectError::NotFound { .. }) => Ok(None),
-        Err(error @ ReadObjectError::Unavailable(_)) => Err(error),
+        Err(error) => Err(error),
     }
 }
 
