@@ -21,7 +21,7 @@ use virga_object_wire::listing::{
     ShardsRequest,
 };
 use virga_object_wire::movement::{
-    Answering, Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums, ring_of,
+    Answering, Movement, NamesPage, NamesRequest, NewerRing, Push, Records, RingName, Sum, Sums, ring_of,
 };
 use virga_object_wire::node::{Cause, DeviceStatus, ObjectNode, PutStream, Read, Reason, Span};
 use virga_object_wire::object::{
@@ -285,6 +285,13 @@ impl ObjectNode for LocalNode {
         self.believed(RingName::Object(at.policy), at)?
             .objects
             .subtrees(at, wanted)
+            .await
+    }
+
+    async fn records(&self, at: &At) -> Result<Records, NodeError> {
+        self.believed(RingName::Object(at.policy), at)?
+            .objects
+            .records(at)
             .await
     }
 

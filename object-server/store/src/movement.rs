@@ -9,7 +9,7 @@ use virga_disk::kv::cursor::Bounds;
 use virga_disk::threads::Threads;
 use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
-use virga_object_wire::movement::{NameState, NamesPage, NamesRequest, Push, Sum};
+use virga_object_wire::movement::{NameState, NamesPage, NamesRequest, Push, Records, Sum};
 use virga_object_wire::node::Body;
 use virga_object_wire::object::{At, ObjectStat, PutObject, Source};
 use virga_object_wire::posted::Posted;
@@ -156,11 +156,7 @@ impl Device {
         };
         match entry.winner.as_ref().filter(|_| data) {
             Some(winner) if winner.kind == Kind::Tombstone => {
-                copy.deletion = Some(Push::Deletion {
-                    version: winner.version,
-                    path: self.tombstone_path(name, winner.place).await?,
-                    row_owed: self.owes(name, winner.version)?,
-                });
+                copy.deletion = Some(self.deletion_of(name, winner).await?);
             }
             Some(winner) => copy.object = Some(self.object_of(name, entry, winner).await?),
             None => {}
@@ -186,23 +182,69 @@ impl Device {
             Kind::Commit => self.read_extents(name, &bare, winner, None).await?,
             _ => self.read_whole(name, &bare, winner, None).await?,
         };
-        let row_owed = self.owes(name, winner.version)?;
-        let ObjectStat {
-            version,
-            size,
-            blake3,
-            meta,
-            ..
-        } = read.stat;
-        let put = PutObject {
-            version,
-            size,
-            blake3,
-            meta,
+        Ok((self.as_put(name, read.stat)?, read.body))
+    }
+
+    /// An object as another replica is sent it.
+    fn as_put(&self, name: &NameKey, bare: ObjectStat) -> Result<PutObject, NodeError> {
+        let row_owed = self.owes(name, bare.version)?;
+        Ok(PutObject {
+            version: bare.version,
+            size: bare.size,
+            blake3: bare.blake3,
+            meta: bare.meta,
             handoff_for: None,
             source: Source::Replica { row_owed },
-        };
-        Ok((put, read.body))
+        })
+    }
+
+    /// The records of a name as they were written, without bytes.
+    ///
+    /// # Errors
+    /// `Damaged` if a record is (it is set aside), `Device` if the device fails.
+    pub async fn records(&self, at: &At) -> Result<Records, NodeError> {
+        let name = NameKey::of(at);
+        for _ in 0..FOLLOW {
+            let Some(entry) = self.entry(&name).await? else {
+                return Ok(Records::default());
+            };
+            match self.records_of(&name, &entry).await {
+                Ok(records) => return Ok(records),
+                Err(Miss::Moved) => {}
+                Err(Miss::Failed(error)) => return Err(error),
+            }
+        }
+        Err(NodeError::Busy)
+    }
+
+    async fn records_of(&self, name: &NameKey, entry: &Entry) -> Result<Records, Miss> {
+        let mut records = Records::default();
+        match &entry.winner {
+            Some(winner) if winner.kind == Kind::Tombstone => {
+                records.deletion = Some(self.deletion_of(name, winner).await?);
+            }
+            Some(winner) => {
+                let bare = Entry {
+                    post: None,
+                    ..entry.clone()
+                };
+                let stat = self.stat_of(name, &bare, winner).await?;
+                records.object = Some(self.as_put(name, stat)?);
+            }
+            None => {}
+        }
+        if let Some(post) = &entry.post {
+            records.post = Some(self.post_of(name, post).await?);
+        }
+        Ok(records)
+    }
+
+    async fn deletion_of(&self, name: &NameKey, winner: &Winner) -> Result<Push, Miss> {
+        Ok(Push::Deletion {
+            version: winner.version,
+            path: self.tombstone_path(name, winner.place).await?,
+            row_owed: self.owes(name, winner.version)?,
+        })
     }
 
     async fn post_of(&self, name: &NameKey, post: &Post) -> Result<Push, Miss> {

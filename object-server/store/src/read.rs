@@ -140,6 +140,16 @@ impl Device {
         Err(NodeError::Busy)
     }
 
+    /// The head that a winner's record and the update of `entry` make.
+    pub(crate) async fn stat_of(
+        &self,
+        name: &NameKey,
+        entry: &Entry,
+        winner: &Winner,
+    ) -> Result<ObjectStat, Miss> {
+        Ok(self.open_winner(name, entry, winner, Some((0, 0))).await?.stat)
+    }
+
     fn live_winner<'a>(&self, entry: &'a Entry) -> Option<&'a Winner> {
         if visible(entry, self.now_secs()) {
             entry.object()

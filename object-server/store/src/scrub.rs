@@ -74,8 +74,8 @@ impl Device {
     /// `Device` if the device or its index fails.
     pub async fn scrub(&self) -> Result<Option<Scrubbed>, NodeError> {
         let device = self.clone();
-        let done = self.threads().run(move || device.scrub_blocking()).await;
-        done.map_err(device_failed)?
+        let done = self.threads().complete(async move { device.scrub_here().await });
+        done.await.map_err(device_failed)?
     }
 
     /// How far the scrub is.
@@ -147,8 +147,8 @@ impl Device {
         (self.options().scrub_pass / segments.max(1)).clamp(RESTS.0, RESTS.1)
     }
 
-    /// As [`Device::scrub`], on the calling thread.
-    pub(crate) fn scrub_blocking(&self) -> Result<Option<Scrubbed>, NodeError> {
+    /// As [`Device::scrub`], on the calling thread: it blocks it.
+    pub(crate) async fn scrub_here(&self) -> Result<Option<Scrubbed>, NodeError> {
         let cursor = self.scrub_cursor()?;
         let mut all = self.segments().all();
         all.sort_by_key(|segment| segment.id());
@@ -176,12 +176,9 @@ impl Device {
                 damaged,
                 "records do not read well from the medium"
             );
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .build()
-                .map_err(device_failed)?;
             // A device that takes no new data can save nothing; the next pass
             // tries again, and the rest of this one must not wait for it.
-            if let Err(error) = runtime.block_on(self.save(&segment, suspects)) {
+            if let Err(error) = self.save(&segment, suspects).await {
                 tracing::warn!(segment = segment.id(), %error, "damaged records stay where they are");
             }
         }

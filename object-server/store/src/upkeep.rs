@@ -125,12 +125,12 @@ impl Duties {
         if device.condition().health() != Health::Closed
             && (device.is_scrub_hurried() || (now >= self.scrub_after && quiet()))
         {
-            self.scrub(device);
+            self.scrub(device).await;
         }
     }
 
-    fn scrub(&mut self, device: &Device) {
-        if let Err(error) = device.scrub_blocking() {
+    async fn scrub(&mut self, device: &Device) {
+        if let Err(error) = device.scrub_here().await {
             tracing::warn!(%error, "a segment cannot be scrubbed");
         }
         self.scrub_after = device.clock().now().plus(device.scrub_rest());

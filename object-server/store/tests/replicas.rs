@@ -152,6 +152,10 @@ async fn bring(from: &Device, to: &Device, name: &str) {
     let at = at(name);
     let copy = from.copy_for_replica(&NameKey::of(&at), &known, true, true).await;
     let copy = copy.unwrap().unwrap();
+    // A reader's repair goes by the records, and must bring the same.
+    let records = from.records(&at).await.unwrap();
+    assert_eq!(records.object.as_ref(), copy.object.as_ref().map(|(put, _)| put));
+    assert_eq!((&records.deletion, &records.post), (&copy.deletion, &copy.post));
     if let Some((request, mut pieces)) = copy.object {
         let piece = futures_util::StreamExt::next(&mut pieces).await.unwrap().unwrap();
         to.put(&at, request, piece).await.unwrap();

@@ -30,6 +30,7 @@ pub(crate) enum Op {
     Delete = 6,
     Settle = 7,
     Subtrees = 8,
+    Records = 9,
     PutContainer = 16,
     PostContainer = 17,
     DeleteContainer = 18,
@@ -64,8 +65,8 @@ impl Op {
             Admin, BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount,
             HeadContainer, HearOfRing, ListAccount, ListContainer, ListingParts, ListingRows, ListingShards,
             ListingState, ListingSums, MergeListing, Movement, Names, Post, PostContainer, Push, Put,
-            PutAccount, PutContainer, PutContainerRows, PutObjectRows, RingFile, Settle, Status, Subtrees,
-            Sums,
+            PutAccount, PutContainer, PutContainerRows, PutObjectRows, Records, RingFile, Settle, Status,
+            Subtrees, Sums,
         };
         let all = [
             Put,
@@ -76,6 +77,7 @@ impl Op {
             Delete,
             Settle,
             Subtrees,
+            Records,
             PutContainer,
             PostContainer,
             DeleteContainer,
@@ -295,6 +297,6 @@ mod tests {
                 assert_eq!(op as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 34);
+        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 35);
     }
 }

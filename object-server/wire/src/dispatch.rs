@@ -78,9 +78,14 @@ impl Handler for Dispatch {
             Op::Put => self.put(first).await,
             Op::BeginPut => self.begin_put(first, rest).await,
             Op::Get => self.get(first, piece).await,
-            Op::Head | Op::Post | Op::Delete | Op::Settle | Op::Subtrees | Op::Status | Op::Admin => {
-                self.object(op, first, piece).await
-            }
+            Op::Head
+            | Op::Post
+            | Op::Delete
+            | Op::Settle
+            | Op::Subtrees
+            | Op::Records
+            | Op::Status
+            | Op::Admin => self.object(op, first, piece).await,
             Op::Movement
             | Op::Sums
             | Op::BucketSums
@@ -184,6 +189,10 @@ impl Dispatch {
             Op::Subtrees => {
                 let (at, wanted): (At, SubtreesRequest) = value(first)?;
                 reply(&node.subtrees(&at, wanted).await, piece)
+            }
+            Op::Records => {
+                let at: At = value(first)?;
+                reply(&node.records(&at).await, piece)
             }
             Op::Admin => {
                 let (device, request): (Arc<str>, AdminRequest) = value(first)?;

@@ -12,6 +12,7 @@ use virga_node::clock::{Micros, Version};
 use virga_ring::{NameHash, Partition, RingId};
 
 use crate::listing::ListingKind;
+use crate::object::PutObject;
 use crate::posted::{PostRank, Posted};
 
 /// One of the rings of a cluster.
@@ -333,6 +334,19 @@ pub enum Push {
         /// As for a deletion.
         row_owed: bool,
     },
+}
+
+/// The records that a node keeps of a name, each as it was written: what was
+/// posted later is not mixed into the data's own metadata, as a reader's head has
+/// it. For whoever brings another replica what it lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Records {
+    /// The object without its bytes, which a read of the same version gives.
+    pub object: Option<PutObject>,
+    /// The deletion, if that is what is known.
+    pub deletion: Option<Push>,
+    /// The newest metadata update.
+    pub post: Option<Push>,
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::listing::{
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
     ShardsRequest,
 };
-use crate::movement::{Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums};
+use crate::movement::{Movement, NamesPage, NamesRequest, NewerRing, Push, Records, RingName, Sum, Sums};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 pub use crate::status::{Cause, DeviceState, DeviceStatus, Reason};
 
@@ -95,6 +95,10 @@ pub trait ObjectNode: Send + Sync + 'static {
     /// that is larger than one, as they were stored with the bytes: the bytes
     /// are not read. `NotFound` if the node holds other data under the name.
     async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError>;
+
+    /// The records of the name as they were written, without bytes: empty where
+    /// the node knows nothing.
+    async fn records(&self, at: &At) -> Result<Records, NodeError>;
 
     /// Replaces the metadata of an object that exists.
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError>;

@@ -23,7 +23,7 @@ use crate::listing::{
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
     ShardsRequest,
 };
-use crate::movement::{Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums};
+use crate::movement::{Movement, NamesPage, NamesRequest, NewerRing, Push, Records, RingName, Sum, Sums};
 use crate::node::{Body, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
 
@@ -253,6 +253,10 @@ impl ObjectNode for RemoteNode {
 
     async fn subtrees(&self, at: &At, wanted: SubtreesRequest) -> Result<Vec<[u8; 32]>, NodeError> {
         self.ask(Op::Subtrees, &(at, wanted)).await
+    }
+
+    async fn records(&self, at: &At) -> Result<Records, NodeError> {
+        self.ask(Op::Records, at).await
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {

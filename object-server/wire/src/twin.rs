@@ -67,6 +67,10 @@ impl Control {
         locked(&self.switches).clone()
     }
 
+    fn count(&self, method: &'static str) {
+        *locked(&self.calls).entry(method).or_default() += 1;
+    }
+
     async fn wait(&self, gate: Option<Arc<Notify>>) {
         if let Some(gate) = gate {
             let waiting = Waiting::one(&self.waiting);
@@ -203,8 +207,8 @@ impl MemoryNode {
         self.control.waiting.load(Ordering::SeqCst)
     }
 
-    /// How often the method of this name was called ("put", "list_account"),
-    /// refused calls included.
+    /// How often the method of this name was called ("put", "list_account"), or an
+    /// upload's "commit", refused calls included.
     pub fn calls(&self, method: &str) -> u64 {
         locked(&self.control.calls).get(method).copied().unwrap_or(0)
     }
@@ -247,7 +251,7 @@ impl MemoryNode {
 
     /// Counts the call, waits where the switches say so, and refuses if they do.
     async fn enter(&self, method: &'static str) -> Result<(), NodeError> {
-        *locked(&self.control.calls).entry(method).or_default() += 1;
+        self.control.count(method);
         self.control.wait(self.control.switches().delay_calls).await;
         if let Some(latency) = self.control.switches().latency {
             tokio::time::sleep(latency()).await;

@@ -225,7 +225,8 @@ async fn knowledge(node: &dyn ObjectNode, at: &At) -> String {
         _ => String::new(),
     };
     format!(
-        "{sums:?} {buckets:?} {names:?} {subtrees} {:?}",
+        "{sums:?} {buckets:?} {names:?} {subtrees} {:?} {:?}",
+        node.records(at).await,
         node.movement().await
     )
 }

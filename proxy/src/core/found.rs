@@ -10,6 +10,41 @@ pub(super) fn data_of(stat: &ObjectStat) -> DataId {
     (stat.version, stat.blake3)
 }
 
+/// Names all that decides between what replicas know of a name: bytes or a
+/// deletion, and metadata. Whoever has the same says the same to readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct StateId {
+    /// The bytes, or the deletion.
+    pub(super) data: DataId,
+    /// Version of headers and expiry.
+    pub(super) meta: Version,
+    /// Version of the content type.
+    pub(super) typed: Version,
+}
+
+/// The state of an object.
+pub(super) fn state_of_object(stat: &ObjectStat) -> StateId {
+    StateId {
+        data: data_of(stat),
+        meta: stat.meta_version,
+        typed: stat.type_version,
+    }
+}
+
+/// The state that an answer names.
+pub(super) fn state_of(found: &Found) -> StateId {
+    let version = match found {
+        Found::Object(stat) => return state_of_object(stat),
+        Found::Deleted(version) => *version,
+        Found::Absent => Version(0),
+    };
+    StateId {
+        data: (version, [0; 32]),
+        meta: version,
+        typed: version,
+    }
+}
+
 /// The newest data with the newest metadata that was posted to that data, as a
 /// node would hold that had heard of both. A deletion loses against data of the
 /// same version.

@@ -1,20 +1,19 @@
 //! GET and HEAD of an object: bytes from one replica, versions from a read
-//! quorum, the newer one wins.
+//! quorum, the newer one wins. What is shown is on a write quorum, or is brought
+//! to one before ([`super::write_back`]).
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::{ObjectNode, ObjectRead, Read, Span};
 use virga_object_wire::object::{Found, ObjectStat};
 
 use super::error::{ReadObjectError, Unavailable};
 use super::fanout::why_unavailable;
-use super::found::{DataId, data_of, merge};
-use super::heal;
+use super::found::{DataId, StateId, data_of, merge, state_of, state_of_object};
 use super::health::Outstanding;
 use super::names::ObjectName;
 use super::peer::Peer;
@@ -32,10 +31,10 @@ enum Said {
 /// Whom a question went to.
 #[derive(Clone)]
 pub(super) struct Asked {
-    peer: Arc<Peer>,
+    pub(super) peer: Arc<Peer>,
     /// The member it is, or stands in for.
-    member: usize,
-    stands_in: bool,
+    pub(super) member: usize,
+    pub(super) stands_in: bool,
 }
 
 type Pending = FuturesUnordered<BoxFuture<'static, (Asked, Said)>>;
@@ -51,27 +50,26 @@ enum Patience {
     Replaced,
 }
 
-/// The data, or the deletion, that an answer names.
-fn data_known(found: &Found) -> DataId {
-    match found {
-        Found::Object(stat) => data_of(stat),
-        Found::Deleted(version) => (*version, [0; 32]),
-        Found::Absent => (Version(0), [0; 32]),
-    }
+/// What one device said last.
+pub(super) struct Statement {
+    pub(super) peer: Arc<Peer>,
+    /// Its number; [`Members::MOST`] for one that stands in.
+    pub(super) member: usize,
+    pub(super) state: StateId,
 }
 
 /// A read under way.
 pub(super) struct Reading<'a> {
-    shared: &'a Arc<Shared>,
-    name: &'a ObjectName,
-    place: &'a Place,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) name: &'a ObjectName,
+    pub(super) place: &'a Place,
     span: Option<Span>,
     started: Instant,
     patience: Patience,
     pending: Pending,
     waiting: Vec<Arc<Peer>>,
     /// Members not asked yet, best first.
-    order: std::vec::IntoIter<usize>,
+    pub(super) order: std::vec::IntoIter<usize>,
     /// Who may stand in for members that failed, once that is needed.
     handoffs: Option<std::vec::IntoIter<Arc<Peer>>>,
     /// Members that failed and are not stood in for yet.
@@ -81,7 +79,7 @@ pub(super) struct Reading<'a> {
     /// Members that answered, or were stood in for by one that did.
     heard: Members,
     /// Members that answered themselves.
-    direct: Members,
+    pub(super) direct: Members,
     /// Those of them whose answer counts where nothing is found: see
     /// [`Quorums::denies`](super::quorum::Quorums::denies).
     vouched: Members,
@@ -91,9 +89,9 @@ pub(super) struct Reading<'a> {
     absent: Members,
     /// Members that know something of it.
     known: Members,
-    /// What each target knows.
-    said: Vec<(Arc<Peer>, DataId)>,
-    best: Found,
+    /// What each device that answered knows.
+    pub(super) said: Vec<Statement>,
+    pub(super) best: Found,
     /// Who has which data.
     holders: Vec<(Arc<Peer>, DataId)>,
     reads: Vec<(Arc<Peer>, DataId, ObjectRead)>,
@@ -144,7 +142,7 @@ impl<'a> Reading<'a> {
         (node_of(&*self.shared.nodes, &asked.peer), asked.peer.begin())
     }
 
-    fn ask_head(&mut self, asked: Asked) {
+    pub(super) fn ask_head(&mut self, asked: Asked) {
         let (node, under_way) = self.begin(&asked);
         let at = self.place.at(&asked.peer);
         self.pending.push(Box::pin(async move {
@@ -229,16 +227,21 @@ impl<'a> Reading<'a> {
                 if !asked.stands_in || found != Found::Absent {
                     self.vouched |= one;
                 }
+                let mut member = Members::MOST;
                 if !asked.stands_in {
                     self.direct |= one;
                     match found {
                         Found::Absent => self.absent |= one,
                         _ => self.known |= one,
                     }
-                    if !self.place.is_leaving(asked.member) {
-                        self.said.push((asked.peer, data_known(&found)));
-                    }
+                    member = asked.member;
                 }
+                self.said.retain(|before| !Arc::ptr_eq(&before.peer, &asked.peer));
+                self.said.push(Statement {
+                    peer: asked.peer,
+                    member,
+                    state: state_of(&found),
+                });
                 let best = std::mem::replace(&mut self.best, Found::Absent);
                 self.best = merge(best, found);
             }
@@ -265,9 +268,14 @@ impl<'a> Reading<'a> {
         )
     }
 
+    /// Whether somebody may answer yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Waits for the next answer, and asks elsewhere when none comes. `false`
     /// when time is up.
-    async fn step(&mut self) -> bool {
+    pub(super) async fn step(&mut self) -> bool {
         let settings = &self.shared.settings;
         let until = match self.patience {
             Patience::Fresh => self.shared.hedge.delay().min(settings.stall),
@@ -443,6 +451,9 @@ impl<'a> Reading<'a> {
         if !quorums.read(self.heard) {
             self.quorum(|heard| quorums.read(heard)).await?;
         }
+        if self.is_open() {
+            self.hear_others().await;
+        }
         self.hear_members().await;
         if !self.absent.is_empty() {
             self.confirm().await?;
@@ -453,7 +464,7 @@ impl<'a> Reading<'a> {
         if self.best == Found::Absent {
             self.ask_all().await;
         }
-        self.heal();
+        self.write_back().await;
         let now = self.shared.hlc.clock().now().as_secs();
         let deleted = match std::mem::replace(&mut self.best, Found::Absent) {
             Found::Object(stat) if stat.meta.delete_at.is_none_or(|at| at > now) => return Ok(stat),
@@ -467,21 +478,6 @@ impl<'a> Reading<'a> {
         Err(ReadObjectError::NotFound { deleted })
     }
 
-    /// Has targets that turned out to be behind brought up to what was found.
-    fn heal(&mut self) {
-        let newest = data_known(&self.best);
-        let behind = self.said.drain(..).filter(|(_, data)| *data != newest);
-        let behind: Vec<_> = behind.map(|(peer, _)| peer).collect();
-        if behind.is_empty() || self.best == Found::Absent {
-            return;
-        }
-        let reads = self.reads.iter().map(|(peer, data, _)| (peer, data));
-        let holders = self.holders.iter().map(|(peer, data)| (peer, data));
-        let has = holders.chain(reads).filter(|(_, data)| **data == newest);
-        let from: Vec<_> = has.map(|(peer, _)| Arc::clone(peer)).collect();
-        heal::in_passing(self.shared, self.name, self.place, &self.best, &from, behind);
-    }
-
     /// The bytes that `stat` names, or newer ones, from whoever has them; with
     /// the head that goes with them. `None` when nobody has them any more:
     /// they were replaced, or moved, after their heads were heard.
@@ -489,15 +485,20 @@ impl<'a> Reading<'a> {
         &mut self,
         stat: ObjectStat,
     ) -> Result<Option<(ObjectStat, Arc<Peer>, ObjectRead)>, Unavailable> {
-        let data = data_of(&stat);
+        let (data, known) = (data_of(&stat), state_of_object(&stat));
         loop {
             let good = self.reads.iter().position(|(_, has, _)| *has >= data);
             if let Some((peer, _, read)) = good.map(|at| self.reads.swap_remove(at)) {
-                let merged = merge(Found::Object(stat), Found::Object(read.stat.clone()));
-                let Found::Object(stat) = merged else {
-                    return Ok(None);
-                };
-                return Ok(Some((stat, peer, read)));
+                self.best = merge(Found::Object(stat), Found::Object(read.stat.clone()));
+                if state_of(&self.best) != known {
+                    // It came after the quorum, and knows what none of that did.
+                    self.hear_others().await;
+                    self.write_back().await;
+                }
+                return Ok(match std::mem::replace(&mut self.best, Found::Absent) {
+                    Found::Object(stat) if data_of(&stat) == data_of(&read.stat) => Some((stat, peer, read)),
+                    _ => None,
+                });
             }
             if self.data_out == 0 {
                 let holder = self.holders.iter().position(|(_, has)| *has == data);

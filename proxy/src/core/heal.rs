@@ -1,34 +1,37 @@
 //! Brings a replica what it missed, from one that has it, under its own
-//! version: when a write cannot go on without, and in passing when a read has
-//! seen that one is behind ([`Healing`]). Later metadata updates (POST) and large
-//! objects are left to the nodes, which find every difference by themselves: only
-//! they can tell an object's own metadata from what was posted later. They are told
-//! that there is one, so that they need not wait for their next round.
+//! version: when a write cannot go on without ([`bring`]), and when a read has seen
+//! that one is behind ([`start`]). The data travels as it was written and metadata
+//! updates (POST) by themselves: only so do all replicas end with the same. Large
+//! objects that no reader waits for are left to the nodes, which find every
+//! difference by themselves; they are told that there is one, so that they need not
+//! wait for their next round.
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use tokio::sync::Semaphore;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
-use virga_node::clock::Version;
 use virga_object_wire::admin::AdminRequest;
 use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
-use virga_object_wire::movement::Push;
-use virga_object_wire::node::{ObjectNode, ObjectRead, Read};
+use virga_object_wire::movement::{Push, Records};
+use virga_object_wire::node::{Body, ObjectNode, Read};
 use virga_object_wire::object::{At, Found, ObjectStat, PutObject, Source};
 use virga_ring::NameHash;
 
-use super::found::{DataId, data_of};
-use super::names::ObjectName;
+use super::found::{DataId, StateId, data_of, state_of};
 use super::peer::Peer;
 use super::place::{Place, node_of};
 use super::shared::Shared;
 
-/// Replicas brought up at the same time because reads saw that they are behind.
-const SIDE_BY_SIDE: usize = 16;
+/// Replicas brought up at the same time that nobody waits for.
+const IN_PASSING: usize = 16;
+/// The same for those that reads wait for, each for at most
+/// [`Settings::stall`](super::Settings).
+const AWAITED: usize = 64;
 
 /// A node is told this long after a read: what was just written is still on its
 /// way, and nodes leave it alone until then.
@@ -44,57 +47,87 @@ fn or_newer<T>(result: Result<T, NodeError>) -> Result<(), NodeError> {
     }
 }
 
-/// A replica that has the data, read from its start.
+/// One call of a node, with the longest wait that one is given.
+async fn bounded<T>(
+    shared: &Shared,
+    call: impl Future<Output = Result<T, NodeError>>,
+) -> Result<T, NodeError> {
+    let late = |_| NodeError::Unreachable("no answer in time".into());
+    timeout(shared.settings.node_timeout, call).await.map_err(late)?
+}
+
+/// The object as it was written: a head has what was posted later in it, which
+/// must not become the data's own elsewhere.
+async fn as_written(
+    shared: &Shared,
+    node: &dyn ObjectNode,
+    at: &At,
+    stat: ObjectStat,
+) -> Result<PutObject, NodeError> {
+    let data = data_of(&stat);
+    if stat.meta_version == stat.version && stat.type_version == stat.version {
+        return Ok(PutObject {
+            version: stat.version,
+            size: stat.size,
+            blake3: stat.blake3,
+            meta: stat.meta,
+            handoff_for: None,
+            // Whoever has it still owes the row, if anybody does.
+            source: Source::Replica { row_owed: false },
+        });
+    }
+    let records = bounded(shared, node.records(at)).await?;
+    let same = |put: &PutObject| (put.version, put.blake3) == data;
+    records.object.filter(same).ok_or(NodeError::NotFound)
+}
+
+/// The data from a replica that has it, from its start.
 async fn read(
     shared: &Shared,
     place: &Place,
     data: DataId,
     from: &[Arc<Peer>],
-) -> Result<ObjectRead, NodeError> {
+) -> Result<(PutObject, Body), NodeError> {
     let mut last = NodeError::NotFound;
     for peer in from {
         let (node, at) = (node_of(&*shared.nodes, peer), place.at(peer));
-        let asked = timeout(shared.settings.node_timeout, node.get(&at, None)).await;
-        match asked {
-            Ok(Ok(Read::Object(read))) if data_of(&read.stat) == data => return Ok(read),
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => last = error,
-            Err(_) => {
-                peer.silent(Instant::now());
-                last = NodeError::Unreachable("no answer in time".into());
+        let read = match bounded(shared, node.get(&at, None)).await {
+            Ok(Read::Object(read)) if data_of(&read.stat) == data => read,
+            Ok(_) => continue,
+            Err(error) => {
+                peer.note::<()>(&Err(error.clone()), Instant::now());
+                last = error;
+                continue;
             }
+        };
+        match as_written(shared, &*node, &at, read.stat).await {
+            Ok(put) => return Ok((put, read.body)),
+            Err(error) => last = error,
         }
     }
     Err(last)
 }
 
 /// Sends an object's data as it is.
-async fn send(shared: &Shared, node: &dyn ObjectNode, at: &At, read: ObjectRead) -> Result<(), NodeError> {
-    let ObjectRead { stat, mut body, .. } = read;
-    let put = PutObject {
-        version: stat.version,
-        size: stat.size,
-        blake3: stat.blake3,
-        meta: stat.meta,
-        handoff_for: None,
-        // Whoever has it still owes the row, if anybody does.
-        source: Source::Replica { row_owed: false },
-    };
-    let patience = shared.settings.node_timeout;
-    let late = |_| NodeError::Unreachable("no answer in time".into());
-    let first = timeout(patience, body.next()).await.map_err(late)?;
-    let first = first.transpose()?.unwrap_or_default();
+async fn send(
+    shared: &Shared,
+    node: &dyn ObjectNode,
+    at: &At,
+    put: PutObject,
+    mut body: Body,
+) -> Result<(), NodeError> {
+    let first = bounded(shared, body.next().map(Option::transpose)).await?;
+    let first = first.unwrap_or_default();
     if first.len() as u64 == put.size && first.len() <= EXTENT {
-        return timeout(patience, node.put(at, put, first)).await.map_err(late)?;
+        return bounded(shared, node.put(at, put, first)).await;
     }
-    let mut stream = timeout(patience, node.begin_put(at)).await.map_err(late)??;
+    let mut stream = bounded(shared, node.begin_put(at)).await?;
     let mut piece = Some(first);
     while let Some(next) = piece {
-        timeout(patience, stream.send(next)).await.map_err(late)??;
-        let next = timeout(patience, body.next()).await.map_err(late)?;
-        piece = next.transpose()?;
+        bounded(shared, stream.send(next)).await?;
+        piece = bounded(shared, body.next().map(Option::transpose)).await?;
     }
-    timeout(patience, stream.commit(put)).await.map_err(late)?
+    bounded(shared, stream.commit(put)).await
 }
 
 /// Brings the data of an object to `to` from one of `from`.
@@ -109,29 +142,103 @@ pub(super) async fn bring(
     to: &Arc<Peer>,
 ) -> Result<(), NodeError> {
     let (node, at) = (node_of(&*shared.nodes, to), place.at(to));
-    let read = read(shared, place, data_of(stat), from).await?;
-    let sent = or_newer(send(shared, &*node, &at, read).await);
+    let (put, body) = read(shared, place, data_of(stat), from).await?;
+    let sent = or_newer(send(shared, &*node, &at, put, body).await);
     to.note(&sent, Instant::now());
     sent
 }
 
-/// By address and name: when a device was told something.
-type Told = HashMap<(String, u16, Arc<str>), Instant>;
+/// What a read found to be the newest, and who has which part of it.
+pub(super) struct Newest {
+    /// "account/container/object", for people.
+    pub(super) path: String,
+    /// The newest data with the newest metadata that was posted to it.
+    pub(super) found: Found,
+    /// Who has the data, or the deletion.
+    pub(super) data: Vec<Arc<Peer>>,
+    /// Whose metadata updates together are the newest; none if nothing was posted.
+    pub(super) posts: Vec<Arc<Peer>>,
+}
+
+/// The records of a name on a device that should have them.
+async fn records(shared: &Shared, place: &Place, peer: &Peer) -> Result<Records, NodeError> {
+    let (node, at) = (node_of(&*shared.nodes, peer), place.at(peer));
+    bounded(shared, node.records(&at)).await
+}
+
+async fn push(shared: &Shared, place: &Place, to: &Peer, push: Push) -> Result<(), NodeError> {
+    let (node, at) = (node_of(&*shared.nodes, to), place.at(to));
+    let pushed = or_newer(bounded(shared, node.push(&at, push)).await);
+    to.note(&pushed, Instant::now());
+    pushed
+}
+
+/// Brings a replica the newest state; `lacks_data`: not its metadata alone.
+///
+/// # Errors
+/// What the last device asked said; `NotFound` also if those who had it have
+/// something newer by now.
+async fn bring_up(
+    shared: &Shared,
+    place: &Place,
+    newest: &Newest,
+    to: &Arc<Peer>,
+    lacks_data: bool,
+) -> Result<(), NodeError> {
+    let stat = match &newest.found {
+        Found::Absent => return Ok(()),
+        Found::Deleted(version) => {
+            // An object that has expired there answers the same and is no deletion.
+            let same = |push: &Push| matches!(push, Push::Deletion { version: v, .. } if v == version);
+            for peer in &newest.data {
+                let records = records(shared, place, peer).await?;
+                if let Some(deletion) = records.deletion.filter(same) {
+                    return push(shared, place, to, deletion).await;
+                }
+            }
+            return Err(NodeError::NotFound);
+        }
+        Found::Object(stat) => stat,
+    };
+    if lacks_data {
+        bring(shared, place, stat, &newest.data, to).await?;
+    }
+    // Over other data it would be mixed into what is there before that has come.
+    let fits = |push: &Push| matches!(push, Push::Post { update, .. } if update.over == stat.version);
+    for peer in &newest.posts {
+        let post = records(shared, place, peer).await?.post.filter(fits);
+        push(shared, place, to, post.ok_or(NodeError::NotFound)?).await?;
+    }
+    Ok(())
+}
+
+/// A disk: address and name.
+type Disk = (String, u16, Arc<str>);
+
+/// `Some` once it has ended: whether the replica has the state now.
+pub(super) type Brought = watch::Receiver<Option<bool>>;
+
+/// A replica being brought one state of a name.
+type Repair = (NameHash, Disk, StateId);
 
 /// Replicas being brought up because a read saw that they are behind.
 pub(super) struct Healing {
-    room: Arc<Semaphore>,
-    under_way: Mutex<HashSet<(NameHash, Arc<str>, Version)>>,
+    in_passing: Arc<Semaphore>,
+    awaited: Arc<Semaphore>,
+    under_way: Mutex<HashMap<Repair, Brought>>,
     /// When devices were told last that they have something that others lack.
-    told: Mutex<Told>,
+    told: Mutex<HashMap<Disk, Instant>>,
+    uncertain: AtomicU64,
 }
 
 impl Default for Healing {
     fn default() -> Self {
         Self {
-            room: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
+            in_passing: Arc::new(Semaphore::new(IN_PASSING)),
+            awaited: Arc::new(Semaphore::new(AWAITED)),
             under_way: Mutex::default(),
             told: Mutex::default(),
+            uncertain: AtomicU64::new(0),
         }
     }
 }
@@ -142,15 +249,27 @@ impl Healing {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of rings long gone are forgotten with the rest.
         told.retain(|_, at| now.duration_since(*at) < TOLD_EVERY);
-        let device = peer.device();
-        let key = (device.ip.clone(), device.port, Arc::clone(&peer.name));
-        match told.entry(key) {
+        match told.entry(peer.disk()) {
             Entry::Occupied(_) => false,
             Entry::Vacant(entry) => {
                 entry.insert(now);
                 true
             }
         }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Repair, Brought>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a read whose answer fewer than a quorum know.
+    pub(super) fn note_uncertain(&self) {
+        self.uncertain.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many were counted.
+    pub(super) fn uncertain_reads(&self) -> u64 {
+        self.uncertain.load(Ordering::Relaxed)
     }
 }
 
@@ -170,68 +289,68 @@ fn tell(shared: &Arc<Shared>, from: &[Arc<Peer>]) {
     }
 }
 
-/// Brings `behind` what a read found to be the newest, without anybody waiting
-/// for it: the next read need not look further. Only small objects and
-/// deletions; and only as many as there is room for, as the nodes find every
-/// difference themselves. Not what has been posted to: a head has the posted
-/// metadata in it, which is not to become the data's own elsewhere.
+/// Who is interested in a repair.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// The next reader, who then need not look further.
+    InPassing,
+    /// A read that is answered when it is done.
+    AwaitedByReader,
+}
+
+/// Starts to bring a replica the newest state, in a task of its own, or joins
+/// those who have started that already. `None` if too many are under way.
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    place: &Place,
+    newest: &Arc<Newest>,
+    to: &Arc<Peer>,
+    lacks_data: bool,
+    urgency: Urgency,
+) -> Option<Brought> {
+    let healing = &shared.healing;
+    let repair = (place.hash, to.disk(), state_of(&newest.found));
+    let mut under_way = healing.under_way();
+    if let Some(brought) = under_way.get(&repair) {
+        return Some(brought.clone());
+    }
+    let room = match urgency {
+        Urgency::InPassing => &healing.in_passing,
+        Urgency::AwaitedByReader => &healing.awaited,
+    };
+    let permit = Arc::clone(room).try_acquire_owned().ok()?;
+    let (tells, brought) = watch::channel(None);
+    under_way.insert(repair.clone(), brought.clone());
+    drop(under_way);
+    let (shared, place) = (Arc::clone(shared), place.clone());
+    let (newest, to) = (Arc::clone(newest), Arc::clone(to));
+    shared.tasks.clone().spawn(async move {
+        let healed = bring_up(&shared, &place, &newest, &to, lacks_data).await;
+        if let Err(error) = &healed {
+            let path = &newest.path;
+            tracing::debug!(device = %to.name, path, %error, "a replica that is behind could not be brought up");
+        }
+        shared.healing.under_way().remove(&repair);
+        tells.send_replace(Some(healed.is_ok()));
+        drop(permit);
+    });
+    Some(brought)
+}
+
+/// Brings a replica up without anybody waiting for it: only as many as there is
+/// room for, as the nodes find every difference themselves, and no large objects,
+/// which whoever has them is told to bring.
 pub(super) fn in_passing(
     shared: &Arc<Shared>,
-    name: &ObjectName,
     place: &Place,
-    newest: &Found,
-    from: &[Arc<Peer>],
-    behind: Vec<Arc<Peer>>,
+    newest: &Arc<Newest>,
+    to: &Arc<Peer>,
+    lacks_data: bool,
 ) {
-    let left_to_nodes = matches!(
-        newest,
-        Found::Object(stat) if stat.size > EXTENT as u64 || stat.meta_version > stat.version
-    );
-    if behind.is_empty() || tokio::runtime::Handle::try_current().is_err() {
-        return;
-    }
-    if left_to_nodes {
-        return tell(shared, from);
-    }
-    for peer in behind {
-        let Ok(permit) = Arc::clone(&shared.healing.room).try_acquire_owned() else {
-            return;
-        };
-        let key = (place.hash, Arc::clone(&peer.name), newest.version());
-        let under_way = || {
-            shared
-                .healing
-                .under_way
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        if !under_way().insert(key.clone()) {
-            continue;
+    match &newest.found {
+        Found::Object(stat) if lacks_data && stat.size > EXTENT as u64 => tell(shared, &newest.data),
+        _ => {
+            start(shared, place, newest, to, lacks_data, Urgency::InPassing);
         }
-        let path: Arc<str> = name.path().into();
-        let (shared, place, newest, from) =
-            (Arc::clone(shared), place.clone(), newest.clone(), from.to_vec());
-        let tasks = shared.tasks.clone();
-        tasks.spawn(async move {
-            let healed = match &newest {
-                Found::Object(stat) => bring(&shared, &place, stat, &from, &peer).await,
-                Found::Deleted(version) => {
-                    let (node, at) = (node_of(&*shared.nodes, &peer), place.at(&peer));
-                    let push = Push::Deletion {
-                        version: *version,
-                        path: path.to_string(),
-                        row_owed: false,
-                    };
-                    or_newer(node.push(&at, push).await)
-                }
-                Found::Absent => Ok(()),
-            };
-            if let Err(error) = healed {
-                tracing::debug!(device = %peer.name, %error, "a replica that is behind could not be brought up");
-            }
-            let mut under_way = shared.healing.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            under_way.remove(&key);
-            drop(permit);
-        });
     }
 }

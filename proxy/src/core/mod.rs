@@ -42,6 +42,7 @@ mod settings;
 mod settle;
 mod shared;
 mod upload;
+mod write_back;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -317,6 +318,13 @@ impl Core {
     /// The clock of versions (`X-Timestamp` of answers).
     pub fn hlc(&self) -> &Arc<Hlc> {
         &self.shared.hlc
+    }
+
+    /// Reads of objects so far whose answer could not be made certain: fewer
+    /// replicas than a quorum know it, so that a later read, which asks others,
+    /// may show something older. See decision 10.
+    pub fn uncertain_reads(&self) -> u64 {
+        self.shared.healing.uncertain_reads()
     }
 
     /// Indexes of the storage policies this proxy has rings for, ascending.

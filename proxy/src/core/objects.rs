@@ -27,7 +27,6 @@ impl From<ReadObjectError> for PostObjectError {
             ReadObjectError::NotFound { .. } => Self::NotFound,
             ReadObjectError::Unavailable(error) => error.into(),
             // Heads are read without any key.
-            ReadObjectError::Sealed { .. } => Unavailable::Refused(error.to_string()).into(),
         }
     }
 }
@@ -91,8 +90,7 @@ impl Core {
                     }
                     _ if tries < POST_TRIES && !missing.is_empty() => {
                         // The same request again: those that did it take it as the same.
-                        let from = tally.oks.iter().map(|(peer, _)| Arc::clone(peer)).collect();
-                        self.bring_missing(name, &place, missing, from).await?;
+                        self.bring_missing(name, &place, missing, &tally.oks).await?;
                         continue;
                     }
                     Some(newer)
@@ -144,15 +142,27 @@ impl Core {
     }
 
     /// Brings the object to members that do not have it: they missed it, or
-    /// are new in the ring. Whether it exists a read quorum says.
+    /// are new in the ring. Whether it exists a read quorum says, or who took the
+    /// POST, unless that was to data which have been deleted.
     async fn bring_missing(
         &self,
         name: &ObjectName,
         place: &Place,
         missing: Members,
-        mut from: Vec<Arc<Peer>>,
+        oks: &[(Arc<Peer>, ObjectStat)],
     ) -> Result<(), PostObjectError> {
-        let stat = self.head_at(name, place, false).await?;
+        let taken = oks.iter().map(|(_, stat)| stat).max_by_key(|stat| data_of(stat));
+        let stat = match (self.head_at(name, place, false).await, taken) {
+            (Ok(read), Some(taken)) if data_of(taken) > data_of(&read) => taken.clone(),
+            (Ok(read), _) => read,
+            (Err(ReadObjectError::NotFound { deleted }), Some(taken))
+                if deleted.is_none_or(|gone| gone < taken.version) =>
+            {
+                taken.clone()
+            }
+            (Err(error), _) => return Err(error.into()),
+        };
+        let mut from: Vec<_> = oks.iter().map(|(peer, _)| Arc::clone(peer)).collect();
         let members = || place.members().iter().enumerate();
         from.extend(
             members()

@@ -36,6 +36,11 @@ impl Peer {
         key(&self.device) == key(&other.device)
     }
 
+    /// What names the disk, whatever rings say of it beside: address and name.
+    pub(super) fn disk(&self) -> (String, u16, Arc<str>) {
+        (self.device.ip.clone(), self.device.port, Arc::clone(&self.name))
+    }
+
     /// Whether to bother it with a request now. After failures only one
     /// request in a while gets through, as a trial.
     pub(super) fn admit(&self, now: Instant) -> bool {

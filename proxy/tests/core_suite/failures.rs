@@ -242,6 +242,7 @@ async fn who_has_a_large_object_is_told_when_a_read_finds_a_replica_without_it()
     cluster.put(&object("small"), "x").await.unwrap();
     settle().await;
     cluster.twins.all().nth(2).unwrap().set_down(true);
+    twin.set(|s| s.full = true);
     let told = || cluster.twins.all().map(|twin| twin.calls("admin")).sum::<u64>();
     for _ in 0..5 {
         assert_eq!(cluster.get(&name).await.unwrap(), body);

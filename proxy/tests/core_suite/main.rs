@@ -17,3 +17,4 @@ mod ring_changes;
 mod ring_watch;
 mod sealing;
 mod stale;
+mod write_back;

@@ -109,11 +109,10 @@ async fn put_at(node: &(Arc<MemoryNode>, At), version: Version, body: &'static [
 
 #[tokio::test(start_paused = true)]
 async fn a_write_overtaken_twice_counts_as_done() {
-    for size in [0, 10] {
+    for size in [0, 10, 2 * EXTENT + 10] {
         let cluster = Cluster::new().await;
         let name = object("o");
         let places = cluster.of_object(&name);
-        let gate = Arc::new(Notify::new());
         let fast = ahead(&cluster);
         let first = cluster.core.put_object(&name, at_version(fast), whole("first"));
         first.await.unwrap();
@@ -130,13 +129,28 @@ async fn a_write_overtaken_twice_counts_as_done() {
             sends.send(Ok(Bytes::copy_from_slice(piece))).await.unwrap();
             settle().await;
         }
-        for (twin, _) in &places {
-            twin.set(|s| s.delay_calls = Some(Arc::clone(&gate)));
-        }
+        let writes = |twin: &MemoryNode| twin.calls("put") + twin.calls("commit");
+        let gated: Vec<_> = places
+            .iter()
+            .map(|(twin, _)| {
+                let gate = Arc::new(Notify::new());
+                twin.set(|s| s.delay_calls = Some(Arc::clone(&gate)));
+                (twin, gate, writes(twin))
+            })
+            .collect();
         drop(sends);
-        let at_nodes = async || {
-            for _ in 0..100 {
-                if places[..3].iter().all(|(twin, _)| twin.waiting() > 0) {
+        // Lets everything pass until the write waits at all nodes for the nth time.
+        let at_nodes = async |number: u64| {
+            for _ in 0..300 {
+                let mut there = 0;
+                for (twin, gate, before) in &gated[..3] {
+                    if writes(twin) - before < number {
+                        gate.notify_waiters();
+                    } else if twin.waiting() > 0 {
+                        there += 1;
+                    }
+                }
+                if there == 3 {
                     return true;
                 }
                 // Time goes on by itself only when no thread hashes any more.
@@ -144,18 +158,15 @@ async fn a_write_overtaken_twice_counts_as_done() {
             }
             false
         };
-        assert!(at_nodes().await, "the first try is at the nodes");
-        // It learns that it comes too late ...
-        gate.notify_waiters();
-        settle().await;
-        assert!(at_nodes().await, "the second try is at the nodes");
-        // ... and the second is overtaken on its way.
+        assert!(at_nodes(1).await, "the first try is at the nodes");
+        // It learns that it comes too late, and the second is overtaken on its way.
+        assert!(at_nodes(2).await, "the second try is at the nodes");
         for place in &places[..3] {
             place.0.set(|s| s.delay_calls = None);
             put_at(place, Version(fast.0 + (1 << 30)), b"win").await;
         }
         for _ in 0..10 {
-            gate.notify_waiters();
+            gated.iter().for_each(|(_, gate, _)| gate.notify_waiters());
             settle().await;
         }
         slow.await.unwrap().unwrap();

@@ -134,6 +134,7 @@ impl Run {
                 (deleted, deleted)
             }
             Err(ReadObjectError::Unavailable(error)) => return self.excuse(failures, &error, "a read"),
+            Err(error) => panic!("seed {}: {error}", self.seed),
         };
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.note(name, format!("read {seen:?}, promised {promised:?}"));

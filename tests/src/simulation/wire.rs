@@ -16,7 +16,9 @@ use virga_object_wire::listing::{
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
     ShardsRequest,
 };
-use virga_object_wire::movement::{Movement, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums};
+use virga_object_wire::movement::{
+    Movement, NamesPage, NamesRequest, NewerRing, Push, Records, RingName, Sum, Sums,
+};
 use virga_object_wire::node::{Body, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Span};
 use virga_object_wire::object::{
     At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest,
@@ -24,7 +26,7 @@ use virga_object_wire::object::{
 use virga_ring::{NameHash, Partition};
 
 use super::machine::Life;
-use super::network::{Network, kind};
+use super::network::{Network, Witnessed, kind};
 use super::world::World;
 
 /// A node behind the network.
@@ -140,7 +142,8 @@ impl PutStream for Upload {
         let version = put.version;
         let done = self.stream.commit(put).await;
         self.wire.back(&self.life, "commit", done).await?;
-        self.wire.network.witness(self.hash, version, self.wire.to);
+        let written = Witnessed::Data(version);
+        self.wire.network.witness(self.hash, written, self.wire.to);
         Ok(())
     }
 }
@@ -150,7 +153,7 @@ impl ObjectNode for Wire {
     async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
         let version = put.version;
         carried!(self, Some(at), put, at = at.clone() => &at, put = put => put, body = received(&body) => body)?;
-        self.network.witness(at.hash, version, self.to);
+        self.network.witness(at.hash, Witnessed::Data(version), self.to);
         Ok(())
     }
 
@@ -185,15 +188,19 @@ impl ObjectNode for Wire {
         carried!(self, Some(at), subtrees, at = at.clone() => &at, wanted = wanted => wanted)
     }
 
+    async fn records(&self, at: &At) -> Result<Records, NodeError> {
+        carried!(self, Some(at), records, at = at.clone() => &at)
+    }
+
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
         let stat = carried!(self, Some(at), post, at = at.clone() => &at, version = version => version, meta = meta => meta)?;
-        self.network.witness(at.hash, version, self.to);
+        self.network.witness(at.hash, Witnessed::Update(version), self.to);
         Ok(stat)
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
         let deleted = carried!(self, Some(at), delete, at = at.clone() => &at, version = version => version, path = path.to_owned() => &path)?;
-        self.network.witness(at.hash, version, self.to);
+        self.network.witness(at.hash, Witnessed::Data(version), self.to);
         Ok(deleted)
     }
 
@@ -296,7 +303,13 @@ impl ObjectNode for Wire {
     }
 
     async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
-        carried!(self, Some(at), push, at = at.clone() => &at, push = push => push)
+        let written = match &push {
+            Push::Deletion { version, .. } => Witnessed::Data(*version),
+            Push::Post { update, .. } => Witnessed::Update(update.version),
+        };
+        carried!(self, Some(at), push, at = at.clone() => &at, push = push => push)?;
+        self.network.witness(at.hash, written, self.to);
+        Ok(())
     }
 
     async fn listing_sums(

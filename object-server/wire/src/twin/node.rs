@@ -18,7 +18,8 @@ use crate::listing::{
     ShardsRequest,
 };
 use crate::movement::{
-    Answering, Movement, NameState, NamesPage, NamesRequest, NewerRing, Push, RingName, Sum, Sums, ring_of,
+    Answering, Movement, NameState, NamesPage, NamesRequest, NewerRing, Push, Records, RingName, Sum, Sums,
+    ring_of,
 };
 use crate::node::{Cause, DeviceState, DeviceStatus, ObjectNode, ObjectRead, PutStream, Read, Reason, Span};
 use crate::object::{At, Deleted, Found, ObjectStat, PostMeta, PutObject, Settled, SubtreesRequest};
@@ -67,6 +68,7 @@ impl PutStream for MemoryPut {
     }
 
     async fn commit(&mut self, put: PutObject) -> Result<(), NodeError> {
+        self.control.count("commit");
         self.enter().await?;
         let body = objects::join(&self.pieces);
         objects::check_size(&put, &body)?;
@@ -189,6 +191,11 @@ impl ObjectNode for MemoryNode {
             let slot = on.objects.get(&key(at)).ok_or(NodeError::NotFound)?;
             slot.subtrees(wanted)
         })
+    }
+
+    async fn records(&self, at: &At) -> Result<Records, NodeError> {
+        self.enter_at("records", RingName::Object(at.policy), at).await?;
+        self.on(&at.device, |on| Ok(on.records(key(at))))
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {

@@ -8,7 +8,7 @@ use super::{Contents, Key, Owed};
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
 use crate::listing::{ObjectRow, split_path};
-use crate::movement::{DataState, NameState, Push, Rank, tie};
+use crate::movement::{DataState, NameState, Push, Rank, Records, tie};
 use crate::node::Span;
 use crate::object::{Deleted, Found, ObjectStat, PostMeta, PutObject, Source, SubtreesRequest};
 use crate::posted::Posted;
@@ -19,6 +19,8 @@ pub(super) struct Slot {
     data: Option<(PutObject, Checked)>,
     post: Option<Posted>,
     deleted: Version,
+    /// Path of what was deleted.
+    path: String,
 }
 
 impl Slot {
@@ -210,7 +212,7 @@ impl Contents {
             Slot {
                 data: Some((put, body)),
                 post,
-                deleted: Version(0),
+                ..Slot::default()
             },
         );
         self.owe(key);
@@ -260,6 +262,7 @@ impl Contents {
         let (existed, before) = (slot.seen(now).is_some(), slot.rank().0);
         *slot = Slot {
             deleted: version,
+            path: path.to_owned(),
             ..Slot::default()
         };
         self.owe_deletion(key, version, path);
@@ -298,12 +301,43 @@ impl Contents {
         *slot = Slot {
             data: Some((put, body)),
             post,
-            deleted: Version(0),
+            ..Slot::default()
         };
         if row_owed {
             self.owe(key);
         }
         Ok(())
+    }
+
+    /// The records of a name as they were written.
+    pub(super) fn records(&self, key: Key) -> Records {
+        let Some(slot) = self.objects.get(&key) else {
+            return Records::default();
+        };
+        let owes = |version| self.owed.get(&key).is_some_and(|owed| owed.version == version);
+        let object = slot.data.as_ref().map(|(put, _)| PutObject {
+            handoff_for: None,
+            source: Source::Replica {
+                row_owed: owes(put.version),
+            },
+            ..put.clone()
+        });
+        let deletion = (object.is_none() && slot.deleted > Version(0)).then(|| Push::Deletion {
+            version: slot.deleted,
+            path: slot.path.clone(),
+            row_owed: owes(slot.deleted),
+        });
+        let update = slot.post.clone();
+        let update = update.filter(|post| post.rank().outlives(slot.rank().0));
+        let post = update.map(|update| Push::Post {
+            row_owed: owes(update.version),
+            update,
+        });
+        Records {
+            object,
+            deletion,
+            post,
+        }
     }
 
     /// Takes a deletion or metadata update that another replica has.
@@ -323,6 +357,7 @@ impl Contents {
                     data: None,
                     post,
                     deleted: version,
+                    path: path.clone(),
                 };
                 if row_owed {
                     self.owe_deletion(key, version, &path);
