@@ -21,7 +21,7 @@ mod dlo;
 mod domain_remap;
 mod etag_quoter;
 pub mod fault;
-mod formpost;
+pub mod formpost;
 pub mod headers;
 mod info;
 mod listing;
@@ -61,6 +61,8 @@ use fault::Fault;
 use query::Query;
 use target::Target;
 use upload::{Upload, UploadBounds};
+
+pub use symlink::Link;
 
 /// Where old players look for what pages of other origins may do.
 const CROSS_DOMAIN: &str = "/crossdomain.xml";

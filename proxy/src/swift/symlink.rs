@@ -60,8 +60,8 @@ impl<'a> Link<'a> {
         path(own.account(), self.account, self.target)
     }
 
-    /// Name of the target.
-    fn name(&self, own: &ObjectName) -> Option<ObjectName> {
+    /// Name of the target, for a link called `own`; `None` for what is no name.
+    pub fn name(&self, own: &ObjectName) -> Option<ObjectName> {
         let account = match self.account {
             Some(account) => target::percent_decode_utf8(account)?,
             None => own.account().to_owned(),

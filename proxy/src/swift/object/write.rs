@@ -124,6 +124,7 @@ where
     S: Stream<Item = Result<Bytes, BodyError>> + Send,
 {
     let core = ctx.core();
+    versions::handle::refuse_parts(container)?;
     match Keeping::of(container) {
         Keeping::Versions => {
             let written = versions::write::put(core, name, new, body).await?;

@@ -1,9 +1,10 @@
 //! Containers whose objects have versions: switching it on and off, what they
 //! say of themselves, and their end.
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use virga_object_wire::listing::{ContainerInfo, ListRequest};
 
-use super::{ENABLED, LOCATION, MODE, name};
+use super::{ENABLED, LOCATION, MODE, lock, name};
 use crate::core::{
     ContainerName, Core, DeleteContainerError, ListError, MetaChange, PutContainerError, Unavailable,
 };
@@ -109,7 +110,8 @@ pub struct Asked {
 /// Reads a PUT or POST of a container whose info is `there`, if it exists.
 ///
 /// # Errors
-/// 400 for two modes at once, 412 for a location that is no container.
+/// 400 for two modes at once, 409 for versions that must be kept, 412 for a
+/// location that is no container.
 pub fn asked(asked: &HeaderMap, there: Option<&ContainerInfo>) -> Result<Asked, Fault> {
     let mut found = Asked::default();
     let kept = |name| there.and_then(|info| meta_value(&info.meta, name));
@@ -124,6 +126,12 @@ pub fn asked(asked: &HeaderMap, there: Option<&ContainerInfo>) -> Result<Asked, 
         if on && kept("x-container-sync-to").is_some() {
             return Err(Fault::bad(
                 "Cannot enable object versioning on a container configured as source of container syncing.",
+            ));
+        }
+        if !on && there.is_some_and(|info| lock::of_container(info).is_some()) {
+            return Err(Fault::plain(
+                StatusCode::CONFLICT,
+                "Versions in this container can be locked (S3's object lock): they are always kept.",
             ));
         }
         found.changes.push((ENABLED.to_owned(), on.to_string()));

@@ -7,7 +7,7 @@ use virga_object_wire::object::{ObjectStat, PostMeta};
 
 use super::name::{self, VersionId};
 use super::write::{self, WriteError};
-use super::{DELETED_TYPE, ID_HEADER, Keeping, NULL_ID, legacy, link};
+use super::{DELETED_TYPE, ID_HEADER, Keeping, NULL_ID, legacy, link, lock};
 use crate::core::ObjectName;
 use crate::swift::body::Answer;
 use crate::swift::fault::Fault;
@@ -140,6 +140,7 @@ pub async fn restore(
 pub async fn delete(ctx: &Ctx, name: &ObjectName, info: &ContainerInfo) -> Result<Answer, Fault> {
     let core = ctx.core();
     let keeping = Keeping::of(info);
+    refuse_parts(info)?;
     let existed = match (asked(ctx)?, keeping) {
         (Some(Asked::Id(id)), _) => return delete_version(ctx, name, info, id).await,
         (None, Keeping::Versions) => {
@@ -157,12 +158,27 @@ pub async fn delete(ctx: &Ctx, name: &ObjectName, info: &ContainerInfo) -> Resul
         (_, Keeping::Stack(location)) => legacy::delete_popping(core, name, &location).await?,
         (_, Keeping::History(location)) => legacy::delete_noted(core, name, &location).await?,
         (Some(Asked::Null), Keeping::Versions) | (_, Keeping::Nothing | Keeping::Suspended) => {
+            lock::guard(core, info, name, false).await?;
             core.delete_object(name, None).await?.existed
         }
     };
     match existed {
         true => Ok(done(StatusCode::NO_CONTENT)),
         false => Err(Fault::not_found()),
+    }
+}
+
+/// Refuses to change the parts of locked objects.
+///
+/// # Errors
+/// 403.
+pub fn refuse_parts(info: &ContainerInfo) -> Result<(), Fault> {
+    match lock::holds_parts(info) {
+        true => Err(Fault::plain(
+            StatusCode::FORBIDDEN,
+            "Locked objects are made of what is in this container. Delete them by S3.",
+        )),
+        false => Ok(()),
     }
 }
 
@@ -175,6 +191,7 @@ async fn delete_version(
     ctx.authorize_container(&Method::DELETE, &name.container_name(), true, None)
         .await?;
     require(info)?;
+    lock::guard(ctx.core(), info, &name::object_of(name, id), false).await?;
     let removed = write::delete_version(ctx.core(), name, id).await?;
     let current = removed
         .current
@@ -209,10 +226,14 @@ pub async fn post(ctx: &Ctx, name: &ObjectName, meta: PostMeta) -> Result<Answer
     let core = ctx.core();
     let stat = match link::of(&found) {
         None => {
+            refuse_locked(ctx, &found)?;
             core.post_object(name, keeping_transient(meta, found), None)
                 .await?
         }
         Some(id) => {
+            let at = name::object_of(name, id);
+            let version = live_head(ctx, &at).await?;
+            refuse_locked(ctx, &version)?;
             let of_link = PostMeta {
                 headers: Vec::new(),
                 ..meta.clone()
@@ -222,13 +243,21 @@ pub async fn post(ctx: &Ctx, name: &ObjectName, meta: PostMeta) -> Result<Answer
                 delete_at: None,
                 ..meta
             };
-            core.post_object(&name::object_of(name, id), of_version, None)
+            core.post_object(&at, keeping_transient(of_version, version), None)
                 .await?
         }
     };
     match Link::of(&stat) {
         Some(link) => Err(symlink::redirected(&link, name)),
         None => Ok(done(StatusCode::ACCEPTED)),
+    }
+}
+
+/// The metadata of a locked version stays as it is, as its bytes do.
+fn refuse_locked(ctx: &Ctx, stat: &ObjectStat) -> Result<(), Fault> {
+    match lock::Lock::of(stat).keeps(ctx.now.as_secs(), false) {
+        true => Err(WriteError::Locked.into()),
+        false => Ok(()),
     }
 }
 
@@ -251,6 +280,11 @@ impl From<WriteError> for Fault {
             WriteError::NoVersion => {
                 Self::plain(StatusCode::NOT_FOUND, "The specified version does not exist")
             }
+            WriteError::Locked => Self::plain(
+                StatusCode::FORBIDDEN,
+                "The version is locked: a retention or a legal hold of S3 keeps it.",
+            ),
+            WriteError::List(error) => error.into(),
             WriteError::Hidden(error) => error.into(),
             // Where copies are to go is not there.
             WriteError::Put(PutObjectError::NoContainer) => Self::page(StatusCode::PRECONDITION_FAILED),

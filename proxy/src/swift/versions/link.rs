@@ -89,9 +89,10 @@ impl Target {
         let mut parts = self.listed.etag.split("; ");
         let mut etag = parts.next().unwrap_or_default().to_owned();
         // What a listing shows of a manifest is shown of its current version too.
-        if let Some(slo) = parts.find(|part| part.starts_with("slo_etag=")) {
+        let shown = |part: &&str| part.starts_with("slo_etag=") || part.starts_with("s3_etag=");
+        for part in parts.filter(shown) {
             etag.push_str("; ");
-            etag.push_str(slo);
+            etag.push_str(part);
         }
         etag.push_str(&format!(
             "; {ROW_ID}={}; {ROW_BYTES}={}",
@@ -122,13 +123,13 @@ mod tests {
             content_type: "a/b".into(),
             listed: Listed {
                 size: 7,
-                etag: "abc; slo_etag=def; symlink_target=c/o".into(),
+                etag: "abc; s3_etag=ghi-1; slo_etag=def; symlink_target=c/o".into(),
             },
         };
         let etag = target.link(None).listed.unwrap().etag;
         assert_eq!(
             etag,
-            "abc; slo_etag=def; version_id=1763823600.12345; version_bytes=7"
+            "abc; s3_etag=ghi-1; slo_etag=def; version_id=1763823600.12345; version_bytes=7"
         );
         let row = LinkRow::parse(&etag).unwrap();
         assert_eq!((row.hash, row.id, row.bytes), ("abc", id, 7));

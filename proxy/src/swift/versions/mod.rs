@@ -4,7 +4,8 @@
 //! the client's ([`name`]); in the client's container stands a link that says
 //! which version is the current one ([`link`]). Older modes
 //! (`X-Versions-Location`, `X-History-Location`) copy what is about to be
-//! overwritten to a container of the client's choice ([`legacy`]).
+//! overwritten to a container of the client's choice ([`legacy`]). What keeps
+//! a version from being deleted is in [`lock`].
 //!
 //! What is done to objects ([`write`]) knows no requests, so that another
 //! dialect can do the same. Who may do it is asked by the handlers.
@@ -13,7 +14,9 @@ pub(super) mod handle;
 pub mod legacy;
 pub mod link;
 pub(super) mod list;
+pub mod lock;
 pub mod name;
+pub mod stack;
 pub mod write;
 
 use virga_object_wire::listing::ContainerInfo;

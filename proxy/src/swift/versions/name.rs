@@ -65,7 +65,12 @@ pub fn parent(hidden: &str) -> Option<&str> {
 
 /// Name in its container of one version of `object`. Newer ones come first.
 pub fn row_of(object: &str, id: VersionId) -> String {
-    format!("{NUL}{object}{NUL}{:0DIGITS$}", !id.0.0)
+    format!("{}{:0DIGITS$}", rows_of(object), !id.0.0)
+}
+
+/// What the names of all versions of `object` begin with.
+pub fn rows_of(object: &str) -> String {
+    format!("{NUL}{object}{NUL}")
 }
 
 /// Where the version `id` of an object lies.
