@@ -27,6 +27,7 @@ impl From<ReadObjectError> for PostObjectError {
             ReadObjectError::NotFound { .. } => Self::NotFound,
             ReadObjectError::Unavailable(error) => error.into(),
             // Heads are read without any key.
+            ReadObjectError::Sealed { .. } => Unavailable::Refused(error.to_string()).into(),
         }
     }
 }
