@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should panic")]
 mod bench;
 
+use base64::Engine as _;
 use bench::{Answer, Bench, bench, by_token, project_scope};
+use http::Request;
 use serde_json::{Value, json};
 use virga_identity_api::verify::TokenError;
 
@@ -232,4 +234,43 @@ async fn an_ec2_key_made_with_a_credential_is_good_for_no_more() {
         .await
         .expect(204);
     assert!(b.identity.ec2_secret(access).await.unwrap().is_none());
+}
+
+/// Asks for a token as OAuth 2.0 clients do.
+async fn client_credentials(b: &Bench, client: &str, form: &'static str) -> Answer {
+    let basic = base64::engine::general_purpose::STANDARD.encode(client);
+    let request = Request::post("/v3/OS-OAUTH2/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("authorization", format!("Basic {basic}"));
+    b.send(request.body(form.into()).unwrap()).await
+}
+
+#[tokio::test]
+async fn an_oauth2_client_gets_a_token_for_its_application_credential() {
+    let b = bench().await;
+    let id = made(&b, json!({"name": "c", "secret": "s%:t"})).await;
+    const GRANT: &str = "grant_type=client_credentials";
+    // Id and secret are encoded as in a form.
+    let good = client_credentials(&b, &format!("{id}:s%25%3At"), GRANT).await;
+    assert_eq!(good.status, 200, "{}", good.text);
+    assert_eq!(good.headers["cache-control"], "no-store");
+    let said = good.json();
+    assert_eq!((&said["token_type"], &said["expires_in"]), (&json!("Bearer"), &json!(3600)));
+    let token = said["access_token"].as_str().unwrap();
+    let shown = b.about("GET", "", token, token).await.expect(200).json();
+    assert_eq!(shown["token"]["methods"], json!(["application_credential"]));
+    assert_eq!(shown["token"]["project"]["name"], "demo");
+    let who = format!("{id}:s%25%3At");
+    for (client, form, status, error) in [
+        (format!("{id}:wrong"), GRANT, 401, "invalid_client"),
+        ("nobody:s".to_owned(), GRANT, 401, "invalid_client"),
+        ("no colon".to_owned(), GRANT, 401, "invalid_client"),
+        (who.clone(), "grant_type=password", 400, "unsupported_grant_type"),
+        (who, "scope=x", 400, "invalid_request"),
+    ] {
+        let answer = client_credentials(&b, &client, form).await;
+        assert_eq!(answer.status, status, "{client} {form}: {}", answer.text);
+        assert_eq!(answer.json()["error"], error);
+    }
+    b.get("/v3/OS-OAUTH2/token", &b.demo().await).await.expect(405);
 }

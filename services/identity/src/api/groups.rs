@@ -74,11 +74,11 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     ask.caller()?;
     let mut fields = ask.fields("group")?;
     let given = fields.text("domain_id")?;
-    let domain_id = projects::domain_for_new(&ask, given).await?;
     ask.enforce(
         "identity:create_group",
-        json!({"group": {"domain_id": domain_id}}),
+        json!({"group": projects::named_domain(&given)}),
     )?;
+    let domain_id = projects::domain_for_new(&ask, given).await?;
     let new = Group {
         id: new_id(),
         domain_id,

@@ -21,6 +21,7 @@ mod groups;
 mod identity_providers;
 mod limits;
 mod mappings;
+mod oauth2;
 mod oauth_tokens;
 mod policies;
 mod projects;

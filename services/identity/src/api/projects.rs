@@ -61,6 +61,16 @@ pub(crate) fn listing_domain(ask: &Ask) -> Result<Option<String>, Fault> {
     })
 }
 
+/// Something new as policy rules see it: with the domain that the client names,
+/// as in Keystone. Who manages a domain must name it, though it would be taken
+/// from the token.
+pub(crate) fn named_domain(given: &Option<Option<String>>) -> Value {
+    match given {
+        Some(Some(id)) => json!({ "domain_id": id }),
+        _ => json!({}),
+    }
+}
+
 /// The domain for something new that names none: that of the token.
 pub(crate) async fn domain_for_new(ask: &Ask, given: Option<Option<String>>) -> Result<String, Fault> {
     if let Some(Some(id)) = given {
@@ -213,6 +223,13 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     let is_domain = fields.bool("is_domain")?.unwrap_or(false);
     let parent = fields.text("parent_id")?.flatten();
     let given = fields.text("domain_id")?;
+    let name = fields.name(SHORT_NAME)?;
+    let action = if is_domain {
+        "identity:create_domain"
+    } else {
+        "identity:create_project"
+    };
+    ask.enforce(action, json!({"project": named_domain(&given)}))?;
     let domain = match (&parent, &given, is_domain) {
         (_, _, true) => None,
         (Some(parent), None | Some(None), false) => {
@@ -221,13 +238,6 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         }
         _ => Some(domain_for_new(&ask, given).await?),
     };
-    let name = fields.name(SHORT_NAME)?;
-    let action = if is_domain {
-        "identity:create_domain"
-    } else {
-        "identity:create_project"
-    };
-    ask.enforce(action, json!({"project": {"domain_id": domain, "name": name}}))?;
     let tags = fields.texts("tags")?.unwrap_or_default();
     check_tags(&tags)?;
     let new = Project {

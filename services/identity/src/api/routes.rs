@@ -7,10 +7,10 @@ use axum::handler::Handler;
 use axum::routing::{MethodFilter, on};
 
 use super::{
-    access_rules, application_credentials, ask, audit, auth, consumers, credentials, domain_config, domains,
+    access_rules, application_credentials, audit, auth, consumers, credentials, domain_config, domains,
     ec2_tokens, endpoint_filters, endpoints, grants, groups, identity_providers, limits, mappings,
-    oauth_tokens, policies, projects, protocols, regions, registered_limits, revoke_events, role_assignments,
-    roles, service_providers, services, tokens, trusts, users, versions,
+    oauth_tokens, oauth2, policies, projects, protocols, regions, registered_limits, revoke_events,
+    role_assignments, roles, service_providers, services, tokens, trusts, users, versions,
 };
 use crate::app::App;
 use crate::fault::Fault;
@@ -340,6 +340,7 @@ fn delegation_routes(routes: Routes) -> Routes {
         .post("/v3/OS-OAUTH1/request_token", o::request_token)
         .put("/v3/OS-OAUTH1/authorize/{request_token_id}", o::authorize)
         .post("/v3/OS-OAUTH1/access_token", o::access_token)
+        .post("/v3/OS-OAUTH2/token", oauth2::token)
         .get("/v3/users/{user_id}/OS-OAUTH1/access_tokens", o::list)
         .get(ACCESS_TOKEN, o::show_one)
         .delete(ACCESS_TOKEN, o::delete)
@@ -385,23 +386,23 @@ fn federation_routes(routes: Routes) -> Routes {
         .get("/v3/OS-FEDERATION/domains", auth::domains)
 }
 
-/// Known parts of the API that are not built: an honest 501, with a token.
-fn not_built(mut routes: Routes) -> Routes {
-    async fn answer(ask: ask::Ask) -> Fault {
-        match ask.caller() {
-            Ok(_) => Fault::NotImplemented("This part of the Identity API is not implemented.".into()),
-            Err(fault) => fault,
-        }
+/// Known parts of the API that are not built: an honest 501.
+fn not_built(routes: Routes) -> Routes {
+    async fn answer() -> Fault {
+        Fault::NotImplemented(
+            "Sign-in by SAML and by browser (websso) is not implemented; sign in with a bearer token of OpenID \
+             Connect."
+                .into(),
+        )
     }
-    for path in [
-        "/v3/OS-FEDERATION/saml2/metadata",
-        "/v3/OS-OAUTH2/token",
-        "/v3/auth/OS-FEDERATION/saml2",
-        "/v3/auth/OS-FEDERATION/saml2/ecp",
-        "/v3/auth/OS-FEDERATION/websso/{protocol_id}",
-        "/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/websso",
-    ] {
-        routes.router = routes.router.route(path, axum::routing::any(answer));
-    }
+    const SSO: &str = "/v3/auth/OS-FEDERATION/websso/{protocol_id}";
+    const SSO_OF: &str = "/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/websso";
     routes
+        .get("/v3/OS-FEDERATION/saml2/metadata", answer)
+        .post("/v3/auth/OS-FEDERATION/saml2", answer)
+        .post("/v3/auth/OS-FEDERATION/saml2/ecp", answer)
+        .get(SSO, answer)
+        .post(SSO, answer)
+        .get(SSO_OF, answer)
+        .post(SSO_OF, answer)
 }

@@ -140,9 +140,12 @@ fn password(fields: &mut Fields, field: &str) -> Result<Option<Option<String>>, 
 pub(crate) async fn create(ask: Ask) -> Reply {
     ask.caller()?;
     let mut fields = ask.fields("user")?;
-    let domain = fields.text("domain_id")?;
-    let domain_id = projects::domain_for_new(&ask, domain).await?;
-    ask.enforce("identity:create_user", json!({"user": {"domain_id": domain_id}}))?;
+    let given = fields.text("domain_id")?;
+    ask.enforce(
+        "identity:create_user",
+        json!({"user": projects::named_domain(&given)}),
+    )?;
+    let domain_id = projects::domain_for_new(&ask, given).await?;
     let rules = &ask.app.password_rules;
     let password_hash = match password(&mut fields, "password")?.flatten() {
         Some(password) => {
