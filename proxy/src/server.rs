@@ -154,6 +154,15 @@ pub trait Dialect: Send + Sync {
     async fn answer(&self, request: Request<Upload>, id: &str) -> Answer;
 }
 
+/// Where a request of a [`Dialect`] came from: an extension of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Address of the client, or of the proxy in front of us.
+    pub address: IpAddr,
+    /// Whether it came inside TLS.
+    pub secure: bool,
+}
+
 /// Why the door does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -248,7 +257,6 @@ fn http_settings(config: &Config) -> http1::Builder {
         .header_read_timeout(Duration::from_secs(config.header_timeout))
         .max_buf_size(config.max_head_size)
         .max_headers(config.max_header_count)
-        .title_case_headers(true)
         .keep_alive(true);
     http
 }
@@ -336,8 +344,12 @@ impl Door {
             return self.swift.handle(request, peer).await;
         };
         let hesitant = request.headers().contains_key("expect");
-        let request =
+        let mut request =
             request.map(|body| Upload::new(body, hesitant, self.uploads.clone(), self.tasks.clone()));
+        request.extensions_mut().insert(Origin {
+            address: peer,
+            secure: self.certificates.is_some(),
+        });
         dialect.answer(request, id).await
     }
 

@@ -3,7 +3,7 @@
 //! The fields come before the files: what may be uploaded, until when, where
 //! the browser goes afterwards, and the HMAC of all that with a key of account
 //! or container. Each file is a PUT below the path of the form.
-mod multipart;
+pub mod multipart;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -108,7 +108,7 @@ impl Place {
 ///
 /// # Errors
 /// 400 for what is no such form, 401 for one that is not signed, or no more.
-pub async fn handle(mut ctx: Ctx, target: Target, path: &str, upload: Upload) -> Result<Answer, Fault> {
+pub(super) async fn handle(mut ctx: Ctx, target: Target, path: &str, upload: Upload) -> Result<Answer, Fault> {
     let place = Place::of(&target, path)?;
     let boundary = headers::text(&ctx.headers, "content-type")
         .and_then(multipart::boundary)
