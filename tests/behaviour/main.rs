@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 mod admin;
+mod identity_elsewhere;
 mod keys;
 mod life;
 mod objects;

@@ -93,3 +93,17 @@ fn a_bad_certificate_is_shown_and_the_good_one_stays_in_use() {
     });
     assert_eq!(cloud.demo_shell(ROUND_TRIP), "hello");
 }
+
+#[test]
+fn a_download_is_verified_inside_tls_by_who_trusts_the_authority() {
+    let cloud = secure(1);
+    let verify = format!("{} verify download \"$store/box/greeting\"", binary().display());
+    let out = cloud.demo_shell(&format!(
+        "{ROUND_TRIP}
+        printf hello > download
+        echo; {verify} | cut -d: -f1
+        code=0; env -u OS_CACERT {verify} > /dev/null 2>&1 || code=$?; echo \"untrusted: $code\"
+        code=0; env -u OS_CACERT {verify} --cacert \"$OS_CACERT\" > /dev/null || code=$?; echo \"named: $code\""
+    ));
+    assert_eq!(out.trim_end(), "hello\nequal\nuntrusted: 2\nnamed: 0");
+}

@@ -196,8 +196,10 @@ impl Cluster {
         let mut proxy = host(&self.folder, &name, "proxy", address);
         proxy.apart = self.shape.site.is_some();
         proxy.configure(&format!(
-            "object_store = \"{}:8080\"\n{}",
-            proxy.address, self.shape.proxy
+            "object_store = \"{}:8080\"\n{}\n[identity_host]\nurl = \"http://{}:5000\"\n",
+            proxy.address,
+            self.shape.proxy,
+            self.address(1)
         ));
         self.copy_secrets(&proxy);
         self.copy_rings(&proxy);

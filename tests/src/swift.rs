@@ -107,6 +107,14 @@ impl Swift {
         }
     }
 
+    /// The same session with another token.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Sends a request; `None` when the connection failed.
     pub fn try_send(
         &self,

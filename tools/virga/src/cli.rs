@@ -187,6 +187,8 @@ pub enum WhichKeys {
     Token,
     /// Secrets that identity keeps: EC2 keys, consumers, options of domains
     Credential,
+    /// Objects that the cloud encrypts
+    Object,
 }
 
 /// How `virga admin` is used.
@@ -411,7 +413,7 @@ pub struct Status {
 pub struct Verify {
     /// The file: the whole download, or with --range just that part of it
     pub file: PathBuf,
-    /// The object (http://HOST:PORT/v1/ACCOUNT/CONTAINER/OBJECT, a temporary URL too)
+    /// The object (http[s]://HOST:PORT/v1/ACCOUNT/CONTAINER/OBJECT, a temporary URL too)
     pub url: Option<String>,
     /// Only these bytes of the object: FIRST-LAST, FIRST- or -COUNT
     #[arg(long, allow_hyphen_values = true, value_name = "A-B")]
@@ -422,6 +424,9 @@ pub struct Verify {
     /// A proof of the range that was fetched before, in place of asking the server for one
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
+    /// Authorities whose certificates are believed, PEM [default: OS_CACERT, else the system's]
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
     /// Token for the server [default: from OS_AUTH_TOKEN or the OS_* of an openrc file, if the server asks]
     #[arg(long)]
     pub token: Option<String>,

@@ -53,6 +53,9 @@ pub struct CloudConfig {
     /// Where identity keeps its records, if not in `DATA/state/identity.sqlite`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<virga_state::Config>,
+    /// Where identity is, for a process without it that verifies tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_host: Option<IdentityHost>,
     /// Bounds of the front door's port.
     #[serde(default)]
     pub front: virga_http::server::Config,
@@ -68,6 +71,9 @@ pub struct CloudConfig {
     /// How often the object server's workers look for something to do.
     #[serde(default)]
     pub workers: WorkerSettings,
+    /// How often the life-cycle rules of buckets are run.
+    #[serde(default)]
+    pub lifecycle: virga_s3::lifecycle::Settings,
     /// How ring files and ring changes are watched.
     #[serde(default, rename = "rings")]
     pub ring_watch: RingWatch,
@@ -139,6 +145,17 @@ fn node() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 6200).into()
 }
 
+/// Where a process without identity asks for what only identity knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityHost {
+    /// URL of the front door: "http://10.0.0.1:5000".
+    pub url: String,
+    /// Authorities whose certificates are believed, PEM; else the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+}
+
 /// A device of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +180,13 @@ impl CloudConfig {
             device.path = folder.join(&device.path);
         }
         for file in [&mut config.tls_cert, &mut config.tls_key].into_iter().flatten() {
+            *file = folder.join(&*file);
+        }
+        if let Some(file) = config
+            .identity_host
+            .as_mut()
+            .and_then(|host| host.ca_file.as_mut())
+        {
             *file = folder.join(&*file);
         }
         Ok(config)
@@ -228,6 +252,10 @@ mod tests {
             tls_cert: Some("certs/a.pem".into()),
             tls_key: Some("/etc/a.key".into()),
             state: None,
+            identity_host: Some(IdentityHost {
+                url: "https://cloud:5000".into(),
+                ca_file: Some("ca.pem".into()),
+            }),
             front: virga_http::server::Config::default(),
             segment_bytes: Some(8 << 20),
             devices: vec![DeviceEntry {
@@ -237,6 +265,7 @@ mod tests {
             proxy: virga_proxy::server::Config::default(),
             identity: virga_identity::Settings::default(),
             workers: WorkerSettings::default(),
+            lifecycle: virga_s3::lifecycle::Settings { period_s: 60 },
             ring_watch: RingWatch::default(),
         };
         let file = folder.path().join("virga.toml");
@@ -247,8 +276,12 @@ mod tests {
         assert_eq!(read.proxy, config.proxy);
         assert_eq!(read.identity, config.identity);
         assert_eq!(read.segment_bytes, config.segment_bytes);
+        assert_eq!(read.lifecycle, config.lifecycle);
         let (cert, key) = (folder.path().join("certs/a.pem"), Path::new("/etc/a.key"));
         assert_eq!(read.tls(), Ok(Some((cert.as_path(), key))));
+        let host = read.identity_host.unwrap();
+        assert_eq!(host.url, "https://cloud:5000");
+        assert_eq!(host.ca_file, Some(folder.path().join("ca.pem")));
     }
 
     #[test]

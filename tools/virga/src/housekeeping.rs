@@ -24,7 +24,7 @@ const REST: Duration = Duration::from_secs(15);
 /// Reads the token keys again.
 pub type ReloadKeys = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
-/// The keys of a process that only verifies tokens, as something to read again.
+/// Keys that this process only reads, as something to read again.
 pub fn reload_of(keys: Arc<KeyRing>) -> ReloadKeys {
     Arc::new(move || keys.reload().map_err(|e| e.to_string()))
 }
@@ -41,6 +41,8 @@ pub struct Housekeeping {
     pub rings_rest: Duration,
     /// Token keys to read again, and where to say how they are.
     pub keys: Option<(ReloadKeys, Reporter)>,
+    /// Keys of objects to read again, and where to say how they are.
+    pub object_keys: Option<(ReloadKeys, Reporter)>,
     /// The certificate to read again (as often as rings: somebody waits for
     /// it), and where to say how it is.
     pub tls: Option<(Tls, Reporter)>,
@@ -120,6 +122,9 @@ impl Housekeeping {
     fn look_at_keys(&self, said: &mut BTreeMap<String, String>) {
         if let Some((reload, reporter)) = &self.keys {
             reporter.report(judged(note(said, "token keys", reload().err())));
+        }
+        if let Some((reload, reporter)) = &self.object_keys {
+            reporter.report(judged(note(said, "object keys", reload().err())));
         }
     }
 

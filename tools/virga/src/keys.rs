@@ -17,6 +17,7 @@ use crate::Failure;
 use crate::cli::{Keys, KeysVerb, WhichKeys};
 use crate::config::CloudConfig;
 use crate::keystone;
+use crate::object_keys;
 use crate::status::text::{span, table};
 
 /// Shows or rotates.
@@ -35,6 +36,8 @@ pub fn run(flags: &Keys) -> Result<(), Failure> {
 struct Folders {
     tokens: KeyRepository,
     credentials: KeyRepository,
+    /// Keys of objects, if this host has them.
+    objects: Option<KeyRepository>,
     /// Signed tokens' keys, if there are any.
     signed: Option<PathBuf>,
     most: usize,
@@ -48,6 +51,7 @@ impl Folders {
         Self {
             tokens: KeyRepository::new(&settings.token_keys, most),
             credentials: KeyRepository::new(&settings.credential_keys, most),
+            objects: object_keys::there(&config.secrets()),
             signed: Some(settings.jws_keys).filter(|folder| JwsKeys::exist(folder)),
             most,
             // For so long after its end a token may still be shown.
@@ -55,12 +59,15 @@ impl Folders {
         }
     }
 
-    fn named(&self) -> [(&'static str, &KeyRepository, Duration); 2] {
-        [
+    fn named(&self) -> Vec<(&'static str, &KeyRepository, Duration)> {
+        let mut all = vec![
             ("token", &self.tokens, self.token_life),
             // What they seal is sealed anew before a key goes.
             ("credential", &self.credentials, Duration::ZERO),
-        ]
+        ];
+        // None of them ever goes.
+        all.extend(self.objects.iter().map(|keys| ("object", keys, Duration::ZERO)));
+        all
     }
 }
 
@@ -144,6 +151,17 @@ fn rotate(config: &CloudConfig, folders: &Folders, which: WhichKeys, force: bool
             check(&folders.credentials, now, Duration::ZERO, force)?;
             let sealed = rotate_credentials(config, folders)?;
             println!("The credential keys were rotated; {sealed} secret(s) are sealed with the new one.");
+        }
+        WhichKeys::Object => {
+            let Some(objects) = &folders.objects else {
+                return Err(Failure::Failed("there are no object keys on this host".into()));
+            };
+            check(objects, now, Duration::ZERO, force)?;
+            objects.rotate().map_err(failed)?;
+            println!(
+                "The object keys were rotated: new objects are sealed with the new one, and all older keys stay. Running \
+                 processes take it within 15 s; copy the folder to the other hosts with proxies before the next rotation."
+            );
         }
     }
     Ok(())

@@ -8,13 +8,14 @@ use virga_identity::Identity;
 use virga_identity_api::caller::{Caller, Scope};
 use virga_identity_api::jws_keys::JwsKeys;
 use virga_identity_api::keys::{KeyRepository, KeyRing};
-use virga_identity_api::local::LocalVerifier;
+use virga_identity_api::local::{LocalVerifier, RoleSource};
 use virga_identity_api::revocation::Revocations;
 use virga_identity_api::verify::{Directory, Named, TokenVerifier};
 use virga_node::clock::{Clock, Micros};
 use virga_s3::keys::{Key, KeySource, KeysUnavailable};
 
 use crate::config::CloudConfig;
+use crate::hosts::link::Link;
 use crate::housekeeping::{ReloadKeys, reload_of};
 use crate::secrets;
 
@@ -82,13 +83,19 @@ impl Keystone {
 
     /// Verifies tokens with the keys in `SECRETS/token-keys`, a copy of the
     /// identity host's, and signed ones with those in `SECRETS/jws-keys/public`,
-    /// if there are any. Asks nobody, so it knows no revocations (a revoked
-    /// token is good until it expires), refuses the rare token that is too long
-    /// to carry its roles, tells no names and knows no keys of S3.
+    /// if there are any. What keys do not tell is asked over `link`. Without
+    /// one it knows no revocations (a revoked token is good until it expires),
+    /// refuses tokens that do not carry what they stand for, tells no names and
+    /// knows no keys of S3.
     ///
     /// # Errors
     /// When there are no keys; says where they come from.
-    pub fn verify(secrets: &Path, clock: Arc<dyn Clock>) -> Result<Self, String> {
+    pub fn verify(
+        secrets: &Path,
+        link: Option<Arc<Link>>,
+        revocations: Arc<Revocations>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, String> {
         let repository = KeyRepository::new(secrets.join("token-keys"), KEYS);
         let keys = KeyRing::open(repository).map(Arc::new).map_err(|e| {
             format!(
@@ -105,24 +112,29 @@ impl Keystone {
             ),
             false => None,
         };
-        let verifier = LocalVerifier::new(keys.clone(), Arc::new(Revocations::new()), clock, None);
+        let roles = link.clone().map(|link| -> Arc<dyn RoleSource> { link });
+        let verifier = LocalVerifier::new(keys.clone(), revocations, clock, roles);
         let verifier = verifier.with_signed(signed.clone());
         let sealed = reload_of(keys);
         let reload = move || match &signed {
             Some(keys) => sealed().and_then(|()| keys.reload().map_err(|e| e.to_string())),
             None => sealed(),
         };
+        let (directory, keys): (Arc<dyn Directory>, Arc<dyn KeySource>) = match link {
+            Some(link) => (link.clone(), link),
+            None => (Arc::new(NoNames), Arc::new(NoKeys)),
+        };
         Ok(Self {
             verifier: Arc::new(verifier),
-            directory: Arc::new(NoNames),
-            keys: Arc::new(NoKeys),
+            directory,
+            keys,
             reload: Arc::new(reload),
             service: None,
         })
     }
 }
 
-/// The directory of a process without identity: it cannot tell any name, so
+/// The directory of a process that can ask nobody: it cannot tell any name, so
 /// access lists are matched by ids only.
 struct NoNames;
 
@@ -162,15 +174,17 @@ impl KeySource for Ec2Keys {
     }
 }
 
-/// The keys of a process without identity: secrets are told to nobody outside
-/// it, so S3 requests cannot be checked here.
+/// The keys of a process that can ask nobody: S3 requests cannot be checked
+/// here.
 struct NoKeys;
 
 #[async_trait]
 impl KeySource for NoKeys {
     async fn key(&self, _access: &str) -> Result<Option<Key>, KeysUnavailable> {
         Err(KeysUnavailable(
-            "this process does not run identity; send S3 requests to a host whose process runs both".into(),
+            "this process does not run identity and its configuration does not say where it is: set url under \
+             [identity_host]"
+                .into(),
         ))
     }
 }

@@ -3,6 +3,8 @@
 //! One process with all roles is a cloud on one machine: what would cross the
 //! network becomes a direct call through the same trait. Nothing here decides
 //! anything about objects or identity; it opens, connects and stops.
+mod identity;
+
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,8 +12,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use virga_http::server::serve;
-use virga_identity::{BootstrapPlan, Identity};
+use virga_identity_api::keys::KeyRing;
 use virga_node::clock::{Clock, Hlc, SystemClock};
 use virga_node::drain::{DRAIN_LIMIT, StopSignals};
 use virga_node::health::{Health, State as PartState};
@@ -21,18 +22,19 @@ use virga_object_server::workers::Progress;
 use virga_object_wire::node::{Nodes, ObjectNode};
 use virga_object_wire::table::NodeTable;
 use virga_proxy::core::{Core, CoreParts, Settings};
+use virga_s3::encryption::RingKeys;
 use virga_s3::{S3Door, S3Parts};
 
 use crate::Failure;
 use crate::config::CloudConfig;
 use crate::control::{self, Sources};
-use crate::front_door;
-use crate::housekeeping::Housekeeping;
+use crate::housekeeping::{Housekeeping, reload_of};
 use crate::keystone::Keystone;
 use crate::login;
 use crate::lookout::Lookout;
+use crate::object_keys;
 use crate::placement::Placement;
-use crate::secrets::{self, Secrets};
+use crate::secrets::Secrets;
 use crate::tls::Tls;
 
 /// Between looks at a part that starts.
@@ -157,6 +159,10 @@ pub fn run_until_stopped(
                 true => Some(Placement::load(config, secrets, roles.proxy)?),
                 false => None,
             },
+            object_keys: match roles.proxy {
+                true => object_keys::open(&config.secrets(), roles.identity)?,
+                false => None,
+            },
             tls: Tls::open(config, Arc::new(SystemClock)).map_err(Failure::Usage)?,
             progress: Progress::default(),
             metrics,
@@ -189,6 +195,7 @@ struct Process<'a> {
     roles: Roles,
     company: Company,
     placement: Option<Placement>,
+    object_keys: Option<Arc<KeyRing>>,
     tls: Option<Tls>,
     progress: Progress,
     metrics: Metrics,
@@ -226,8 +233,8 @@ impl Process<'_> {
         let mut demo_ec2 = None;
         let mut core = None;
         if let Some(keystone) = &keystone {
-            if let (Some(service), Some(listener)) = (&keystone.service, front) {
-                demo_ec2 = self.identity(service, listener, &front_url, &object_url).await?;
+            if let Some(listener) = front {
+                demo_ec2 = self.identity(keystone, listener, &front_url, &object_url).await?;
             }
             if let Some(listener) = store {
                 core = Some(self.proxy(listener, nodes.clone(), keystone)?);
@@ -240,6 +247,10 @@ impl Process<'_> {
             rings: rings.map(|rings| (rings, self.health.register("rings"))),
             rings_rest: Duration::from_millis(self.config.ring_watch.reload_ms),
             keys: keystone.map(|k| (k.reload, self.health.register("token keys"))),
+            object_keys: self
+                .object_keys
+                .clone()
+                .map(|keys| (reload_of(keys), self.health.register("object keys"))),
             tls: self
                 .tls
                 .clone()
@@ -420,48 +431,6 @@ impl Process<'_> {
             .ok_or_else(|| "this role needs rings and none were read".to_owned())
     }
 
-    /// Identity as others see it: only its own role opens its records; a proxy
-    /// elsewhere verifies with the shared token keys.
-    async fn keystone(&self) -> Result<Option<Keystone>, String> {
-        let clock = self.clock.clone();
-        match (self.roles.identity, self.roles.proxy) {
-            (true, _) => Keystone::serve(self.config, clock).await.map(Some),
-            (false, true) => Keystone::verify(&self.config.secrets(), clock).map(Some),
-            (false, false) => Ok(None),
-        }
-    }
-
-    async fn identity(
-        &self,
-        service: &Identity,
-        listener: TcpListener,
-        front_url: &str,
-        object_url: &str,
-    ) -> Result<Option<(String, String)>, String> {
-        let health = self.health.register("identity");
-        let passwords = secrets::passwords(&self.config.secrets()).map_err(|e| e.to_string())?;
-        let plan = BootstrapPlan {
-            admin_password: passwords.admin,
-            demo_password: passwords.demo,
-            region: self.config.region.clone(),
-            front_url: front_url.to_owned(),
-            object_url: object_url.to_owned(),
-        };
-        let report = service
-            .bootstrap(&plan)
-            .await
-            .map_err(|e| format!("identity's first records: {e}"))?;
-        let router = front_door::router(service.router(), self.health.clone(), self.metrics.clone());
-        let (certificates, tasks) = (self.tls.as_ref().map(Tls::certificates), self.tasks.clone());
-        let bounds = self.config.front.clone();
-        self.tasks
-            .spawn(async move { serve(listener, certificates, router, &bounds, tasks).await });
-        health.ready();
-        Ok(report
-            .demo_ec2
-            .map(|(access, secret)| (access, secret.to_string())))
-    }
-
     fn proxy(
         &self,
         listener: TcpListener,
@@ -488,6 +457,20 @@ impl Process<'_> {
             },
         });
         core.watch_rings();
+        let core = match &self.object_keys {
+            Some(keys) => core.with_cloud_keys(Arc::new(RingKeys(keys.clone()))),
+            None => core,
+        };
+        let s3 = Arc::new(S3Door::new(S3Parts {
+            core: core.clone(),
+            keys: keystone.keys.clone(),
+            directory: keystone.directory.clone(),
+            clock: self.clock.clone(),
+            config: self.config.proxy.swift.clone(),
+            region: self.config.region.clone(),
+        }));
+        s3.lifecycle(&self.config.lifecycle, self.clock.clone())
+            .start(&self.tasks, self.health.register("lifecycle"));
         let metrics = self.metrics.clone();
         let parts = virga_proxy::server::Parts {
             listener,
@@ -502,14 +485,7 @@ impl Process<'_> {
             clock: self.clock.clone(),
             tasks: self.tasks.clone(),
             metrics: Some(Arc::new(move || metrics.render())),
-            dialect: Some(Arc::new(S3Door::new(S3Parts {
-                core: core.clone(),
-                keys: keystone.keys.clone(),
-                directory: keystone.directory.clone(),
-                clock: self.clock.clone(),
-                config: self.config.proxy.swift.clone(),
-                region: self.config.region.clone(),
-            }))),
+            dialect: Some(s3),
         };
         let config = self.config.proxy.clone();
         let failing = health.clone();

@@ -82,12 +82,14 @@ fn settle(flags: &cli::Up, data: &Path) -> Result<CloudConfig, Failure> {
         tls_cert: before.as_ref().and_then(|b| b.tls_cert.clone()),
         tls_key: before.as_ref().and_then(|b| b.tls_key.clone()),
         state: before.as_ref().and_then(|b| b.state.clone()),
+        identity_host: before.as_ref().and_then(|b| b.identity_host.clone()),
         front: before.as_ref().map(|b| b.front.clone()).unwrap_or_default(),
         segment_bytes: before.as_ref().and_then(|b| b.segment_bytes),
         devices,
         proxy,
         identity: before.as_ref().map(|b| b.identity.clone()).unwrap_or_default(),
         workers,
+        lifecycle: before.as_ref().map(|b| b.lifecycle.clone()).unwrap_or_default(),
         ring_watch,
     };
     settle_tls(flags, &mut config)?;

@@ -52,7 +52,7 @@ fn verify(flags: &cli::Verify, verdict: &mut Verdict) -> Result<(), Unknown> {
     let mut client = flags
         .url
         .as_deref()
-        .map(|url| Client::new(url, flags.token.clone()))
+        .map(|url| Client::new(url, flags.token.clone(), flags.cacert.as_deref()))
         .transpose()?;
     let named = client.as_mut().map(ask_root).transpose()?;
     if let (Some(given), Some(named)) = (given, named)
@@ -361,6 +361,7 @@ mod tests {
             range: range.map(str::to_owned),
             root: Some(root.to_owned()),
             proof: proof.map(Path::to_owned),
+            cacert: None,
             token: None,
             json: true,
         };

@@ -1,24 +1,23 @@
-//! The two requests that verifying takes, over plain HTTP.
+//! The two requests that verifying takes, plain or inside TLS.
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use http_body_util::Full;
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
-use virga_node::task::Tasks;
+use virga_http::outward::{Bounds, Outward};
 use virga_proxy::proof::MAX_LEN;
 
 use super::token;
 
-/// Longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(10);
-/// Longest wait for an answer: a proof about a very large object takes its time.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// Most bytes of an answer's body: a proof, or a catalog with a token.
-const MOST: usize = 1 << 20;
+/// How long is waited, and for how much: a proof about a very large object takes
+/// its time; the body is a proof, or a catalog with a token.
+const BOUNDS: Bounds = Bounds {
+    connect: Duration::from_secs(10),
+    answer: Duration::from_secs(300),
+    body: 1 << 20,
+};
 
 /// An answer, read whole.
 pub struct Answer {
@@ -41,6 +40,7 @@ impl Answer {
 pub struct Client {
     runtime: Runtime,
     url: Uri,
+    outward: Outward,
     token: Option<String>,
     /// Whether the environment was asked for a token.
     asked: bool,
@@ -56,13 +56,8 @@ pub fn parse(url: &str) -> Result<Uri, String> {
         .parse()
         .map_err(|error| format!("{url}: {error}; names in a URL are percent-encoded"))?;
     match parsed.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(format!(
-                "{url}: https is not spoken here; fetch the proof with curl (URL?proof=blake3&range=A-B) and give it as --proof FILE with --root"
-            ));
-        }
-        _ => return Err(format!("{url}: a URL begins with http://")),
+        Some("http" | "https") => {}
+        _ => return Err(format!("{url}: a URL begins with http:// or https://")),
     }
     match parsed.authority() {
         Some(authority) if !authority.as_str().contains('@') => Ok(parsed),
@@ -70,53 +65,28 @@ pub fn parse(url: &str) -> Result<Uri, String> {
     }
 }
 
+/// Who asks; believes the certificates in `ca_file`, else what `OS_CACERT`
+/// names, else the system's.
+///
+/// # Errors
+/// A sentence for the person who asked.
+pub fn outward(ca_file: Option<&Path>) -> Result<Outward, String> {
+    let named = std::env::var_os("OS_CACERT").filter(|file| !file.is_empty());
+    let ca_file = ca_file.map(Path::to_owned).or(named.map(PathBuf::from));
+    Outward::new(ca_file.as_deref(), BOUNDS)
+}
+
 /// Sends one request and reads the answer.
 ///
 /// # Errors
 /// A sentence for the person who asked.
-pub async fn exchange(request: Request<Full<bytes::Bytes>>) -> Result<Answer, String> {
-    let (mut parts, body) = request.into_parts();
-    let url = std::mem::take(&mut parts.uri);
-    let authority = url.authority().map(ToString::to_string).unwrap_or_default();
-    let (host, port) = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let failed = |why: &dyn std::fmt::Display| format!("{authority}: {why}");
-    let stream = timeout(CONNECT, TcpStream::connect((host, port)))
-        .await
-        .map_err(|_| failed(&"cannot be connected to in time"))?
-        .map_err(|error| failed(&error))?;
-    stream.set_nodelay(true).map_err(|error| failed(&error))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(&error))?;
-    let tasks = Tasks::new();
-    tasks.spawn(connection);
-    let host = authority.parse().map_err(|_| failed(&"no name of a host"))?;
-    parts.headers.insert(HOST, host);
-    parts.uri = url
-        .path_and_query()
-        .map_or("/", |path| path.as_str())
-        .parse()
-        .map_err(|_| failed(&"a path that cannot be asked for"))?;
-    let read = async {
-        let answer = sender
-            .send_request(Request::from_parts(parts, body))
-            .await
-            .map_err(|error| failed(&error))?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, MOST)
-            .collect()
-            .await
-            .map_err(|error| failed(&error))?;
-        Ok(Answer {
-            status: head.status,
-            headers: head.headers,
-            body: body.to_bytes().to_vec(),
-        })
-    };
-    timeout(PATIENCE, read)
-        .await
-        .unwrap_or_else(|_| Err(failed(&"does not answer in time")))
+pub async fn exchange(outward: &Outward, request: Request<Full<bytes::Bytes>>) -> Result<Answer, String> {
+    let (head, body) = outward.ask(request).await?.into_parts();
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body: body.to_vec(),
+    })
 }
 
 impl Client {
@@ -124,7 +94,7 @@ impl Client {
     ///
     /// # Errors
     /// A sentence for the person who asked.
-    pub fn new(url: &str, token: Option<String>) -> Result<Self, String> {
+    pub fn new(url: &str, token: Option<String>, ca_file: Option<&Path>) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -132,6 +102,7 @@ impl Client {
         Ok(Self {
             runtime,
             url: parse(url)?,
+            outward: outward(ca_file)?,
             asked: token.is_some(),
             token,
             head: None,
@@ -176,7 +147,7 @@ impl Client {
         if answer.status == StatusCode::UNAUTHORIZED && !self.asked {
             // Nobody is told who asks who does not want to know it.
             self.asked = true;
-            self.token = self.runtime.block_on(token::from_environment())?;
+            self.token = self.runtime.block_on(token::from_environment(&self.outward))?;
             if self.token.is_some() {
                 answer = self.send(&method, &url)?;
             }
@@ -199,7 +170,7 @@ impl Client {
             .body(Full::default())
             .map_err(|_| "the token cannot be sent: it is not text".to_owned())?;
         debug_assert!(!request.headers().contains_key(AUTHORIZATION));
-        self.runtime.block_on(exchange(request))
+        self.runtime.block_on(exchange(&self.outward, request))
     }
 }
 
@@ -212,7 +183,7 @@ mod tests {
         assert!(parse("http://h:8080/v1/AUTH_a/c/o%20p?temp_url_sig=1").is_ok());
         assert!(parse("http://[::1]:80/v1/a/c/o").is_ok());
         for (url, says) in [
-            ("https://h/v1/a/c/o", "--proof"),
+            ("file:///v1/a/c/o", "https://"),
             ("ftp://h/v1/a/c/o", "http://"),
             ("/v1/a/c/o", "http://"),
             ("http://u@h/v1/a/c/o", "a user"),

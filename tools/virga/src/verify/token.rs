@@ -2,6 +2,7 @@
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use virga_http::outward::Outward;
 
 use super::http::{exchange, parse};
 
@@ -14,7 +15,7 @@ fn variable(name: &str) -> Option<String> {
 ///
 /// # Errors
 /// A sentence for the person who asked, if identity gives no token.
-pub async fn from_environment() -> Result<Option<String>, String> {
+pub async fn from_environment(outward: &Outward) -> Result<Option<String>, String> {
     let given = variable("OS_AUTH_TOKEN").or_else(|| variable("OS_TOKEN"));
     let (Some(url), Some(request), None) = (variable("OS_AUTH_URL"), request(variable), &given) else {
         return Ok(given);
@@ -30,7 +31,7 @@ pub async fn from_environment() -> Result<Option<String>, String> {
         .header("content-type", "application/json")
         .body(Full::from(request.to_string()))
         .map_err(|error| error.to_string())?;
-    let answer = exchange(request).await?;
+    let answer = exchange(outward, request).await?;
     match answer.header("x-subject-token") {
         Some(token) => Ok(Some(token.to_owned())),
         None => Err(format!(
