@@ -67,9 +67,9 @@ fn report(first: u64, outcomes: &[Outcome], took: Duration) -> String {
         took.as_secs(),
     );
     text.push_str(
-        "| scenario | runs | calls | without an answer | findings | to full health: median | longest |\n",
+        "| scenario | runs | calls | without an answer | uncertain | findings | to full health: median | longest |\n",
     );
-    text.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    text.push_str("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
     for scenario in ALL {
         let runs: Vec<_> = outcomes
             .iter()
@@ -81,11 +81,12 @@ fn report(first: u64, outcomes: &[Outcome], took: Duration) -> String {
             |at: Option<&Duration>| at.map_or("-".into(), |at| format!("{:.1} s", at.as_secs_f64()));
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             scenario.name,
             runs.len(),
             runs.iter().map(|outcome| outcome.calls).sum::<u64>(),
             runs.iter().map(|outcome| outcome.unanswered).sum::<u64>(),
+            runs.iter().map(|outcome| outcome.uncertain).sum::<u64>(),
             runs.iter().filter(|outcome| !outcome.findings.is_empty()).count(),
             seconds(health.get(health.len() / 2)),
             seconds(health.last()),

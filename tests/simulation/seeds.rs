@@ -23,14 +23,6 @@ pub fn play(scenario: &Scenario, seed: u64, loud: bool) -> Outcome {
     outcome
 }
 
-/// Seeds whose findings are understood and open; `docs/testing.md` says what they
-/// are. They are left out of the test run, and still run when asked for.
-const OPEN: &[(&str, u64)] = &[
-    ("one-way-partition", 81),
-    ("random-faults", 141),
-    ("random-faults", 290),
-];
-
 /// The seed to replay, if one is asked for.
 fn asked() -> Option<u64> {
     std::env::var("VIRGA_SEED").ok()?.parse().ok()
@@ -49,10 +41,6 @@ fn explore(name: &str) {
     let loud = asked().is_some();
     let mut failed = Vec::new();
     for seed in seeds {
-        if !loud && OPEN.contains(&(name, seed)) {
-            println!("{name}, seed {seed}: open, left out");
-            continue;
-        }
         let outcome = play(scenario, seed, loud);
         if loud {
             println!("{outcome:#?}");

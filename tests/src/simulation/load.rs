@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use virga_node::clock::Version;
 use virga_object_server::Rings;
 use virga_object_wire::listing::{Entry, ListRequest};
 use virga_object_wire::object::PostMeta;
 use virga_proxy::core::{
     ContainerName, Core, DeleteContainerError, DeleteObjectError, GetOptions, ListError, NewObject,
-    ObjectName, PostObjectError, ReadObjectError,
+    PostObjectError, ReadObjectError,
 };
+use virga_ring::{NameHash, Ring};
 
-use super::network::Network;
+use super::key::{Key, Weak};
+use super::network::{Network, Witnessed};
 use super::world::World;
 use crate::linear::{Call, Held, RegisterOp};
 use crate::workload::body;
@@ -28,59 +29,6 @@ const MARK: &str = "x-object-meta-write";
 const CALLS: usize = 40;
 /// Longest a client waits.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// A name, with everything that clients did to it.
-pub struct Key {
-    /// Container, "c0".
-    pub container: String,
-    /// Object.
-    pub object: String,
-    /// What was called and answered.
-    pub calls: Mutex<Vec<Call<RegisterOp>>>,
-    /// Size and ETag of every write of data.
-    pub writes: Mutex<BTreeMap<u64, (u64, String)>>,
-    /// When a write was first acknowledged by stand-ins because too few of the
-    /// name's own devices could be reached: readers that reach those again may
-    /// miss it until it has been brought to them.
-    weak_from: Mutex<Option<u64>>,
-}
-
-impl Key {
-    /// Its name as the core knows it.
-    pub fn name(&self) -> ObjectName {
-        ObjectName::new("AUTH_sim", &self.container, &self.object).expect("a good name")
-    }
-
-    /// Its calls as far as they are promised to have an order. While writes are
-    /// held by stand-ins, reads may miss them; nothing may be lost all the same,
-    /// which what is seen from `healthy` on must show.
-    pub fn promised(&self, healthy: u64) -> Vec<Call<RegisterOp>> {
-        let mut calls = self.calls.lock().expect("nobody panics here").clone();
-        let Some(weak) = *self.weak_from.lock().expect("nobody panics here") else {
-            return calls;
-        };
-        calls.retain_mut(|call| {
-            if call.begun >= healthy || call.ended.is_some_and(|ended| ended < weak) {
-                return true;
-            }
-            match &mut call.op {
-                RegisterOp::Get(_) => return false,
-                RegisterOp::Post { found, .. } => {
-                    if found.take() == Some(false) {
-                        call.ended = None;
-                    }
-                }
-                RegisterOp::Put(_) | RegisterOp::Delete { .. } => {}
-            }
-            true
-        });
-        calls
-    }
-
-    fn path(&self) -> String {
-        format!("{}/{}", self.container, self.object)
-    }
-}
 
 /// A container of its own, which one client at a time makes and deletes.
 #[derive(Default)]
@@ -125,6 +73,13 @@ pub struct Seat {
     pub rings: Rings,
 }
 
+/// A write that was acknowledged and not yet at home then.
+struct WeakWrite {
+    from: u64,
+    hash: NameHash,
+    written: Witnessed,
+}
+
 /// All clients together.
 pub struct Load {
     world: Arc<World>,
@@ -133,12 +88,15 @@ pub struct Load {
     mix: Mix,
     /// Every name that ever was in use.
     keys: Mutex<Vec<Arc<Key>>>,
+    /// By object, which name one key each.
+    weak: Mutex<Vec<(String, WeakWrite)>>,
     boxes: Mutex<Vec<Passing>>,
     next_write: AtomicU64,
     stopped: AtomicBool,
     findings: Mutex<Vec<String>>,
-    /// Calls made, and those without an answer that says what happened.
-    pub counts: [AtomicU64; 2],
+    /// Calls made, those without an answer that says what happened, and reads that the
+    /// proxy counted as uncertain.
+    pub counts: [AtomicU64; 3],
 }
 
 /// Name of a container that clients keep objects in.
@@ -160,11 +118,12 @@ impl Load {
             network: Arc::clone(network),
             mix,
             keys: Mutex::default(),
+            weak: Mutex::default(),
             boxes: Mutex::new((0..BOXES).map(|_| Passing::default()).collect()),
             next_write: AtomicU64::new(1),
             stopped: AtomicBool::new(false),
             findings: Mutex::default(),
-            counts: [AtomicU64::new(0), AtomicU64::new(0)],
+            counts: Default::default(),
         });
         (0..mix.keys).for_each(|_| load.fresh());
         load
@@ -173,13 +132,7 @@ impl Load {
     fn fresh(&self) {
         let mut keys = self.keys.lock().expect("nobody panics here");
         let number = keys.len();
-        keys.push(Arc::new(Key {
-            container: format!("c{}", number % CONTAINERS),
-            object: format!("o{number}"),
-            calls: Mutex::default(),
-            writes: Mutex::default(),
-            weak_from: Mutex::default(),
-        }));
+        keys.push(Arc::new(Key::new(number, CONTAINERS)));
     }
 
     /// Every name that ever was in use.
@@ -247,7 +200,7 @@ impl Load {
 
     /// Virtual time in microseconds, as calls note it.
     pub fn now(&self) -> u64 {
-        u64::try_from(self.world.elapsed().as_micros()).expect("a short run")
+        micros(self.world.elapsed())
     }
 
     fn record(&self, key: &Key, op: RegisterOp, begun: u64, answered: bool) {
@@ -262,29 +215,45 @@ impl Load {
 
     /// Notes whether a write that was acknowledged is on a quorum of the name's own
     /// devices.
-    fn acknowledged(&self, seat: &Seat, key: &Key, version: Version) {
+    fn acknowledged(&self, seat: &Seat, key: &Key, written: Witnessed) {
         let hash = seat
             .rings
             .hash
             .hash("AUTH_sim", Some(&key.container), Some(&key.object));
-        let witnesses = self.network.witnesses(hash, version);
         let in_use = seat.rings.object[0].1.in_use();
-        let firm = std::iter::once(&in_use.current)
-            .chain(&in_use.previous)
-            .any(|known| {
-                let partition = known.ring.partition(&hash);
-                let primaries = known.ring.primaries(partition);
-                let has = |device: &str| witnesses.iter().any(|number| device == format!("d{number}"));
-                primaries.filter(|(_, device)| has(&device.device)).count() >= 2
-            });
+        let rings = std::iter::once(&in_use.current).chain(&in_use.previous);
+        let firm = rings
+            .map(|known| self.network.at_home(&known.ring, hash, written))
+            .any(|at_home| at_home.is_some());
         if !firm {
             self.world
-                .note(format_args!("{} is held by stand-ins: {witnesses:?}", key.object));
-            let now = self.now();
-            key.weak_from
-                .lock()
-                .expect("nobody panics here")
-                .get_or_insert(now);
+                .note(format_args!("{} is held by stand-ins", key.object));
+            let weak = WeakWrite {
+                from: self.now(),
+                hash,
+                written,
+            };
+            let mut all = self.weak.lock().expect("nobody panics here");
+            all.push((key.object.clone(), weak));
+        }
+    }
+
+    /// Says of every write that stand-ins held how long they did: by what is known
+    /// in the end, with the ring as it is then.
+    pub fn conclude(&self, ring: &Ring) {
+        let weak = std::mem::take(&mut *self.weak.lock().expect("nobody panics here"));
+        let keys = self.keys();
+        for (object, write) in weak {
+            let until = self.network.at_home(ring, write.hash, write.written);
+            let weak = Weak {
+                from: write.from,
+                until: until.map(micros),
+            };
+            self.world
+                .note(format_args!("{object} was held by stand-ins: {weak:?}"));
+            for key in keys.iter().filter(|key| key.object == object) {
+                key.weak.lock().expect("nobody panics here").push(weak);
+            }
         }
     }
 
@@ -321,7 +290,7 @@ impl Load {
         let answer = tokio::time::timeout(PATIENCE, put).await;
         let fine = matches!(answer, Ok(Ok(_)));
         if let Ok(Ok(stored)) = answer {
-            self.acknowledged(seat, key, stored.version);
+            self.acknowledged(seat, key, Witnessed::Data(stored.version));
         }
         self.world
             .note(format_args!("c{client} PUT {} {write}: {fine}", key.object));
@@ -337,13 +306,15 @@ impl Load {
         };
         let begun = self.now();
         let name = key.name();
+        let uncertain = seat.core.uncertain_reads();
         let answer = tokio::time::timeout(PATIENCE, seat.core.post_object(&name, meta, None)).await;
         let found = match answer {
             Ok(Ok(stat)) => {
-                self.acknowledged(seat, key, stat.meta_version);
+                self.acknowledged(seat, key, Witnessed::Update(stat.meta_version));
                 Some(true)
             }
-            Ok(Err(PostObjectError::NotFound)) => Some(false),
+            // What it found nothing by may have been an uncertain read.
+            Ok(Err(PostObjectError::NotFound)) if seat.core.uncertain_reads() == uncertain => Some(false),
             _ => None,
         };
         self.world
@@ -358,7 +329,7 @@ impl Load {
         let answer = tokio::time::timeout(PATIENCE, seat.core.delete_object(&name, None)).await;
         let fine = match &answer {
             Ok(Ok(deleted)) => {
-                self.acknowledged(seat, key, deleted.version);
+                self.acknowledged(seat, key, Witnessed::Data(deleted.version));
                 true
             }
             Ok(Err(DeleteObjectError::NoContainer)) => {
@@ -374,12 +345,24 @@ impl Load {
     }
 
     async fn get(&self, core: &Core, key: &Key, client: usize) {
-        let begun = self.now();
+        let (begun, uncertain) = (self.now(), core.uncertain_reads());
         if let Some(held) = self.look(core, key).await {
             self.world
                 .note(format_args!("c{client} GET {}: {held:?}", key.object));
-            self.record(key, RegisterOp::Get(held), begun, true);
+            self.seen(core, key, held, begun, uncertain);
         }
+    }
+
+    /// Notes what a read showed, unless the proxy counted one as uncertain meanwhile
+    /// (maybe another client's).
+    fn seen(&self, core: &Core, key: &Key, held: Held, begun: u64, uncertain: u64) {
+        if core.uncertain_reads() == uncertain {
+            self.record(key, RegisterOp::Get(held), begun, true);
+            return;
+        }
+        self.world.note(format_args!("{} is uncertain", key.object));
+        self.counts[0].fetch_add(1, Ordering::Relaxed);
+        self.counts[2].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Reads an object and checks every byte; `None` for no answer.
@@ -417,7 +400,7 @@ impl Load {
     }
 
     async fn head(&self, core: &Core, key: &Key, client: usize) {
-        let begun = self.now();
+        let (begun, uncertain) = (self.now(), core.uncertain_reads());
         let name = key.name();
         let held = match tokio::time::timeout(PATIENCE, core.head_object(&name, false)).await {
             Ok(Ok(stat)) => {
@@ -441,7 +424,7 @@ impl Load {
         };
         self.world
             .note(format_args!("c{client} HEAD {}: {held:?}", key.object));
-        self.record(key, RegisterOp::Get(held), begun, true);
+        self.seen(core, key, held, begun, uncertain);
     }
 
     async fn list(&self, core: &Core, container: &str) {
@@ -528,6 +511,10 @@ impl Load {
         });
         Ok(rows.collect())
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).expect("a short run")
 }
 
 fn everything() -> ListRequest {

@@ -13,6 +13,7 @@
 pub mod check;
 pub mod cluster;
 pub mod disk;
+pub mod key;
 pub mod load;
 pub mod machine;
 pub mod network;
@@ -59,6 +60,8 @@ pub struct Outcome {
     pub calls: u64,
     /// Those without an answer that says what happened.
     pub unanswered: u64,
+    /// Reads that the proxies counted as uncertain, which no order need explain.
+    pub uncertain: u64,
     /// Virtual time from the last fault to full health.
     pub health: Option<Duration>,
     /// Virtual time of the whole run.
@@ -105,6 +108,7 @@ pub async fn run(scenario: &Scenario, seed: u64, loud: bool, root: &Path) -> Out
         Err(why) => findings.push(format!("in the end: {why}")),
     }
     findings.extend(health.as_ref().err().cloned());
+    load.conclude(&cluster.ring());
     findings.extend(check::judge(&load, healthy));
     let (trace, events) = world.trace();
     let outcome = Outcome {
@@ -114,6 +118,7 @@ pub async fn run(scenario: &Scenario, seed: u64, loud: bool, root: &Path) -> Out
         events,
         calls: load.counts[0].load(Ordering::Relaxed),
         unanswered: load.counts[1].load(Ordering::Relaxed),
+        uncertain: load.counts[2].load(Ordering::Relaxed),
         health: health.ok(),
         took: world.elapsed(),
         findings,

@@ -15,7 +15,7 @@ use virga_node::clock::Version;
 use virga_object_server::local::LocalNode;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::{Nodes, ObjectNode};
-use virga_ring::{Device, NameHash};
+use virga_ring::{Device, NameHash, Ring};
 
 use super::machine::{Life, Machine};
 use super::wire::Wire;
@@ -44,6 +44,30 @@ impl Weather {
     };
 }
 
+/// What a machine has said to have of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Witnessed {
+    /// Data or a deletion.
+    Data(Version),
+    /// A metadata update.
+    Update(Version),
+}
+
+impl Witnessed {
+    /// Whether who has this has the other, or something newer in its place. An
+    /// update ends with its data: newer ones are taken for that only if they are
+    /// newer than it, too.
+    fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Data(this), Self::Data(other)) | (Self::Update(this), Self::Update(other)) => {
+                this >= other
+            }
+            (Self::Data(this), Self::Update(other)) => this > other,
+            (Self::Update(_), Self::Data(_)) => false,
+        }
+    }
+}
+
 struct State {
     weather: Weather,
     /// Links that carry nothing, from whom to whom.
@@ -52,8 +76,8 @@ struct State {
     slow: BTreeMap<(usize, usize), u64>,
     machines: BTreeMap<usize, Arc<Machine>>,
     calls: u64,
-    /// Who has said to have which version of a name.
-    witnesses: BTreeMap<(NameHash, Version), BTreeSet<usize>>,
+    /// By name: which machine has said to have what, and when it was first heard.
+    witnesses: BTreeMap<NameHash, BTreeMap<(usize, Witnessed), Duration>>,
 }
 
 /// The network of a run.
@@ -130,19 +154,29 @@ impl Network {
         })
     }
 
-    /// Takes note that the caller was told that `to` has this version.
-    pub(super) fn witness(&self, hash: NameHash, version: Version, to: usize) {
-        self.state()
-            .witnesses
-            .entry((hash, version))
-            .or_default()
-            .insert(to);
+    /// Takes note that a caller was told that `to` has this.
+    pub(super) fn witness(&self, hash: NameHash, what: Witnessed, to: usize) {
+        let now = self.world.elapsed();
+        let mut state = self.state();
+        let of_name = state.witnesses.entry(hash).or_default();
+        of_name.entry((to, what)).or_insert(now);
     }
 
-    /// The machines that have told a proxy that they have this version.
-    pub fn witnesses(&self, hash: NameHash, version: Version) -> BTreeSet<usize> {
+    /// Since when two of the devices that a ring gives the name are known to have this
+    /// write, or what has taken its place; none if they are not.
+    pub fn at_home(&self, ring: &Ring, hash: NameHash, written: Witnessed) -> Option<Duration> {
         let state = self.state();
-        state.witnesses.get(&(hash, version)).cloned().unwrap_or_default()
+        let witnesses = state.witnesses.get(&hash)?;
+        let since = |machine: usize| {
+            let of_machine = witnesses.iter().filter(|((to, _), _)| *to == machine);
+            let covers = of_machine.filter(|((_, what), _)| what.covers(written));
+            covers.map(|(_, since)| *since).min()
+        };
+        let primaries = ring.primaries(ring.partition(&hash));
+        let numbers = primaries.filter_map(|(_, device)| device.device[1..].parse().ok());
+        let mut since: Vec<Duration> = numbers.filter_map(since).collect();
+        since.sort_unstable();
+        since.get(1).copied()
     }
 
     fn is_cut(&self, from: usize, to: usize) -> bool {
