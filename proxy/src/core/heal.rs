@@ -19,7 +19,7 @@ use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::movement::{Push, Records};
 use virga_object_wire::node::{Body, ObjectNode, Read};
-use virga_object_wire::object::{At, Found, ObjectStat, PutObject, Source};
+use virga_object_wire::object::{At, Found, ObjectStat, PutObject};
 use virga_ring::NameHash;
 
 use super::found::{DataId, StateId, data_of, state_of};
@@ -57,25 +57,15 @@ async fn bounded<T>(
 }
 
 /// The object as it was written: a head has what was posted later in it, which
-/// must not become the data's own elsewhere.
+/// must not become the data's own elsewhere. Whoever is brought it owes the
+/// container's row if the one that has it does: that one may forget it, and with
+/// it what it owes, once all whom it belongs to have it.
 async fn as_written(
     shared: &Shared,
     node: &dyn ObjectNode,
     at: &At,
-    stat: ObjectStat,
+    data: DataId,
 ) -> Result<PutObject, NodeError> {
-    let data = data_of(&stat);
-    if stat.meta_version == stat.version && stat.type_version == stat.version {
-        return Ok(PutObject {
-            version: stat.version,
-            size: stat.size,
-            blake3: stat.blake3,
-            meta: stat.meta,
-            handoff_for: None,
-            // Whoever has it still owes the row, if anybody does.
-            source: Source::Replica { row_owed: false },
-        });
-    }
     let records = bounded(shared, node.records(at)).await?;
     let same = |put: &PutObject| (put.version, put.blake3) == data;
     records.object.filter(same).ok_or(NodeError::NotFound)
@@ -100,7 +90,7 @@ async fn read(
                 continue;
             }
         };
-        match as_written(shared, &*node, &at, read.stat).await {
+        match as_written(shared, &*node, &at, data).await {
             Ok(put) => return Ok((put, read.body)),
             Err(error) => last = error,
         }

@@ -226,6 +226,17 @@ async fn with_one_replica_in_reach_reads_are_answered_and_counted_as_uncertain()
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_brought_an_object_owes_the_row_that_its_container_has_not_got() {
+    let (cluster, name, places) = three().await;
+    Write::Put(10).carry(&cluster, &name, &places[0]).await;
+    let owes = |(twin, at): &Place| !twin.owed(&at.device).is_empty();
+    assert!(owes(&places[0]));
+    assert_eq!(cluster.get(&name).await.unwrap(), bytes(10));
+    // The first may be a device that leaves, and forgets what it owes with the name.
+    assert!(places[1..].iter().any(owes));
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_readers_of_one_name_bring_a_replica_up_once() {
     let (cluster, name, places) = three().await;
     cluster.put(&name, "old").await.unwrap();
