@@ -8,7 +8,7 @@ use s3s::path::check_bucket_name;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::listing::{Entry, ListRequest};
 use virga_proxy::core::{ContainerName, ListError};
-use virga_proxy::swift::access::Verdict;
+use virga_proxy::swift::versions::{ENABLED, container, lock};
 
 use super::access::Action;
 use super::fault::{IntoFault, OrFault};
@@ -39,15 +39,6 @@ pub(crate) async fn create(
         .account
         .container(&req.input.bucket)
         .map_err(|_| s3_error!(InvalidBucketName))?;
-    let verdict = backend
-        .may(&asker, Action::Own, Some(&req.input.bucket), None)
-        .await;
-    if verdict != Verdict::Owner {
-        return Err(s3_error!(AccessDenied));
-    }
-    if req.input.object_lock_enabled_for_bucket == Some(true) {
-        return Err(s3_error!(NotImplemented, "Object lock is not supported here."));
-    }
     let asked = req.input.create_bucket_configuration.as_ref();
     if let Some(asked) = asked.and_then(|asked| asked.location_constraint.as_ref()) {
         let signed = req.region.as_ref().map(|region| region.as_str());
@@ -56,19 +47,23 @@ pub(crate) async fn create(
             return Err(s3_error!(InvalidLocationConstraint));
         }
     }
-    let grants = acl::of_bucket(&req.headers)?;
+    let mut meta = acl::of_new_bucket(&asker, &req.headers)?;
+    let locks = req.input.object_lock_enabled_for_bucket == Some(true);
+    if locks {
+        meta.push((ENABLED.to_owned(), "true".to_owned()));
+        meta.push((lock::BUCKET.to_owned(), lock::bucket_value(None)));
+    }
     match backend.core().head_container(&name).await {
         Ok(_) => return Err(s3_error!(BucketAlreadyOwnedByYou)),
         Err(ListError::NotFound) => {}
         Err(error) => return Err(error.into_fault()),
     }
-    let made = backend
-        .core()
-        .put_container(&name, None, grants)
-        .await
-        .or_fault()?;
+    let made = backend.core().put_container(&name, None, meta).await.or_fault()?;
     if !made.created {
         return Err(s3_error!(BucketAlreadyOwnedByYou));
+    }
+    if locks {
+        container::make_sure_of(backend.core(), &name).await.or_fault()?;
     }
     Ok(S3Response::new(CreateBucketOutput {
         location: Some(format!("/{}", req.input.bucket)),
@@ -83,7 +78,7 @@ pub(crate) async fn delete(
     let asker = backend.asker(&req).await?;
     let (name, _) = backend.bucket(&asker, Action::Own, &req.input.bucket).await?;
     let began = backend.core().hlc().next();
-    backend.core().delete_container(&name).await.or_fault()?;
+    container::delete(backend.core(), &name).await.or_fault()?;
     let hidden = asker.account.container(&multipart::hidden(&req.input.bucket));
     if let Ok(hidden) = hidden {
         empty(backend, &hidden, began).await;
@@ -159,9 +154,6 @@ pub(crate) async fn list(
     req: S3Request<ListBucketsInput>,
 ) -> S3Result<S3Response<ListBucketsOutput>> {
     let asker = backend.asker(&req).await?;
-    if !backend.may(&asker, Action::List, None, None).await.granted() {
-        return Err(s3_error!(AccessDenied));
-    }
     let input = req.input;
     let most = match input.max_buckets {
         None => usize::MAX,

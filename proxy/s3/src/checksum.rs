@@ -138,6 +138,13 @@ impl Algorithm {
         }
     }
 
+    /// Whether this can be a value, in base64.
+    pub(crate) fn is_value(self, text: &str) -> bool {
+        STANDARD
+            .decode(text)
+            .is_ok_and(|bytes| bytes.len() == self.length())
+    }
+
     fn length(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
@@ -244,50 +251,107 @@ impl Claim {
     /// `InvalidRequest` with AWS's words for several, for none where one was
     /// announced, and for what cannot be a value.
     pub(crate) fn of(headers: &HeaderMap) -> S3Result<Option<Self>> {
-        let mut given = Algorithm::ALL
-            .into_iter()
-            .filter_map(|a| headers.get(a.header()).map(|value| (a, value)));
-        if let Some((algorithm, value)) = given.next() {
-            if given.next().is_some() {
+        let given = in_headers(headers)?;
+        let trailing = in_trailer(headers)?;
+        let claim = match (given, trailing) {
+            (Some(_), Some(_)) => {
                 return Err(s3_error!(
                     InvalidRequest,
-                    "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+                    "Expecting a single x-amz-checksum- header"
                 ));
             }
-            let bytes = STANDARD.decode(value.as_bytes()).ok();
-            if bytes.is_none_or(|bytes| bytes.len() != algorithm.length()) {
-                let name = algorithm.header();
-                return Err(s3_error!(InvalidRequest, "Value for {name} header is invalid."));
+            (Some((algorithm, value)), None) => {
+                if !algorithm.is_value(value) {
+                    let name = algorithm.header();
+                    return Err(s3_error!(InvalidRequest, "Value for {name} header is invalid."));
+                }
+                Some(Self {
+                    algorithm,
+                    value: Some(value.to_owned()),
+                    trails: false,
+                })
             }
-            return Ok(Some(Self {
-                algorithm,
-                value: value.to_str().ok().map(str::to_owned),
-                trails: false,
-            }));
-        }
-        let trailer = headers.get("x-amz-trailer").and_then(|value| value.to_str().ok());
-        if let Some(trailer) = trailer {
-            let trailer = trailer.trim().to_ascii_lowercase();
-            let found = Algorithm::ALL.into_iter().find(|a| a.header() == trailer);
-            let algorithm = found.ok_or_else(|| {
-                s3_error!(
-                    InvalidRequest,
-                    "The value specified in the x-amz-trailer header is not supported"
-                )
-            })?;
-            return Ok(Some(Self {
+            (None, Some(algorithm)) => Some(Self {
                 algorithm,
                 value: None,
                 trails: true,
-            }));
-        }
-        match headers.contains_key("x-amz-sdk-checksum-algorithm") {
-            true => Err(s3_error!(
+            }),
+            (None, None) => None,
+        };
+        let announced = headers.get("x-amz-sdk-checksum-algorithm");
+        let announced = announced.map(|name| name.to_str().unwrap_or_default());
+        match (announced, &claim) {
+            (Some(_), None) => Err(s3_error!(
                 InvalidRequest,
                 "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found."
             )),
-            false => Ok(None),
+            (Some(name), Some(claim)) if Algorithm::named(name) != Some(claim.algorithm) => Err(s3_error!(
+                InvalidRequest,
+                "Value for x-amz-sdk-checksum-algorithm header is invalid."
+            )),
+            (Some(_), Some(_)) | (None, _) => Ok(claim),
         }
+    }
+}
+
+fn too_many() -> s3s::S3Error {
+    s3_error!(
+        InvalidRequest,
+        "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+    )
+}
+
+/// The checksum that stands in the headers.
+fn in_headers(headers: &HeaderMap) -> S3Result<Option<(Algorithm, &str)>> {
+    // These say something else.
+    const OTHERS: [&str; 3] = ["algorithm", "type", "mode"];
+    let mut found = None;
+    for (name, value) in headers {
+        let Some(kind) = name.as_str().strip_prefix("x-amz-checksum-") else {
+            continue;
+        };
+        if OTHERS.contains(&kind) {
+            continue;
+        }
+        let Some(algorithm) = Algorithm::named(kind) else {
+            return Err(s3_error!(
+                InvalidRequest,
+                "The algorithm type you specified in x-amz-checksum- header is invalid."
+            ));
+        };
+        if found
+            .replace((algorithm, value.to_str().unwrap_or_default()))
+            .is_some()
+        {
+            return Err(too_many());
+        }
+    }
+    Ok(found)
+}
+
+/// The checksum that is announced to stand behind the body.
+fn in_trailer(headers: &HeaderMap) -> S3Result<Option<Algorithm>> {
+    let list = headers.get("x-amz-trailer").and_then(|value| value.to_str().ok());
+    let list = list.unwrap_or_default().trim();
+    if list.is_empty() {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for name in list.trim_end_matches(',').split(',') {
+        let name = name.trim();
+        let known = Algorithm::ALL
+            .into_iter()
+            .find(|a| a.header().eq_ignore_ascii_case(name));
+        found.push(known.ok_or_else(|| {
+            s3_error!(
+                InvalidRequest,
+                "The value specified in the x-amz-trailer header is not supported"
+            )
+        })?);
+    }
+    match found.len() {
+        0 | 1 => Ok(found.pop()),
+        _ => Err(too_many()),
     }
 }
 
@@ -369,7 +433,12 @@ mod tests {
         assert_eq!(claim(&[]).unwrap(), None);
         let given = claim(&[("x-amz-checksum-crc32", "y/Q5Jg==")]).unwrap().unwrap();
         assert_eq!((given.algorithm, given.trails), (Algorithm::Crc32, false));
-        let trailing = claim(&[("x-amz-trailer", "x-amz-checksum-sha256")])
+        let beside = claim(&[
+            ("x-amz-checksum-type", "COMPOSITE"),
+            ("x-amz-checksum-mode", "ENABLED"),
+        ]);
+        assert_eq!(beside.unwrap(), None);
+        let trailing = claim(&[("x-amz-trailer", "X-Amz-Checksum-Sha256, ")])
             .unwrap()
             .unwrap();
         assert_eq!((trailing.algorithm, trailing.trails), (Algorithm::Sha256, true));
@@ -382,6 +451,17 @@ mod tests {
             &[("x-amz-checksum-sha1", "!")],
             &[("x-amz-trailer", "x-amz-meta-a")],
             &[("x-amz-sdk-checksum-algorithm", "CRC32")],
+            &[
+                ("x-amz-sdk-checksum-algorithm", "CRC32C"),
+                ("x-amz-checksum-crc32", "y/Q5Jg=="),
+            ],
+            &[("x-amz-checksum-md5", "y/Q5Jg==")],
+            &[("x-amz-trailer", "x-amz-checksum-crc32, x-amz-checksum-crc32")],
+            &[("x-amz-trailer", ",x-amz-checksum-crc32")],
+            &[
+                ("x-amz-trailer", "x-amz-checksum-crc32"),
+                ("x-amz-checksum-crc32", "y/Q5Jg=="),
+            ],
         ] {
             assert!(claim(bad).is_err(), "{bad:?}");
         }

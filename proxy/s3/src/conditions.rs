@@ -10,11 +10,11 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use s3s::dto::ETagCondition;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use virga_proxy::core::{ObjectName, ReadObjectError};
+use virga_proxy::core::ObjectName;
 
 use super::Backend;
 use super::dates;
-use super::fault::IntoFault;
+use super::object::find::Asked;
 use super::object::view::{Tags, etag_of};
 
 /// Locks that names share; two names on one lock only wait for each other.
@@ -30,7 +30,8 @@ impl Default for Stripes {
 }
 
 impl Stripes {
-    async fn lock(&self, name: &ObjectName) -> Option<OwnedMutexGuard<()>> {
+    /// Holds a name until the guard is dropped.
+    pub(crate) async fn lock(&self, name: &ObjectName) -> Option<OwnedMutexGuard<()>> {
         let spread = |sum: usize, byte: u8| sum.wrapping_mul(31).wrapping_add(usize::from(byte));
         let at = name.path().bytes().fold(0, spread) % STRIPES;
         Some(self.0.get(at)?.clone().lock_owned().await)
@@ -174,13 +175,13 @@ impl Backend {
     /// # Errors
     /// `PreconditionFailed`, or `NoSuchKey` for `If-Match` without an object.
     pub(crate) async fn expect(&self, name: &ObjectName, expect: &Expect) -> S3Result<()> {
-        match self.core().head_object(name, false).await {
-            Ok(stat) if !self.is_expired(&stat) => {
-                let Tags { etag, .. } = etag_of(&stat);
+        match self.find(name, Asked::Current, None).await {
+            Ok(found) => {
+                let Tags { etag, .. } = etag_of(&found.stat);
                 expect.judge(Some(&etag))
             }
-            Ok(_) | Err(ReadObjectError::NotFound { .. }) => expect.judge(None),
-            Err(error) => Err(error.into_fault()),
+            Err(error) if *error.code() == S3ErrorCode::NoSuchKey => expect.judge(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -8,10 +8,9 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
-use virga_proxy::core::AccountName;
 
 use super::Backend;
-use super::access::{Action, meta};
+use super::access::{Action, meta, with_project};
 use super::fault::{OrFault, bad_request, named};
 
 /// Where the rules are kept, as JSON.
@@ -137,7 +136,7 @@ fn asked_headers(headers: &HeaderMap) -> Vec<String> {
 
 /// The access key that a request names, whether or not it signs well: the rules
 /// of a bucket are no secret of those who may use it.
-fn access_key(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+pub(crate) fn access_key(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     let decoded = |text: &str| {
         let text = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
         text.split('/').next().map(str::to_owned)
@@ -157,18 +156,22 @@ fn access_key(uri: &Uri, headers: &HeaderMap) -> Option<String> {
 }
 
 impl Backend {
-    /// The rules of the bucket that a request names; none if it has none, or
-    /// cannot be told.
-    async fn rules(&self, bucket: &str, uri: &Uri, headers: &HeaderMap) -> Vec<Rule> {
-        let Some(access) = access_key(uri, headers) else {
-            return Vec::new();
+    /// The rules of the bucket that a request names, which says whose it is or
+    /// bears a key that does; none if it has none, or cannot be told.
+    async fn rules(&self, bucket: &str, access: Option<&str>) -> Vec<Rule> {
+        let (project, bucket) = match with_project(bucket) {
+            Some((project, bucket)) => (project.to_owned(), bucket),
+            None => {
+                let Some(access) = access else {
+                    return Vec::new();
+                };
+                let Ok(key) = self.0.keys.get(access).await else {
+                    return Vec::new();
+                };
+                (key.caller.project_id().unwrap_or_default().to_owned(), bucket)
+            }
         };
-        let Ok(key) = self.0.keys.get(&access).await else {
-            return Vec::new();
-        };
-        let prefix = self.config().resellers.first().map_or("", |r| r.prefix.as_str());
-        let project = key.caller.project_id().unwrap_or_default();
-        let account = AccountName::new(&format!("{prefix}{project}"));
+        let account = self.account_of(&project);
         let Some(name) = account.ok().and_then(|account| account.container(bucket).ok()) else {
             return Vec::new();
         };
@@ -196,7 +199,7 @@ impl Backend {
         let Some(method) = method.filter(|method| METHODS.contains(method)) else {
             return Err(bad_request("Invalid Access-Control-Request-Method"));
         };
-        let rules = self.rules(bucket, uri, headers).await;
+        let rules = self.rules(bucket, access_key(uri, headers).as_deref()).await;
         if rules.is_empty() {
             return Err(forbidden("CORSResponse: CORS is not enabled for this bucket."));
         }
@@ -212,19 +215,20 @@ impl Backend {
         Ok(into)
     }
 
-    /// The headers that an answer to a page gets.
+    /// The headers that an answer to a page gets; `access` is the key of its
+    /// request.
     pub(crate) async fn for_page(
         &self,
         bucket: &str,
         method: &Method,
-        uri: &Uri,
+        access: Option<&str>,
         headers: &HeaderMap,
     ) -> HeaderMap {
         let mut into = HeaderMap::new();
         let Some(origin) = headers.get(ORIGIN) else {
             return into;
         };
-        let rules = self.rules(bucket, uri, headers).await;
+        let rules = self.rules(bucket, access).await;
         let from = origin.to_str().unwrap_or_default();
         if let Some(rule) = rules.iter().find(|rule| rule.allows(from, method.as_str(), &[])) {
             rule.show(origin, &mut into);

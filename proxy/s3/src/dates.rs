@@ -2,8 +2,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderValue;
-use s3s::dto::Timestamp;
+use s3s::dto::{Timestamp, TimestampFormat};
 use virga_node::clock::Version;
+
+/// The last second of the year 9999: later ones cannot be written.
+const LAST: u64 = 253_402_300_799;
 
 /// Whole seconds since the epoch, rounded up as `Last-Modified` of the other
 /// dialect is.
@@ -16,9 +19,35 @@ pub(crate) fn timestamp(version: Version) -> Timestamp {
     Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds(version)))
 }
 
+/// Seconds since the epoch, for documents.
+pub(crate) fn of_seconds(seconds: u64) -> Timestamp {
+    Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds.min(LAST)))
+}
+
+/// Seconds since the epoch, as ISO 8601 has them.
+pub(crate) fn iso(seconds: u64) -> String {
+    let mut text = Vec::new();
+    let written = of_seconds(seconds).format(TimestampFormat::DateTime, &mut text);
+    written.map_or_else(
+        |_| String::new(),
+        |()| String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+/// Whole seconds since the epoch of a date in a document or header, rounded
+/// up; `None` before the epoch.
+pub(crate) fn seconds_of(timestamp: &Timestamp) -> Option<u64> {
+    let mut text = Vec::new();
+    timestamp.format(TimestampFormat::EpochSeconds, &mut text).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let whole: u64 = whole.parse().ok()?;
+    Some(whole + u64::from(part.bytes().any(|digit| digit != b'0')))
+}
+
 /// For `Last-Modified`.
 pub(crate) fn header(version: Version) -> HeaderValue {
-    let at = UNIX_EPOCH + Duration::from_secs(seconds(version).min(253_402_300_799));
+    let at = UNIX_EPOCH + Duration::from_secs(seconds(version).min(LAST));
     HeaderValue::from_str(&httpdate::fmt_http_date(at)).unwrap_or(HeaderValue::from_static(""))
 }
 
@@ -26,4 +55,24 @@ pub(crate) fn header(version: Version) -> HeaderValue {
 pub(crate) fn parse(text: &str) -> Option<u64> {
     let at = httpdate::parse_http_date(text.trim()).ok()?;
     Some(at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_documents_are_whole_seconds_rounded_up() {
+        let read = |text| Timestamp::parse(TimestampFormat::DateTime, text).unwrap();
+        for (text, seconds) in [
+            ("2027-01-01T00:00:00Z", Some(1_798_761_600)),
+            ("2027-01-01T00:00:00.000Z", Some(1_798_761_600)),
+            ("2027-01-01T00:00:00.5Z", Some(1_798_761_601)),
+            ("2027-01-01T01:00:00+01:00", Some(1_798_761_600)),
+            ("1969-01-01T00:00:00Z", None),
+        ] {
+            assert_eq!(seconds_of(&read(text)), seconds, "{text}");
+        }
+        assert_eq!(iso(1_798_761_600), "2027-01-01T00:00:00.000Z");
+    }
 }

@@ -2,26 +2,27 @@
 //! protocol layer does not: request ids, the resource of an error, AWS's words
 //! for its codes, headers for pages of other origins.
 use std::fmt::Write as _;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use s3s::host::{S3Host, VirtualHost};
 use s3s::path::check_bucket_name;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{Body, HttpResponse, S3Error, S3Result};
-use virga_proxy::core::BodyError;
+use s3s::validation::NameValidation;
+use s3s::{HttpResponse, S3Error, S3Result};
+use virga_node::clock::Clock;
 use virga_proxy::server::Dialect;
-use virga_proxy::swift::body::{Answer, empty, full, streamed};
+use virga_proxy::swift::body::{Answer, Outgoing, empty, full, streamed};
 use virga_proxy::swift::upload::Upload;
 
+use super::detail::{self, escaped};
 use super::fault::sentence;
-use super::{Backend, S3Parts, access};
+use super::request::{self, Checked, Target};
+use super::{Backend, S3Parts, access, cors, form, lifecycle};
 
 /// The status of an answer, where the protocol layer would give another one.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,7 @@ impl S3Door {
         service.set_auth(backend.clone());
         service.set_access(access::Everyone);
         service.set_host(Domains(domains.clone()));
+        service.set_validation(Names);
         Self {
             service: service.build(),
             backend,
@@ -50,12 +52,49 @@ impl S3Door {
         }
     }
 
+    /// Who runs the life-cycle rules of all buckets behind this door.
+    pub fn lifecycle(&self, settings: &lifecycle::Settings, clock: Arc<dyn Clock>) -> lifecycle::Worker {
+        lifecycle::Worker::new(self.backend.clone(), settings, clock)
+    }
+
+    /// Answers a request that was checked.
+    async fn served(&self, checked: Checked, method: &Method, target: Target) -> Answer {
+        let answer = match self.service.call(checked.request).await {
+            Ok(response) => convert(response),
+            Err(error) => {
+                let error: s3s::StdError = error.into();
+                tracing::error!(%error, "an S3 request failed");
+                dress_error(s3s::s3_error!(InternalError))
+            }
+        };
+        match checked.faults.take() {
+            Some(fault) if !answer.status().is_success() => dress_error(fault),
+            _ if is_unknown(&answer) => dress_error(request::not_allowed(method, target)),
+            _ => answer,
+        }
+    }
+
+    /// Answers a form. `hosted`: its bucket stands in the name of the host.
+    async fn form(&self, request: Request<Upload>, hosted: bool, id: &str) -> Answer {
+        let (uri, headers) = (request.uri().clone(), request.headers().clone());
+        let bucket = self.bucket(&uri, &headers);
+        let path = uri.path().trim_end_matches('/');
+        let mut signer = None;
+        let done = match path.matches('/').count() == usize::from(!hosted) {
+            true => self.backend.post_form(request, &bucket, &mut signer).await,
+            false => Err(s3s::s3_error!(MethodNotAllowed)),
+        };
+        let answer = done.unwrap_or_else(dress_error);
+        let mut answer = dress(answer, &Method::POST, &uri, id);
+        let signer = signer.as_deref();
+        let shown = self.backend.for_page(&bucket, &Method::POST, signer, &headers).await;
+        answer.headers_mut().extend(shown);
+        answer
+    }
+
     /// The bucket that a request names, by path or by host.
     fn bucket(&self, uri: &Uri, headers: &HeaderMap) -> String {
-        let host = headers
-            .get(http::header::HOST)
-            .and_then(|host| host.to_str().ok());
-        if let Some(bucket) = host.and_then(|host| bucket_of_host(&self.domains, host)) {
+        if let Some(bucket) = bucket_of_host(&self.domains, host_of(headers)) {
             return bucket.to_owned();
         }
         let first = uri.path().split('/').nth(1).unwrap_or_default();
@@ -63,6 +102,12 @@ impl S3Door {
             .decode_utf8_lossy()
             .into_owned()
     }
+}
+
+/// What `Host` says; nothing, if it says nothing.
+fn host_of(headers: &HeaderMap) -> &str {
+    let host = headers.get(http::header::HOST);
+    host.and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
 /// The bucket in front of one of the domains.
@@ -84,6 +129,16 @@ impl S3Host for Domains {
             Some(bucket) => named.with_bucket(bucket),
             None => named,
         })
+    }
+}
+
+/// Names of buckets: AWS's rules, with or without the project in front.
+struct Names;
+
+impl NameValidation for Names {
+    fn validate_bucket_name(&self, name: &str) -> bool {
+        let bare = access::with_project(name).map_or(name, |(_, bucket)| bucket);
+        check_bucket_name(bare)
     }
 }
 
@@ -117,40 +172,9 @@ fn names_bucket(uri: &Uri) -> bool {
     let first = uri.path().split('/').nth(1).unwrap_or_default();
     let mut start = first.bytes();
     let version = start.next() == Some(b'v') && start.next().is_some_and(|byte| byte.is_ascii_digit());
-    !version && !ELSEWHERE.contains(&first) && check_bucket_name(first)
-}
-
-/// How long the body says it is. Without a length and without chunks there is none.
-fn announced(headers: &HeaderMap) -> Option<u64> {
-    match headers.get(CONTENT_LENGTH) {
-        Some(length) => length.to_str().ok()?.parse().ok(),
-        None if headers.contains_key(TRANSFER_ENCODING) => None,
-        None => Some(0),
-    }
-}
-
-/// A body on its way into the protocol layer.
-struct Incoming {
-    upload: Upload,
-    length: Option<u64>,
-}
-
-impl http_body::Body for Incoming {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.upload
-            .poll_next_unpin(cx)
-            .map(|piece| piece.map(|bytes| bytes.map(Frame::data)))
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
+    let named = percent_encoding::percent_decode_str(first).decode_utf8_lossy();
+    let of_project = access::with_project(&named).is_some_and(|(_, bucket)| check_bucket_name(bucket));
+    of_project || !version && !ELSEWHERE.contains(&first) && check_bucket_name(first)
 }
 
 #[async_trait]
@@ -179,24 +203,33 @@ impl Dialect for S3Door {
             return dress(answer, &method, &uri, id);
         }
         let headers = page.then(|| request.headers().clone());
-        let length = announced(request.headers());
-        let request = request.map(|upload| Body::http_body_unsync(Incoming { upload, length }));
-        let answer = match self.service.call(request).await {
-            Ok(response) => convert(response),
-            Err(error) => {
-                let error: s3s::StdError = error.into();
-                tracing::error!(%error, "an S3 request failed");
-                dress_error(s3s::s3_error!(InternalError))
-            }
+        let host = bucket_of_host(&self.domains, host_of(request.headers())).map(str::to_owned);
+        if form::is_one(&method, request.headers()) {
+            return self.form(request, host.is_some(), id).await;
+        }
+        let answer = match request::check(&self.backend, request, host.as_deref()).await {
+            Ok(checked) => self.served(checked, &method, Target::of(&uri, host.is_some())).await,
+            Err(error) => dress_error(error),
         };
         let mut answer = dress(answer, &method, &uri, id);
         if let Some(headers) = headers {
             let bucket = self.bucket(&uri, &headers);
-            let shown = self.backend.for_page(&bucket, &method, &uri, &headers).await;
+            let access = cors::access_key(&uri, &headers);
+            let shown = self.backend.for_page(&bucket, &method, access.as_deref(), &headers).await;
             answer.headers_mut().extend(shown);
         }
         answer
     }
+}
+
+/// Whether the protocol layer knows no operation for a request.
+fn is_unknown(answer: &Answer) -> bool {
+    let body = match answer.body() {
+        Outgoing::Whole(Some(body)) if answer.status() == StatusCode::NOT_IMPLEMENTED => body,
+        _ => return false,
+    };
+    let said = std::str::from_utf8(body).ok().and_then(|text| element(text, "Message"));
+    said == Some("Unknown operation")
 }
 
 fn dress_error(error: S3Error) -> Answer {
@@ -233,6 +266,7 @@ fn dress(mut answer: Answer, method: &Method, uri: &Uri, id: &str) -> Answer {
         headers.insert("x-amz-request-id", value.clone());
         headers.insert("x-amz-id-2", value);
     }
+    let details = detail::take(answer.headers_mut());
     let status = answer.status();
     if status == StatusCode::NOT_MODIFIED {
         answer.headers_mut().remove(CONTENT_TYPE);
@@ -241,7 +275,7 @@ fn dress(mut answer: Answer, method: &Method, uri: &Uri, id: &str) -> Answer {
     }
     if status.is_client_error() || status.is_server_error() {
         let written = match answer.body() {
-            virga_proxy::swift::body::Outgoing::Whole(Some(body)) => error_document(body, uri, id),
+            Outgoing::Whole(Some(body)) => error_document(body, uri, id, &details),
             _ => None,
         };
         if let Some(written) = written {
@@ -266,35 +300,31 @@ fn element<'a>(document: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The document of an error as AWS writes it.
-fn error_document(body: &Bytes, uri: &Uri, id: &str) -> Option<String> {
+fn error_document(body: &Bytes, uri: &Uri, id: &str, details: &str) -> Option<String> {
     let document = std::str::from_utf8(body).ok()?;
     let code = element(document, "Code")?;
     let said = element(document, "Message").unwrap_or_default();
     let message = match code {
         // Our own sentence says more than AWS's.
         "NotImplemented" | "InvalidRequest" | "InvalidArgument" | "BadDigest" | "AccessDenied"
-        | "ServiceUnavailable" | "MalformedXML"
+        | "ServiceUnavailable" | "MalformedXML" | "IncompleteBody"
             if !said.is_empty() =>
         {
             said
         }
         code => sentence(code).unwrap_or(said),
     };
-    let mut written = String::with_capacity(512);
+    let mut written = String::with_capacity(512 + details.len());
     let _ = write!(
         written,
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>\
-         <Resource>{}</Resource><RequestId>{id}</RequestId><HostId>{id}</HostId></Error>",
-        escaped(uri.path())
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{details}"
     );
+    // What is wrong with the request itself is not about what it names.
+    if details.is_empty() && code != "InvalidRequest" {
+        let _ = write!(written, "<Resource>{}</Resource>", escaped(uri.path()));
+    }
+    let _ = write!(written, "<RequestId>{id}</RequestId><HostId>{id}</HostId></Error>");
     Some(written)
-}
-
-/// Text of a document. A path of a request holds nothing else that is special.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -319,6 +349,9 @@ mod tests {
             ("/healthcheck", false),
             ("/", false),
             ("/UPPER", false),
+            ("/p:bucket/key", true),
+            ("/p%3Abucket", true),
+            ("/p:B", false),
         ] {
             assert_eq!(names_bucket(&at(uri)), expected, "{uri}");
         }
@@ -337,7 +370,7 @@ mod tests {
     #[test]
     fn an_error_says_what_it_is_about() {
         let body = Bytes::from_static(b"<?xml?><Error><Code>NoSuchKey</Code></Error>");
-        let written = error_document(&body, &"/b/k%3C&amp".parse().unwrap(), "tx1").unwrap();
+        let written = error_document(&body, &"/b/k%3C&amp".parse().unwrap(), "tx1", "").unwrap();
         assert_eq!(
             element(&written, "Message"),
             Some("The specified key does not exist.")
@@ -345,8 +378,9 @@ mod tests {
         assert_eq!(element(&written, "Resource"), Some("/b/k%3C&amp;amp"));
         assert_eq!(element(&written, "RequestId"), Some("tx1"));
         let body = Bytes::from_static(b"<Error><Code>InvalidArgument</Code><Message>Ours</Message></Error>");
-        let written = error_document(&body, &"/b".parse().unwrap(), "tx1").unwrap();
+        let written = error_document(&body, &"/b".parse().unwrap(), "tx1", "<A>b</A>").unwrap();
         assert_eq!(element(&written, "Message"), Some("Ours"));
-        assert!(error_document(&Bytes::from_static(b"<html>"), &"/".parse().unwrap(), "x").is_none());
+        assert_eq!((element(&written, "A"), element(&written, "Resource")), (Some("b"), None));
+        assert!(error_document(&Bytes::from_static(b"<html>"), &"/".parse().unwrap(), "x", "").is_none());
     }
 }

@@ -5,6 +5,7 @@ use virga_proxy::core::{
     BodyError, BodyReadError, DeleteContainerError, DeleteObjectError, ListError, PostMetaError,
     PostObjectError, PutContainerError, PutObjectError, ReadObjectError, SegmentError, Unavailable,
 };
+use virga_proxy::swift::versions::write::WriteError;
 
 /// An error with AWS's code for what happened in the core.
 pub(crate) trait IntoFault {
@@ -97,6 +98,30 @@ impl IntoFault for DeleteObjectError {
     }
 }
 
+impl IntoFault for WriteError {
+    fn into_fault(self) -> S3Error {
+        match self {
+            Self::Keep(error) => {
+                tracing::warn!(%error, "an object cannot be kept as a version");
+                s3_error!(ServiceUnavailable)
+            }
+            Self::Hidden(error) => error.into_fault(),
+            Self::NoVersion => s3_error!(NoSuchVersion),
+            Self::Locked => s3_error!(
+                AccessDenied,
+                "Access Denied because object protected by object lock."
+            ),
+            Self::List(error) => error.into_fault(),
+            // Where the other dialect's older modes copy to is not there.
+            Self::Put(PutObjectError::NoContainer) => invalid_state(
+                "The container that Swift clients keep copies in (X-Versions-Location) is not there.",
+            ),
+            Self::Put(error) => error.into_fault(),
+            Self::Delete(error) => error.into_fault(),
+        }
+    }
+}
+
 impl IntoFault for PutContainerError {
     fn into_fault(self) -> S3Error {
         match self {
@@ -175,6 +200,11 @@ pub(crate) fn named(status: StatusCode, code: &'static str, message: &'static st
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
     error.set_status_code(status);
     error
+}
+
+/// What a bucket, as it is, does not allow.
+pub(crate) fn invalid_state(message: &'static str) -> S3Error {
+    named(StatusCode::CONFLICT, "InvalidBucketState", message)
 }
 
 /// A setting that a bucket does not have.

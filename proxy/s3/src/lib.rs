@@ -7,7 +7,7 @@
 //! [`virga_proxy::core`]. [`door`] is where requests come in and where answers
 //! get what AWS says and `s3s` does not.
 //!
-//! Not here: versioning, lifecycle, policies, object lock, encryption by the
+//! Not here: lifecycle, policies, encryption by the
 //! client's keys, static sites and notifications. They read as "not set" and
 //! cannot be set (`NotImplemented`).
 mod access;
@@ -17,16 +17,28 @@ mod checksum;
 mod conditions;
 mod cors;
 mod dates;
+mod detail;
 mod door;
+pub mod encryption;
 mod fault;
+mod form;
+mod judge;
 pub mod keys;
+pub mod lifecycle;
 mod listing;
+mod lock;
 mod metadata;
 mod multipart;
 mod object;
 mod operations;
+mod policy;
+mod public;
+mod request;
+mod rules;
+mod signatures;
 mod tagging;
 mod unset;
+mod versioning;
 
 use std::sync::Arc;
 
@@ -58,33 +70,41 @@ pub struct S3Parts {
 
 /// The operations of S3 over the core. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Backend(Arc<Inner>);
+pub(crate) struct Backend(Arc<Inner>, Core);
 
 struct Inner {
-    core: Core,
     keys: Keys,
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
     config: SwiftConfig,
     region: String,
     stripes: Stripes,
+    policies: policy::settings::Policies,
+    lifecycle: lifecycle::Held,
 }
 
 impl Backend {
     fn new(parts: S3Parts) -> Self {
-        Self(Arc::new(Inner {
-            core: parts.core,
+        let inner = Inner {
             keys: Keys::new(parts.keys, parts.clock.clone()),
             directory: parts.directory,
             clock: parts.clock,
             config: parts.config,
             region: parts.region,
             stripes: Stripes::default(),
-        }))
+            policies: policy::settings::Policies::default(),
+            lifecycle: lifecycle::Held::default(),
+        };
+        Self(Arc::new(inner), parts.core)
     }
 
     fn core(&self) -> &Core {
-        &self.0.core
+        &self.1
+    }
+
+    /// The same backend over another handle to its core.
+    fn with_core(&self, core: Core) -> Self {
+        Self(Arc::clone(&self.0), core)
     }
 
     fn config(&self) -> &SwiftConfig {

@@ -1,11 +1,10 @@
-//! Listings of a bucket: version 1, version 2, and of versions, of which every
-//! object has one.
+//! Listings of a bucket's objects: version 1 and version 2. Versions are listed
+//! by [`super::versioning`].
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use s3s::dto::{
-    CommonPrefix, ETag, EncodingType, ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput,
-    ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, ObjectStorageClass, ObjectVersion,
-    ObjectVersionStorageClass,
+    CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
+    ListObjectsV2Output, Object, ObjectStorageClass,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::listing::{Entry, ListRequest, ObjectRow};
@@ -13,7 +12,7 @@ use virga_proxy::core::ContainerName;
 
 use super::access::Action;
 use super::fault::OrFault;
-use super::object::view::listed_etag;
+use super::object::view::Listed;
 use super::{Backend, dates};
 
 /// Entries of one page, as AWS has it.
@@ -29,7 +28,7 @@ struct Wish {
 }
 
 /// A page of a bucket.
-struct Listed {
+struct Page {
     rows: Vec<ObjectRow>,
     prefixes: Vec<String>,
     /// The last entry, if more follows it.
@@ -105,7 +104,7 @@ impl Encoding {
 }
 
 impl Backend {
-    async fn page(&self, container: &ContainerName, wish: &Wish) -> S3Result<Listed> {
+    async fn page(&self, container: &ContainerName, wish: &Wish) -> S3Result<Page> {
         let list = ListRequest {
             prefix: wish.prefix.clone().unwrap_or_default(),
             delimiter: wish.delimiter.clone().unwrap_or_default(),
@@ -128,7 +127,7 @@ impl Backend {
                 }
             }
         }
-        Ok(Listed {
+        Ok(Page {
             rows,
             prefixes,
             next: last.filter(|_| more),
@@ -137,12 +136,13 @@ impl Backend {
 }
 
 fn object(row: ObjectRow, encoding: &Encoding, owner: Option<&s3s::dto::Owner>) -> Object {
+    let shown = Listed::of(&row);
     Object {
-        e_tag: Some(ETag::Strong(listed_etag(&row.etag))),
+        e_tag: Some(ETag::Strong(shown.etag)),
         key: Some(encoding.name(&row.name)),
-        last_modified: Some(dates::timestamp(row.version)),
+        last_modified: Some(dates::timestamp(shown.modified)),
         owner: owner.cloned(),
-        size: i64::try_from(row.size).ok(),
+        size: i64::try_from(shown.size).ok(),
         storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
         ..Object::default()
     }
@@ -236,61 +236,6 @@ pub(crate) async fn second(
         encoding_type: input.encoding_type,
         start_after: encoding.maybe(some(input.start_after)),
         ..ListObjectsV2Output::default()
-    }))
-}
-
-/// `ListObjectVersions`.
-pub(crate) async fn versions(
-    backend: &Backend,
-    req: S3Request<ListObjectVersionsInput>,
-) -> S3Result<S3Response<ListObjectVersionsOutput>> {
-    let asker = backend.asker(&req).await?;
-    let input = req.input;
-    let (container, _) = backend.bucket(&asker, Action::List, &input.bucket).await?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let most = limit(input.max_keys)?;
-    if input.version_id_marker.is_some() && input.key_marker.is_none() {
-        return Err(s3_error!(
-            InvalidArgument,
-            "A version-id marker cannot be specified without a key marker."
-        ));
-    }
-    let wish = Wish {
-        prefix: some(input.prefix.clone()),
-        delimiter: some(input.delimiter.clone()),
-        after: input.key_marker.clone().unwrap_or_default(),
-        most,
-    };
-    let page = backend.page(&container, &wish).await?;
-    let owner = asker.owner();
-    let version = |row: ObjectRow| ObjectVersion {
-        e_tag: Some(ETag::Strong(listed_etag(&row.etag))),
-        is_latest: Some(true),
-        key: Some(encoding.name(&row.name)),
-        last_modified: Some(dates::timestamp(row.version)),
-        owner: Some(owner.clone()),
-        size: i64::try_from(row.size).ok(),
-        storage_class: Some(ObjectVersionStorageClass::from_static(
-            ObjectVersionStorageClass::STANDARD,
-        )),
-        version_id: Some("null".into()),
-        ..ObjectVersion::default()
-    };
-    let listed: Vec<ObjectVersion> = page.rows.into_iter().map(version).collect();
-    Ok(S3Response::new(ListObjectVersionsOutput {
-        common_prefixes: encoding.prefixes(page.prefixes),
-        is_truncated: Some(page.next.is_some()),
-        key_marker: Some(encoding.name(&wish.after)),
-        max_keys: i32::try_from(most).ok(),
-        name: Some(input.bucket),
-        next_version_id_marker: page.next.as_ref().map(|_| "null".to_owned()),
-        next_key_marker: encoding.maybe(page.next),
-        prefix: Some(encoding.name(&input.prefix.unwrap_or_default())),
-        version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
-        versions: Some(listed),
-        delimiter: encoding.maybe(wish.delimiter),
-        encoding_type: input.encoding_type,
-        ..ListObjectVersionsOutput::default()
     }))
 }
 

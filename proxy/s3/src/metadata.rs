@@ -2,8 +2,12 @@
 //! both dialects see the other content headers under the same names.
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::{S3Result, s3_error};
-use virga_object_wire::object::{Header, ObjectStat};
+use virga_object_wire::object::{Header, ObjectStat, PostMeta};
+use virga_proxy::core::ObjectName;
 use virga_proxy::swift::headers::{put, to_text};
+
+use super::Backend;
+use super::fault::OrFault;
 
 /// Bytes of all names and values of user metadata, as AWS allows.
 const MOST: usize = 2048;
@@ -43,24 +47,12 @@ pub(crate) fn of_request(headers: &HeaderMap) -> S3Result<Vec<Header>> {
     }
     for name in CONTENT {
         let Some(value) = headers.get(name) else { continue };
-        let value = match name {
-            "content-encoding" => own_encodings(&to_text(value)),
-            _ => to_text(value),
-        };
+        let value = to_text(value);
         if !value.is_empty() {
             all.push((name.to_owned(), value));
         }
     }
     Ok(all)
-}
-
-/// The encodings of the object itself: `aws-chunked` is only how it travels.
-fn own_encodings(value: &str) -> String {
-    let own = value
-        .split(',')
-        .map(str::trim)
-        .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"));
-    own.collect::<Vec<_>>().join(",")
 }
 
 /// The type that a request gives its object.
@@ -89,16 +81,39 @@ pub(crate) fn set(into: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
+impl Backend {
+    /// Puts a header that is stored with an object in the place of the old one,
+    /// and changes nothing else of it.
+    pub(crate) async fn replace_header(
+        &self,
+        at: &ObjectName,
+        stat: ObjectStat,
+        is_old: impl Fn(&str) -> bool,
+        new: Option<Header>,
+    ) -> S3Result<()> {
+        let mut headers: Vec<Header> = stat.meta.headers;
+        headers.retain(|(name, _)| !is_old(name));
+        headers.extend(new);
+        let meta = PostMeta {
+            content_type: None,
+            delete_at: stat.meta.delete_at,
+            headers,
+        };
+        self.core().post_object(at, meta, None).await.or_fault()?;
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn metadata_is_mapped_and_the_transfer_coding_is_not_kept() {
+    fn metadata_is_mapped() {
         let mut headers = HeaderMap::new();
         headers.insert("x-amz-meta-color", HeaderValue::from_static("red"));
         headers.append("x-amz-meta-color", HeaderValue::from_static("blue"));
-        headers.insert("content-encoding", HeaderValue::from_static("aws-chunked,gzip"));
+        headers.insert("content-encoding", HeaderValue::from_static("gzip"));
         headers.insert("x-amz-acl", HeaderValue::from_static("private"));
         let stored = of_request(&headers).unwrap();
         let expected = [("x-object-meta-color", "red,blue"), ("content-encoding", "gzip")];

@@ -10,12 +10,13 @@ use s3s::dto::{
     Tagging,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use virga_object_wire::object::{Header, ObjectStat, PostMeta};
+use virga_object_wire::object::{Header, ObjectStat};
+use virga_proxy::core::ObjectName;
 
 use super::Backend;
 use super::access::{Action, meta};
 use super::fault::{OrFault, bad_request};
-use super::object::check_version;
+use super::object::find::{Asked, Found};
 
 /// Where an object's tags are kept.
 const STORED: &str = "x-object-transient-sysmeta-s3-tagging";
@@ -44,7 +45,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Reads "key=value&key=value".
-fn parse(text: &str) -> Option<Vec<(String, String)>> {
+pub(crate) fn parse(text: &str) -> Option<Vec<(String, String)>> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
@@ -78,7 +79,8 @@ fn check(tags: &[(String, String)], most: usize) -> S3Result<()> {
     Ok(())
 }
 
-fn written(tags: &[(String, String)]) -> String {
+/// Writes "key=value&key=value".
+pub(crate) fn written(tags: &[(String, String)]) -> String {
     let pairs = tags
         .iter()
         .map(|(key, value)| format!("{}={}", encoded(key), encoded(value)));
@@ -128,30 +130,36 @@ fn stored(stat: &ObjectStat) -> Option<&str> {
     found.map(|(_, value)| value.as_str())
 }
 
+/// The tags of an object.
+pub(crate) fn of(stat: &ObjectStat) -> Vec<(String, String)> {
+    among(&stat.meta.headers)
+}
+
+/// The tags among what is stored with an object.
+pub(crate) fn among(headers: &[Header]) -> Vec<(String, String)> {
+    let found = headers.iter().find(|(name, _)| is_stored(name));
+    found.and_then(|(_, tags)| parse(tags)).unwrap_or_default()
+}
+
 /// How many tags an object has.
 pub(crate) fn count(stat: &ObjectStat) -> usize {
     stored(stat).map_or(0, |tags| tags.split('&').filter(|pair| !pair.is_empty()).count())
 }
 
-/// Replaces the tags of an object and nothing else of it.
+/// Replaces the tags of what was found and nothing else of it; the version to
+/// tell clients.
 async fn replace(
     backend: &Backend,
-    name: &virga_proxy::core::ObjectName,
+    name: &ObjectName,
+    asked: Asked,
     tags: &[(String, String)],
-) -> S3Result<()> {
-    let stat = backend.head(name).await?;
-    let mut headers: Vec<Header> = stat.meta.headers;
-    headers.retain(|(name, _)| !is_stored(name));
-    if !tags.is_empty() {
-        headers.push((STORED.to_owned(), written(tags)));
-    }
-    let meta = PostMeta {
-        content_type: None,
-        delete_at: stat.meta.delete_at,
-        headers,
-    };
-    backend.core().post_object(name, meta, None).await.or_fault()?;
-    Ok(())
+) -> S3Result<Option<String>> {
+    // Others of this proxy who read metadata to write it back wait.
+    let _held = backend.0.stripes.lock(name).await;
+    let Found { at, stat, version, .. } = backend.find(name, asked, None).await?;
+    let header = (!tags.is_empty()).then(|| (STORED.to_owned(), written(tags)));
+    backend.replace_header(&at, stat, is_stored, header).await?;
+    Ok(version)
 }
 
 /// `GetObjectTagging`.
@@ -164,11 +172,11 @@ pub(crate) async fn get(
     let name = backend
         .object(&asker, Action::Read, &input.bucket, &input.key)
         .await?;
-    check_version(input.version_id.as_deref())?;
-    let stat = backend.head(&name).await?;
+    let asked = Asked::of(input.version_id.as_deref())?;
+    let found = backend.find(&name, asked, None).await?;
     Ok(S3Response::new(GetObjectTaggingOutput {
-        tag_set: document(stored(&stat).unwrap_or_default()),
-        version_id: None,
+        tag_set: document(stored(&found.stat).unwrap_or_default()),
+        version_id: found.version,
     }))
 }
 
@@ -182,10 +190,10 @@ pub(crate) async fn put(
     let name = backend
         .object(&asker, Action::Write, &input.bucket, &input.key)
         .await?;
-    check_version(input.version_id.as_deref())?;
+    let asked = Asked::of(input.version_id.as_deref())?;
     let tags = of_document(input.tagging, MOST)?;
-    replace(backend, &name, &tags).await?;
-    Ok(S3Response::new(PutObjectTaggingOutput::default()))
+    let version_id = replace(backend, &name, asked, &tags).await?;
+    Ok(S3Response::new(PutObjectTaggingOutput { version_id }))
 }
 
 /// `DeleteObjectTagging`.
@@ -198,9 +206,9 @@ pub(crate) async fn delete(
     let name = backend
         .object(&asker, Action::Write, &input.bucket, &input.key)
         .await?;
-    check_version(input.version_id.as_deref())?;
-    replace(backend, &name, &[]).await?;
-    Ok(S3Response::new(DeleteObjectTaggingOutput::default()))
+    let asked = Asked::of(input.version_id.as_deref())?;
+    let version_id = replace(backend, &name, asked, &[]).await?;
+    Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
 }
 
 /// `GetBucketTagging`.

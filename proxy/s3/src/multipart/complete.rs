@@ -5,9 +5,10 @@ use futures_util::stream;
 use md5::{Digest as _, Md5};
 use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use virga_object_wire::object::{Listed, ObjectStat};
+use virga_object_wire::object::Listed;
 use virga_proxy::core::manifest::{SLO_FLAG, SloEntry, SloManifest};
 use virga_proxy::core::{NewObject, ObjectName};
+use virga_proxy::server::Origin;
 
 use super::parts::Row;
 use super::{Upload, parts_of};
@@ -16,9 +17,17 @@ use crate::checksum::{self, Algorithm, Kind};
 use crate::conditions::Expect;
 use crate::fault::OrFault;
 use crate::object::body::{Notes, expecting};
+use crate::object::find::{Asked, Found};
 use crate::object::view::{S3_ETAG, S3_UPLOAD, SLO_ETAG, SLO_SIZE, etag_of, sysmeta};
-use crate::{Backend, unset};
+use crate::{Backend, encryption};
 
+/// What stays as it is in a path.
+const PATH: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 /// Bytes of every part but the last.
 const LEAST_BYTES: u64 = 5 * 1024 * 1024;
 
@@ -75,6 +84,11 @@ fn check_part(part: &CompletedPart, row: &Row, checksum: Option<(Algorithm, Kind
     }
 }
 
+/// S3's ETag of an object in parts, whose MD5 were hashed.
+fn etag_of_parts(md5: Md5, parts: usize) -> String {
+    format!("{}-{parts}", hex::encode(md5.finalize()))
+}
+
 /// Puts the parts together as the client lists them.
 fn assemble(upload: &Upload, listed: &[CompletedPart], rows: Vec<Row>) -> S3Result<Whole> {
     let mut there: HashMap<i32, Row> = rows.into_iter().map(|row| (row.number, row)).collect();
@@ -117,7 +131,7 @@ fn assemble(upload: &Upload, listed: &[CompletedPart], rows: Vec<Row>) -> S3Resu
         None => None,
     };
     Ok(Whole {
-        etag: format!("{}-{}", hex::encode(md5.finalize()), listed.len()),
+        etag: etag_of_parts(md5, listed.len()),
         slo_etag: hex::encode(slo_md5.finalize()),
         manifest,
         size,
@@ -157,6 +171,7 @@ fn output(
     location: String,
     etag: String,
     checksum: Option<(Algorithm, String, Kind)>,
+    version: Option<String>,
 ) -> S3Response<CompleteMultipartUploadOutput> {
     let shown = checksum.map(|(algorithm, value, kind)| algorithm.document(&value, Some(kind)));
     let shown = shown.unwrap_or_default();
@@ -165,6 +180,7 @@ fn output(
         key: Some(input.key),
         location: Some(location),
         e_tag: Some(ETag::Strong(etag)),
+        version_id: version,
         checksum_crc32: shown.checksum_crc32,
         checksum_crc32c: shown.checksum_crc32c,
         checksum_crc64nvme: shown.checksum_crc64nvme,
@@ -175,11 +191,39 @@ fn output(
     })
 }
 
-/// The object, if this very upload has become it already: the client did not
-/// hear so and asks again.
-async fn done_before(backend: &Backend, name: &ObjectName, id: &str) -> Option<ObjectStat> {
-    let stat = backend.head(name).await.ok()?;
-    (sysmeta(&stat, S3_UPLOAD) == Some(id)).then_some(stat)
+/// The object, if these parts of this very upload have become it already: the
+/// client did not hear so and asks again.
+async fn done_before(
+    backend: &Backend,
+    name: &ObjectName,
+    id: &str,
+    input: &CompleteMultipartUploadInput,
+) -> Option<Found> {
+    let found = backend.find(name, Asked::Current, None).await.ok()?;
+    let listed = input.multipart_upload.as_ref()?.parts.as_deref()?;
+    let mut md5 = Md5::new();
+    for part in listed {
+        md5.update(hex::decode(part.e_tag.as_ref()?.value()).ok()?);
+    }
+    let etag = etag_of_parts(md5, listed.len());
+    let same = sysmeta(&found.stat, S3_UPLOAD) == Some(id) && sysmeta(&found.stat, S3_ETAG) == Some(&etag);
+    same.then_some(found)
+}
+
+/// Where the object is, as the client came here.
+fn location(req: &S3Request<CompleteMultipartUploadInput>) -> String {
+    let host = req.headers.get(http::header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let secure = req.extensions.get::<Origin>().is_some_and(|origin| origin.secure);
+    let scheme = if secure { "https" } else { "http" };
+    let path = percent_encoding::percent_decode_str(req.uri.path()).decode_utf8_lossy();
+    let (bucket, key) = (&req.input.bucket, &req.input.key);
+    let shown = percent_encoding::utf8_percent_encode(key, PATH);
+    // The bucket may be a part of the host.
+    match path.strip_prefix('/') == Some(key) {
+        true => format!("{scheme}://{host}/{shown}"),
+        false => format!("{scheme}://{host}/{bucket}/{shown}"),
+    }
 }
 
 /// `CompleteMultipartUpload`.
@@ -188,28 +232,18 @@ pub(crate) async fn complete(
     req: S3Request<CompleteMultipartUploadInput>,
 ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
     let asker = backend.asker(&req).await?;
-    unset::refuse_client_keys(&req.headers)?;
-    let host = req
-        .headers
-        .get(http::header::HOST)
-        .and_then(|host| host.to_str().ok());
+    let location = location(&req);
     let input = req.input;
-    let location = format!(
-        "http://{}/{}/{}",
-        host.unwrap_or_default(),
-        input.bucket,
-        input.key
-    );
     let name = backend
         .object(&asker, Action::Write, &input.bucket, &input.key)
         .await?;
     let expect = Expect::of(input.if_match.as_ref(), input.if_none_match.as_ref())?;
     let upload = match backend.upload(name.clone(), &input.upload_id).await {
         Ok(upload) => upload,
-        Err(gone) => match done_before(backend, &name, &input.upload_id).await {
-            Some(stat) => {
+        Err(gone) => match done_before(backend, &name, &input.upload_id, &input).await {
+            Some(Found { stat, version, .. }) => {
                 let etag = etag_of(&stat).etag;
-                return Ok(output(input, location, etag, checksum::of(&stat)));
+                return Ok(output(input, location, etag, checksum::of(&stat), version));
             }
             None => return Err(gone),
         },
@@ -251,11 +285,15 @@ pub(crate) async fn complete(
             "The provided 'x-amz-mp-object-size' header does not match what was computed."
         ));
     }
-    let (new, document) = object_of(&upload, &whole)?;
+    let (mut new, document) = object_of(&upload, &whole)?;
+    let (seal, parts, said) = encryption::of_finished(&upload.stat);
+    new.seal = seal;
+    new.sysmeta.extend(parts);
+    backend.lock_uploaded(&name, &upload.stat, &mut new).await?;
     let notes = Notes::default();
     let body = stream::iter([Ok(bytes::Bytes::from(document))]);
     let body = expecting(body, backend, &name, expect, &notes);
-    backend.store(&name, new, body, &notes).await?;
+    let written = backend.store(&name, new, body, &notes).await?;
     // From here on the object stands. A marker that is left makes the upload
     // look unfinished, and finishing it again changes nothing.
     backend
@@ -264,5 +302,13 @@ pub(crate) async fn complete(
         .await
         .or_fault()?;
     backend.delete_hidden(&upload.container, spare).await;
-    Ok(output(input, location, whole.etag, whole.checksum))
+    let mut answer = output(
+        input,
+        location,
+        whole.etag,
+        whole.checksum,
+        written.version,
+    );
+    said.show(&mut answer.headers);
+    Ok(answer)
 }

@@ -15,18 +15,19 @@ use crate::listing::{Encoding, limit};
 use crate::{Backend, dates};
 
 /// What the names of all markers start with.
-const MARKERS: &str = "uploads/";
+pub(crate) const MARKERS: &str = "uploads/";
 /// Markers read at once.
 const PAGE: u32 = 1000;
 
 /// One upload under way.
-struct Marker {
-    key: String,
-    id: String,
-    row: ObjectRow,
+pub(crate) struct Marker {
+    pub(crate) key: String,
+    pub(crate) id: String,
+    pub(crate) row: ObjectRow,
 }
 
-fn marker(row: ObjectRow) -> Option<Marker> {
+/// Reads a row of the hidden container; `None` for what marks no upload.
+pub(crate) fn marker(row: ObjectRow) -> Option<Marker> {
     let (key, id) = row.name.strip_prefix(MARKERS)?.rsplit_once('/')?;
     let (key, id) = (key.to_owned(), id.to_owned());
     is_id(&id).then_some(Marker { key, id, row })

@@ -16,17 +16,20 @@ use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CreateMultipartUploadInput,
     CreateMultipartUploadOutput,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
-use virga_object_wire::listing::{Entry, ListRequest, ObjectRow};
+use s3s::{S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use virga_node::clock::Version;
+use virga_object_wire::listing::{ContainerInfo, Entry, ListRequest, ObjectRow};
 use virga_object_wire::object::ObjectStat;
 use virga_proxy::core::{BodyError, ContainerName, NewObject, ObjectName, ReadObjectError};
+use virga_proxy::swift::versions::name::{VersionId, object_of};
+use virga_proxy::swift::versions::stack;
 
 use super::access::{Action, Asker, meta};
 use super::checksum::{Algorithm, Kind};
 use super::fault::{IntoFault, OrFault};
 use super::object::view::{S3_UPLOAD, sysmeta};
 use super::object::write;
-use super::{Backend, acl, metadata, unset};
+use super::{Backend, acl, encryption, lock, metadata, unset};
 
 /// Largest number of a part.
 pub(crate) const MOST_PARTS: i32 = 10_000;
@@ -167,20 +170,20 @@ impl Backend {
     }
 }
 
-/// The upload that an object was made by, if it was made in parts.
+/// The upload that what is stored under `at`, an object of a bucket with this
+/// info or one of its versions, was made by, if it was made in parts.
 ///
 /// # Errors
 /// When that cannot be told now.
-pub(crate) async fn upload_of(backend: &Backend, name: &ObjectName) -> S3Result<Option<String>> {
-    let bucket = backend
-        .core()
-        .container_info(&name.container_name())
-        .await
-        .or_fault()?;
-    if bucket.is_none_or(|bucket| meta(&bucket.meta, HAS_UPLOADS).is_none()) {
+pub(crate) async fn upload_of(
+    backend: &Backend,
+    bucket: &ContainerInfo,
+    at: &ObjectName,
+) -> S3Result<Option<String>> {
+    if meta(&bucket.meta, HAS_UPLOADS).is_none() {
         return Ok(None);
     }
-    match backend.core().head_object(name, false).await {
+    match backend.core().head_object(at, false).await {
         Ok(stat) => Ok(sysmeta(&stat, S3_UPLOAD).map(str::to_owned)),
         Err(ReadObjectError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into_fault()),
@@ -210,10 +213,11 @@ pub(crate) async fn create(
     let (bucket, info) = backend.bucket(&asker, Action::Write, &input.bucket).await?;
     let name = bucket.object(&input.key).map_err(|_| s3_error!(InvalidURI))?;
     unset::refuse_headers(&headers)?;
-    acl::check_of_object(&headers)?;
+    let list = acl::of_new_object(&asker, &headers)?;
     let id = uuid::Uuid::now_v7().simple().to_string();
     let mut new = NewObject::new(metadata::type_of(&headers));
     new.headers = write::stored_headers(&headers, input.tagging.as_deref())?;
+    new.headers.extend(list);
     let asked = input
         .checksum_algorithm
         .as_ref()
@@ -242,6 +246,9 @@ pub(crate) async fn create(
             "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header."
         ));
     }
+    backend.lock_upload(&info, &headers, &mut new)?;
+    let (sealing, said) = encryption::of_upload(&headers, &info)?;
+    new.sysmeta.extend(sealing);
     let container = hidden_of(&name)?;
     if meta(&info.meta, HAS_UPLOADS).is_none() {
         let change = vec![(HAS_UPLOADS.to_owned(), "yes".to_owned())];
@@ -254,7 +261,8 @@ pub(crate) async fn create(
         .or_fault()?
         .is_none()
     {
-        let list = acl::lists(&info);
+        let mut list = acl::lists(&info);
+        list.extend(lock::of_parts(&info));
         backend
             .core()
             .put_container(&container, Some(info.policy), list)
@@ -270,14 +278,16 @@ pub(crate) async fn create(
         .put_object(&marker, new, nothing)
         .await
         .or_fault()?;
-    Ok(S3Response::new(CreateMultipartUploadOutput {
+    let mut response = S3Response::new(CreateMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(id),
         checksum_algorithm: algorithm.map(Algorithm::dto),
         checksum_type: algorithm.map(|a| kind.unwrap_or_else(|| a.usual_kind()).dto()),
         ..CreateMultipartUploadOutput::default()
-    }))
+    });
+    said.show(&mut response.headers);
+    Ok(response)
 }
 
 /// `AbortMultipartUpload`.
@@ -291,13 +301,56 @@ pub(crate) async fn abort(
         .object(&asker, Action::Write, &input.bucket, &input.key)
         .await?;
     let upload = backend.upload(name, &input.upload_id).await?;
-    backend
-        .core()
-        .delete_object(&upload.marker, None)
-        .await
-        .or_fault()?;
-    forget_parts(backend, &upload.name, &upload.id).await;
+    end(backend, &upload).await?;
     Ok(S3Response::new(AbortMultipartUploadOutput::default()))
+}
+
+/// Gives up an upload, if it is under way.
+///
+/// # Errors
+/// When that cannot be done now.
+pub(crate) async fn give_up(backend: &Backend, name: ObjectName, id: &str) -> S3Result<()> {
+    match backend.upload(name, id).await {
+        Ok(upload) => end(backend, &upload).await,
+        Err(error) if *error.code() == S3ErrorCode::NoSuchUpload => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes an upload: its mark, and its parts unless an object is made of them.
+async fn end(backend: &Backend, upload: &Upload) -> S3Result<()> {
+    let done = is_made(backend, upload).await?;
+    let gone = backend.core().delete_object(&upload.marker, None).await;
+    gone.or_fault()?;
+    if !done {
+        forget_parts(backend, &upload.name, &upload.id).await;
+    }
+    Ok(())
+}
+
+/// Whether an object is made of an upload whose mark was left: the current one,
+/// or a version of it.
+async fn is_made(backend: &Backend, upload: &Upload) -> S3Result<bool> {
+    let core = backend.core();
+    let of_upload = async |at: &ObjectName| match core.head_object(at, false).await {
+        Ok(stat) => Ok(sysmeta(&stat, S3_UPLOAD) == Some(upload.id.as_str())),
+        Err(ReadObjectError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error.into_fault()),
+    };
+    if of_upload(&upload.name).await? {
+        return Ok(true);
+    }
+    let mut before = VersionId(Version(u64::MAX));
+    loop {
+        let next = |kept: &stack::Kept| kept.id < before && kept.id.0 > upload.stat.version;
+        let Some(kept) = stack::find(core, &upload.name, next).await.or_fault()? else {
+            return Ok(false);
+        };
+        if of_upload(&object_of(&upload.name, kept.id)).await? {
+            return Ok(true);
+        }
+        before = kept.id;
+    }
 }
 
 /// The owner of an upload, as documents name who began it.

@@ -15,7 +15,7 @@ use crate::checksum::{Algorithm, Claim};
 use crate::fault::OrFault;
 use crate::object::body::{Arriving, Leaving, Notes, computed};
 use crate::object::write::{MOST_BYTES, announced_md5};
-use crate::{Backend, dates, listing, unset};
+use crate::{Backend, dates, encryption, listing, unset};
 
 fn check_number(number: i32) -> S3Result<()> {
     match (1..=MOST_PARTS).contains(&number) {
@@ -106,7 +106,8 @@ pub(crate) async fn upload(
     req: S3Request<UploadPartInput>,
 ) -> S3Result<S3Response<UploadPartOutput>> {
     let asker = backend.asker(&req).await?;
-    let (headers, trailers) = (req.headers, req.trailing_headers);
+    let trailing = req.extensions.get().cloned();
+    let headers = req.headers;
     let input = req.input;
     let name = backend
         .object(&asker, Action::Write, &input.bucket, &input.key)
@@ -119,15 +120,17 @@ pub(crate) async fn upload(
         return Err(s3_error!(EntityTooLarge));
     }
     let upload = backend.upload(name, &input.upload_id).await?;
+    let (seal, said) = encryption::of_part(&upload.stat, &headers)?;
     let claim = claim_of(&upload, Claim::of(&headers)?)?;
     let algorithm = claim.as_ref().map(|claim| claim.algorithm);
     let notes = Notes::default();
     let mut new = NewObject::new(upload.stat.meta.content_type.clone());
     new.expected_size = Some(length);
-    new.expected_etag = announced_md5(input.content_md5.as_deref())?;
+    new.expected_etag = notes.announce(announced_md5(input.content_md5.as_deref())?);
     new.max_size = MOST_BYTES;
+    new.seal = seal;
     new.at_end = at_end(algorithm, &notes);
-    let body = Arriving::new(input.body, claim, trailers, notes.clone());
+    let body = Arriving::new(input.body, claim, trailing, notes.clone());
     let stored = backend
         .core()
         .put_object(&upload.part(input.part_number)?, new, body)
@@ -145,7 +148,9 @@ pub(crate) async fn upload(
         output.checksum_sha1 = shown.checksum_sha1;
         output.checksum_sha256 = shown.checksum_sha256;
     }
-    Ok(S3Response::new(output))
+    let mut response = S3Response::new(output);
+    said.show(&mut response.headers);
+    Ok(response)
 }
 
 /// The bytes of the source that a part is: "bytes=first-last", both needed.
@@ -183,7 +188,11 @@ pub(crate) async fn copy(
     unset::refuse_headers(&headers)?;
     check_number(input.part_number)?;
     let upload = backend.upload(name, &input.upload_id).await?;
-    let (source, view) = backend.source(&asker, &input.copy_source, &headers).await?;
+    let (seal, said) = encryption::of_part(&upload.stat, &headers)?;
+    let reader = backend.holding(&headers, &encryption::SOURCE)?;
+    let (_, view) = reader.source(&asker, &input.copy_source, &headers).await?;
+    encryption::check(&view.stat, &headers, &encryption::SOURCE)?;
+    let source_version = view.version.clone();
     let span = source_range(input.copy_source_range.as_deref(), view.size)?;
     let length = span.end - span.start;
     if length > MOST_BYTES {
@@ -194,8 +203,9 @@ pub(crate) async fn copy(
     let notes = Notes::default();
     let mut new = NewObject::new(upload.stat.meta.content_type.clone());
     new.expected_size = Some(length);
+    new.seal = seal;
     new.at_end = at_end(algorithm, &notes);
-    let body = backend.bytes(&asker, &source, view, span).await?;
+    let body = reader.bytes(&asker, view, span).await?;
     let body = Arriving::new(Some(Leaving::blob(body, length)), claim, None, notes.clone());
     let body = body.map(|piece| piece.map_err(|error| BodyError::Source(error.to_string())));
     let stored = backend
@@ -207,7 +217,7 @@ pub(crate) async fn copy(
         (Some(algorithm), Some(value)) => algorithm.document(&value, None),
         _ => s3s::dto::Checksum::default(),
     };
-    Ok(S3Response::new(UploadPartCopyOutput {
+    let mut response = S3Response::new(UploadPartCopyOutput {
         copy_part_result: Some(CopyPartResult {
             checksum_crc32: shown.checksum_crc32,
             checksum_crc32c: shown.checksum_crc32c,
@@ -217,8 +227,11 @@ pub(crate) async fn copy(
             e_tag: Some(ETag::Strong(stored.etag)),
             last_modified: Some(dates::timestamp(stored.version)),
         }),
+        copy_source_version_id: source_version,
         ..UploadPartCopyOutput::default()
-    }))
+    });
+    said.show(&mut response.headers);
+    Ok(response)
 }
 
 /// `ListParts`.

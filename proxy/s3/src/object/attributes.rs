@@ -6,10 +6,10 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
-use super::check_version;
+use super::find::Asked;
 use super::view::{Source, View};
 use crate::access::Action;
-use crate::{Backend, checksum, dates, unset};
+use crate::{Backend, checksum, dates, encryption};
 
 /// Parts in one answer.
 const MOST: usize = 1000;
@@ -51,11 +51,10 @@ pub(crate) async fn get(
     req: S3Request<GetObjectAttributesInput>,
 ) -> S3Result<S3Response<GetObjectAttributesOutput>> {
     let (asker, input) = (backend.asker(&req).await?, &req.input);
-    unset::refuse_client_keys(&req.headers)?;
     let name = backend
         .object(&asker, Action::Read, &input.bucket, &input.key)
         .await?;
-    check_version(input.version_id.as_deref())?;
+    let asked = Asked::of(input.version_id.as_deref())?;
     let wants = |name: &str| {
         let mut asked = input.object_attributes.iter();
         asked.any(|attribute| attribute.as_str().split(',').any(|one| one.trim() == name))
@@ -63,15 +62,15 @@ pub(crate) async fn get(
     if input.object_attributes.is_empty() {
         return Err(s3_error!(InvalidArgument, "No attributes were asked for."));
     }
-    let stat = backend.head(&name).await?;
-    let view = backend
-        .view(&name, stat, None, wants(ObjectAttributes::OBJECT_PARTS))
-        .await?;
+    let found = backend.find(&name, asked, None).await?;
+    let found = backend.follow(&asker, found, None).await?;
+    encryption::check(&found.stat, &req.headers, &encryption::OWN)?;
+    let view = backend.view(found, wants(ObjectAttributes::OBJECT_PARTS)).await?;
     let stored = checksum::of(&view.stat).filter(|_| wants(ObjectAttributes::CHECKSUM));
     let output = GetObjectAttributesOutput {
         checksum: stored.map(|(algorithm, value, kind)| algorithm.document(&value, Some(kind))),
         e_tag: wants(ObjectAttributes::ETAG).then(|| ETag::Strong(view.etag.clone())),
-        last_modified: Some(dates::timestamp(view.stat.version)),
+        last_modified: Some(dates::timestamp(view.modified)),
         object_parts: match wants(ObjectAttributes::OBJECT_PARTS) {
             true => parts(&view, input.part_number_marker.unwrap_or(0), input.max_parts),
             false => None,
@@ -82,6 +81,7 @@ pub(crate) async fn get(
         },
         storage_class: wants(ObjectAttributes::STORAGE_CLASS)
             .then(|| StorageClass::from_static(StorageClass::STANDARD)),
+        version_id: view.version,
         ..GetObjectAttributesOutput::default()
     };
     Ok(S3Response::new(output))

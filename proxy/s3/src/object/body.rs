@@ -3,20 +3,23 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use http::StatusCode;
 use s3s::checksum::ChecksumHasher;
 use s3s::dto::StreamingBlob;
 use s3s::stream::{ByteStream, RemainingLength};
-use s3s::{S3Error, StdError, TrailingHeaders, s3_error};
+use s3s::{S3Error, StdError, s3_error};
 use tokio::sync::OwnedMutexGuard;
 use virga_proxy::core::{BodyError, ObjectBody, ObjectName, PutObjectError};
 
 use super::super::Backend;
 use super::super::checksum::{Algorithm, Claim};
 use super::super::conditions::Expect;
-use super::super::fault::{IntoFault, named};
+use super::super::fault::IntoFault;
+use super::super::form::WrongSize;
+use super::super::request::{Trailing, malformed_trailer, md5_mismatch};
 
 /// What became known while a body passed.
 #[derive(Default)]
@@ -25,6 +28,8 @@ struct Noted {
     fault: Option<S3Error>,
     /// The checksum of all of it.
     checksum: Option<String>,
+    /// The MD5 that was announced, in hex.
+    md5: Option<String>,
     /// Keeps others from writing the name under a condition.
     guard: Option<OwnedMutexGuard<()>>,
 }
@@ -43,10 +48,23 @@ impl Notes {
         self.with(|noted| noted.checksum.clone())
     }
 
+    /// Notes the MD5 (hex) that a body is said to have.
+    pub(crate) fn announce(&self, md5: Option<String>) -> Option<String> {
+        self.with(|noted| noted.md5.clone_from(&md5));
+        md5
+    }
+
     /// AWS's error for a body that was not stored.
     pub(crate) fn explain(&self, error: PutObjectError) -> S3Error {
-        let noted = self.with(|noted| noted.fault.take());
-        noted.unwrap_or_else(|| error.into_fault())
+        let (fault, md5) = self.with(|noted| (noted.fault.take(), noted.md5.clone()));
+        match (fault, error) {
+            (Some(fault), _) => fault,
+            (None, PutObjectError::EtagMismatch { got }) => {
+                let got = hex::decode(got).unwrap_or_default();
+                md5_mismatch(&md5.unwrap_or_default(), &STANDARD.encode(got))
+            }
+            (None, error) => error.into_fault(),
+        }
     }
 
     fn refuse(&self, fault: S3Error) -> BodyError {
@@ -56,33 +74,29 @@ impl Notes {
     }
 }
 
-/// From the protocol layer's errors to AWS's. Its types have no public names,
-/// so they are told by their words.
+/// From the errors of bodies to AWS's. What the door found wrong with one it
+/// says itself.
 fn explain(error: &StdError) -> S3Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
     while let Some(error) = cause {
         if let Some(own) = error.downcast_ref::<BodyError>() {
             return own.clone().into_fault();
         }
+        if let Some(size) = error.downcast_ref::<WrongSize>() {
+            return size.fault();
+        }
         cause = error.source();
     }
-    let text = error.to_string();
-    let says = |word: &str| text.contains(word);
-    if says("client sent nothing for too long") {
-        BodyError::TooSlow.into_fault()
-    } else if says("SignatureMismatch") {
-        s3_error!(SignatureDoesNotMatch)
-    } else if says("Sha256Mismatch") {
-        named(
-            StatusCode::BAD_REQUEST,
-            "XAmzContentSHA256Mismatch",
-            "The provided 'x-amz-content-sha256' header does not match what was computed.",
-        )
-    } else if says("Incomplete") || says("LengthMismatch") || says("disconnected") {
-        s3_error!(IncompleteBody)
-    } else {
-        s3_error!(InvalidRequest, "The body is malformed.")
-    }
+    s3_error!(IncompleteBody)
+}
+
+/// The error for a body whose checksum is not the one that was announced.
+pub(crate) fn differs(algorithm: Algorithm) -> S3Error {
+    let shown = algorithm.name();
+    s3_error!(
+        BadDigest,
+        "The {shown} you specified did not match the calculated checksum."
+    )
 }
 
 /// A body on its way in: its checksum is computed, and compared at the end.
@@ -90,7 +104,7 @@ pub(crate) struct Arriving {
     blob: Option<StreamingBlob>,
     claim: Option<Claim>,
     hasher: Option<ChecksumHasher>,
-    trailers: Option<TrailingHeaders>,
+    trailing: Option<Trailing>,
     notes: Notes,
 }
 
@@ -99,7 +113,7 @@ impl Arriving {
     pub(crate) fn new(
         blob: Option<StreamingBlob>,
         claim: Option<Claim>,
-        trailers: Option<TrailingHeaders>,
+        trailing: Option<Trailing>,
         notes: Notes,
     ) -> Self {
         let hasher = claim.as_ref().map(|claim| claim.algorithm.hasher());
@@ -107,7 +121,7 @@ impl Arriving {
             blob,
             claim,
             hasher,
-            trailers,
+            trailing,
             notes,
         }
     }
@@ -118,34 +132,19 @@ impl Arriving {
             return None;
         };
         let got = claim.algorithm.value(hasher);
-        let name = claim.algorithm.header();
         let expected = match (claim.value, claim.trails) {
             (Some(value), _) => Some(value),
             (None, true) => {
-                let trailers = self.trailers.as_ref();
-                let read = |all: &http::HeaderMap| {
-                    let value = all.get(name).and_then(|value| value.to_str().ok());
-                    value.map(str::to_owned)
+                let trailing = self.trailing.as_ref().and_then(Trailing::value);
+                let Some(value) = trailing else {
+                    return Some(self.notes.refuse(malformed_trailer()));
                 };
-                let Some(value) = trailers.and_then(|trailers| trailers.read(read)).flatten() else {
-                    let fault = named(
-                        StatusCode::BAD_REQUEST,
-                        "MalformedTrailerError",
-                        "The request contained trailing data that was not well-formed or did not conform to our published schema.",
-                    );
-                    return Some(self.notes.refuse(fault));
-                };
-                Some(value.trim().to_owned())
+                Some(value.to_owned())
             }
             (None, false) => None,
         };
         if expected.is_some_and(|expected| expected != got) {
-            let shown = claim.algorithm.name();
-            let fault = s3_error!(
-                BadDigest,
-                "The {shown} you specified did not match the calculated checksum."
-            );
-            return Some(self.notes.refuse(fault));
+            return Some(self.notes.refuse(differs(claim.algorithm)));
         }
         self.notes.with(|noted| noted.checksum = Some(got));
         None

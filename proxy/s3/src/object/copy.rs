@@ -4,18 +4,18 @@ use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, MetadataDirective,
     TaggingDirective,
 };
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::object::Header;
 use virga_proxy::core::{BodyError, GetOptions, NewObject, ObjectName};
 
 use super::body::{Arriving, Notes, computed};
+use super::find::Asked;
 use super::view::View;
-use super::{check_version, write};
+use super::write::{self, Written};
 use crate::access::{Action, Asker};
 use crate::checksum::{self, Algorithm, Kind};
 use crate::conditions::{self, Held};
-use crate::fault::OrFault;
-use crate::{Backend, acl, dates, metadata, tagging, unset};
+use crate::{Backend, acl, dates, encryption, lock, metadata, tagging, unset};
 
 impl Backend {
     /// The object that a copy is made of, if it exists, may be read, and is as
@@ -37,20 +37,23 @@ impl Backend {
         else {
             return Err(s3_error!(NotImplemented, "Access points are not supported here."));
         };
-        let name = self.object(asker, Action::Read, bucket, key).await?;
-        check_version(version_id.as_deref())?;
-        let got = self
-            .core()
-            .get_object(&name, GetOptions::default())
-            .await
-            .or_fault()?;
-        if self.is_expired(&got.stat) {
-            return Err(s3_error!(NoSuchKey));
-        }
-        let view = self.view(&name, got.stat.clone(), Some(got), true).await?;
+        let name = self.source_of(asker, bucket, key, version_id.as_deref()).await?;
+        let asked = Asked::of(version_id.as_deref())?;
+        let whole = Some(GetOptions::default());
+        let found = self.find(&name, asked, whole).await.map_err(|error| {
+            match *error.code() == S3ErrorCode::MethodNotAllowed {
+                true => s3_error!(
+                    InvalidRequest,
+                    "The source of a copy request may not specifically refer to a delete marker by version id."
+                ),
+                false => error,
+            }
+        })?;
+        let found = self.follow(asker, found, whole).await?;
+        let view = self.view(found, true).await?;
         let held = Held {
             etag: &view.etag,
-            modified: dates::seconds(view.stat.version),
+            modified: dates::seconds(view.modified),
         };
         conditions::judge(headers, &conditions::SOURCE, held)
             .map_err(|_| conditions::failed("x-amz-copy-source-If"))?;
@@ -78,8 +81,13 @@ fn headers_of(
         true => metadata::of_request(headers)?,
         false => {
             let kept = view.stat.meta.headers.iter();
-            // A copy of a large object is one object, no manifest.
-            let is_data = |(name, _): &&Header| name != "x-object-manifest" && !tagging::is_stored(name);
+            // A copy of a large object is one object, no manifest; locks are the source's own.
+            let is_data = |(name, _): &&Header| {
+                name != "x-object-manifest"
+                    && !tagging::is_stored(name)
+                    && !lock::is_stored(name)
+                    && !acl::is_stored(name)
+            };
             kept.filter(is_data).cloned().collect()
         }
     };
@@ -108,14 +116,20 @@ pub(crate) async fn copy(
         .object(&asker, Action::Write, &input.bucket, &input.key)
         .await?;
     unset::refuse_headers(&headers)?;
-    acl::check_of_object(&headers)?;
+    let list = acl::of_new_object(&asker, &headers)?;
     let directive = input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let metadata = replaces(directive, MetadataDirective::REPLACE, MetadataDirective::COPY)?;
     let directive = input.tagging_directive.as_ref().map(TaggingDirective::as_str);
     let tagging = replaces(directive, TaggingDirective::REPLACE, TaggingDirective::COPY)?;
-    let (source, view) = backend.source(&asker, &input.copy_source, &headers).await?;
-    let same = source == name;
-    if same && !metadata && !tagging && input.checksum_algorithm.is_none() && input.storage_class.is_none() {
+    let (seal, said) = backend.sealing(&name, &headers).await?;
+    let reader = backend.holding(&headers, &encryption::SOURCE)?;
+    let (source, view) = reader.source(&asker, &input.copy_source, &headers).await?;
+    encryption::check(&view.stat, &headers, &encryption::SOURCE)?;
+    let older = matches!(&input.copy_source, CopySource::Bucket { version_id, .. } if version_id.is_some());
+    let same = source == name && !older;
+    let encrypts = !matches!(encryption::Wish::of(&headers)?, encryption::Wish::None);
+    let changes = metadata || tagging || encrypts;
+    if same && !changes && input.checksum_algorithm.is_none() && input.storage_class.is_none() {
         return Err(s3_error!(
             InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
@@ -132,7 +146,10 @@ pub(crate) async fn copy(
         false => view.stat.meta.content_type.clone(),
     });
     new.headers = headers_of(&view, &headers, input.tagging.as_deref(), (metadata, tagging))?;
+    new.headers.extend(list);
     new.expected_size = Some(view.size);
+    backend.lock_new(&name, &headers, &mut new).await?;
+    new.seal = seal;
     let algorithm = match &input.checksum_algorithm {
         Some(name) => Some(Algorithm::read(name)?),
         None => checksum::of(&view.stat).map(|(algorithm, ..)| algorithm),
@@ -141,7 +158,8 @@ pub(crate) async fn copy(
     let claim = algorithm.map(computed);
     new.at_end = write::at_end(claim.as_ref(), &notes);
     let size = view.size;
-    let body = backend.bytes(&asker, &source, view, 0..size).await?;
+    let source_version = view.version.clone();
+    let body = reader.bytes(&asker, view, 0..size).await?;
     let hashed = Arriving::new(
         Some(super::body::Leaving::blob(body, size)),
         claim,
@@ -149,14 +167,18 @@ pub(crate) async fn copy(
         notes.clone(),
     );
     let body = hashed.map(|piece| piece.map_err(|error| BodyError::Source(error.to_string())));
-    let stored = backend.store(&name, new, body, &notes).await?;
+    let Written {
+        stored,
+        version,
+        modified,
+    } = backend.store(&name, new, body, &notes).await?;
     let shown = match (algorithm, notes.checksum()) {
         (Some(algorithm), Some(value)) => algorithm.document(&value, Some(Kind::Full)),
         _ => s3s::dto::Checksum::default(),
     };
     let result = CopyObjectResult {
         e_tag: Some(ETag::Strong(stored.etag)),
-        last_modified: Some(dates::timestamp(stored.version)),
+        last_modified: Some(dates::timestamp(modified)),
         checksum_crc32: shown.checksum_crc32,
         checksum_crc32c: shown.checksum_crc32c,
         checksum_crc64nvme: shown.checksum_crc64nvme,
@@ -164,8 +186,12 @@ pub(crate) async fn copy(
         checksum_sha256: shown.checksum_sha256,
         checksum_type: shown.checksum_type,
     };
-    Ok(S3Response::new(CopyObjectOutput {
+    let mut response = S3Response::new(CopyObjectOutput {
         copy_object_result: Some(result),
+        copy_source_version_id: source_version,
+        version_id: version,
         ..CopyObjectOutput::default()
-    }))
+    });
+    said.show(&mut response.headers);
+    Ok(response)
 }

@@ -5,18 +5,18 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, StatusCode};
 use s3s::dto::{ChecksumMode, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Range};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
-use virga_object_wire::object::ObjectStat;
 use virga_proxy::core::manifest::MayRead;
-use virga_proxy::core::{GetOptions, GotObject, ObjectBody, ObjectName, Wanted};
+use virga_proxy::core::{GetOptions, ObjectBody, ObjectName, Wanted};
+use virga_proxy::swift::versions;
 
 use super::body::Leaving;
-use super::check_version;
+use super::find::{Asked, Found};
 use super::view::{Source, View};
 use crate::access::{Action, Asker};
 use crate::conditions::{self, Held, Unmet};
 use crate::door::StatusOverride;
 use crate::fault::OrFault;
-use crate::{Backend, checksum, dates, metadata, multipart};
+use crate::{Backend, checksum, dates, encryption, metadata, multipart};
 
 /// Which part of an object is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -127,46 +127,36 @@ impl Backend {
     /// body too, in one go.
     async fn open(
         &self,
+        asker: &Asker,
         name: &ObjectName,
+        asked: Asked,
         part: Part,
         body: bool,
-    ) -> S3Result<(ObjectStat, Option<GotObject>)> {
-        if !body || matches!(part, Part::Number(_)) {
-            return Ok((self.head(name).await?, None));
-        }
-        let options = GetOptions {
+    ) -> S3Result<Found> {
+        let options = (body && !matches!(part, Part::Number(_))).then(|| GetOptions {
             wanted: part.wanted(),
             newest: false,
-        };
-        let got = self.core().get_object(name, options).await.or_fault()?;
-        match self.is_expired(&got.stat) {
-            true => Err(s3_error!(NoSuchKey)),
-            false => Ok((got.stat.clone(), Some(got))),
-        }
+        });
+        let found = self.find(name, asked, options).await?;
+        self.follow(asker, found, options).await
     }
 
     /// A check for the containers of segments. Those of the bucket's own
     /// uploads are read with the permission to read the bucket.
-    fn may_read(&self, asker: &Asker, bucket: &str) -> MayRead {
+    fn may_read(&self, asker: &Asker, at: &ObjectName) -> MayRead {
         let (backend, asker) = (self.clone(), asker.clone());
-        let own = multipart::hidden(bucket);
+        let bucket = versions::name::parent(at.container()).unwrap_or(at.container());
+        let (account, own) = (at.account().to_owned(), multipart::hidden(bucket));
         Arc::new(move |info| {
-            (info.account == asker.account.as_str() && info.container == own)
-                || backend.may_now(&asker, &Method::GET, info)
+            (info.account == account && info.container == own) || backend.may_now(&asker, &Method::GET, info)
         })
     }
 
     /// The bytes `span` of what was looked at.
-    pub(crate) async fn bytes(
-        &self,
-        asker: &Asker,
-        name: &ObjectName,
-        view: View,
-        span: Span<u64>,
-    ) -> S3Result<ObjectBody> {
+    pub(crate) async fn bytes(&self, asker: &Asker, view: View, span: Span<u64>) -> S3Result<ObjectBody> {
         match view.source {
             Source::Plan(plan) => {
-                let may_read = self.may_read(asker, name.container());
+                let may_read = self.may_read(asker, &view.at);
                 self.core().open_segments(plan, span, may_read).await.or_fault()
             }
             Source::Plain(Some(got)) if got.range == span => Ok(got.body),
@@ -175,7 +165,7 @@ impl Backend {
                     wanted: Wanted::Span(span.start, span.end),
                     newest: false,
                 };
-                let got = self.core().get_object(name, options).await.or_fault()?;
+                let got = self.core().get_object(&view.at, options).await.or_fault()?;
                 match got.stat.version == view.stat.version {
                     true => Ok(got.body),
                     // Overwritten between head and body.
@@ -191,7 +181,7 @@ fn decide(view: &View, asked: &HeaderMap, part: Part, checksums: bool) -> S3Resu
     let mut headers = view.headers();
     let held = Held {
         etag: &view.etag,
-        modified: dates::seconds(view.stat.version),
+        modified: dates::seconds(view.modified),
     };
     match conditions::judge(asked, &conditions::OWN, held) {
         Ok(()) => {}
@@ -249,20 +239,25 @@ pub(crate) async fn get(
     req: S3Request<GetObjectInput>,
 ) -> S3Result<S3Response<GetObjectOutput>> {
     let (asker, input) = (backend.asker(&req).await?, &req.input);
-    crate::unset::refuse_client_keys(&req.headers)?;
+    let backend = &backend.holding(&req.headers, &encryption::OWN)?;
     let part = Part::of(input.range, input.part_number)?;
     let name = backend
         .object(&asker, Action::Read, &input.bucket, &input.key)
         .await?;
-    check_version(input.version_id.as_deref())?;
-    let (stat, open) = backend.open(&name, part, true).await?;
-    let view = backend.view(&name, stat, open, true).await?;
+    let asked = Asked::of(input.version_id.as_deref())?;
+    let found = backend.open(&asker, &name, asked, part, true).await?;
+    let said = encryption::check(&found.stat, &req.headers, &encryption::OWN)?;
+    let view = backend.view(found, true).await?;
     let checksums = wants_checksums(input.checksum_mode.as_ref());
     let (chosen, mut headers) = decide(&view, &req.headers, part, checksums)?;
     drop_overridden(input, &mut headers);
+    said.show(&mut headers);
+    if asked == Asked::Current {
+        backend.show_expiry(&name, view.seen(), &mut headers).await;
+    }
     let content_range = chosen.partial.then(|| range_of(&chosen.span, view.size));
     let length = chosen.span.end - chosen.span.start;
-    let body = backend.bytes(&asker, &name, view, chosen.span).await?;
+    let body = backend.bytes(&asker, view, chosen.span).await?;
     let output = GetObjectOutput {
         body: Some(Leaving::blob(body, length)),
         content_range,
@@ -277,18 +272,21 @@ pub(crate) async fn head(
     req: S3Request<HeadObjectInput>,
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     let (asker, input) = (backend.asker(&req).await?, &req.input);
-    crate::unset::refuse_client_keys(&req.headers)?;
+    let backend = &backend.holding(&req.headers, &encryption::OWN)?;
     let part = Part::of(input.range, input.part_number)?;
     let name = backend
         .object(&asker, Action::Read, &input.bucket, &input.key)
         .await?;
-    check_version(input.version_id.as_deref())?;
-    let (stat, open) = backend.open(&name, part, false).await?;
-    let view = backend
-        .view(&name, stat, open, matches!(part, Part::Number(_)))
-        .await?;
+    let asked = Asked::of(input.version_id.as_deref())?;
+    let found = backend.open(&asker, &name, asked, part, false).await?;
+    let said = encryption::check(&found.stat, &req.headers, &encryption::OWN)?;
+    let view = backend.view(found, matches!(part, Part::Number(_))).await?;
     let checksums = wants_checksums(input.checksum_mode.as_ref());
-    let (chosen, headers) = decide(&view, &req.headers, part, checksums)?;
+    let (chosen, mut headers) = decide(&view, &req.headers, part, checksums)?;
+    said.show(&mut headers);
+    if asked == Asked::Current {
+        backend.show_expiry(&name, view.seen(), &mut headers).await;
+    }
     let mut response = S3Response::with_headers(HeadObjectOutput::default(), headers);
     if chosen.partial {
         response

@@ -1,12 +1,17 @@
 //! A stored object as S3 shows it: plain, or put together from segments.
 use http::HeaderMap;
 use s3s::{S3Result, s3_error};
+use virga_node::clock::Version;
+use virga_object_wire::listing::ObjectRow;
 use virga_object_wire::object::ObjectStat;
 use virga_proxy::core::manifest::{DLO_MANIFEST, Plan, is_slo};
 use virga_proxy::core::{GetOptions, GotObject, ObjectName};
+use virga_proxy::swift::versions::link::LinkRow;
 
 use super::super::fault::OrFault;
-use super::super::{Backend, dates, metadata, tagging};
+use super::super::{Backend, dates, lock, metadata, tagging};
+use super::find::Found;
+use crate::lifecycle::Seen;
 
 /// System metadata of static large objects, as the other dialect keeps it.
 pub(crate) const SLO_ETAG: &str = "x-object-sysmeta-slo-etag";
@@ -85,6 +90,44 @@ pub(crate) fn listed_etag(row: &str) -> String {
     slo.unwrap_or_else(|| hash.to_owned())
 }
 
+/// An object as its row shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Without quotes.
+    pub(crate) etag: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// When it was written.
+    pub(crate) modified: Version,
+}
+
+impl Listed {
+    /// Reads a row of a bucket: of an object, of the link to its current
+    /// version, or of a symbolic link that knows its target.
+    pub(crate) fn of(row: &ObjectRow) -> Self {
+        if let Some(link) = LinkRow::parse(&row.etag) {
+            return Self {
+                etag: listed_etag(&row.etag),
+                size: link.bytes,
+                modified: link.id.0,
+            };
+        }
+        let said = |key: &str| row.etag.split("; ").find_map(|part| part.strip_prefix(key));
+        let target = said("symlink_target_etag=").zip(said("symlink_target_bytes="));
+        let target = target.and_then(|(etag, bytes)| Some((etag, bytes.parse().ok()?)));
+        let (etag, size) = match target {
+            Some((etag, size)) if said("slo_etag=").is_none() => (etag.to_owned(), size),
+            Some((_, size)) => (listed_etag(&row.etag), size),
+            None => (listed_etag(&row.etag), row.size),
+        };
+        Self {
+            etag,
+            size,
+            modified: row.version,
+        }
+    }
+}
+
 /// Where the bytes are.
 pub(crate) enum Source {
     /// In the object; open already, at the range that was asked for.
@@ -95,20 +138,39 @@ pub(crate) enum Source {
 
 /// An object, looked at.
 pub(crate) struct View {
+    /// Where it is stored.
+    pub(crate) at: ObjectName,
     pub(crate) stat: ObjectStat,
+    /// The version to tell clients, if there is one to tell.
+    pub(crate) version: Option<String>,
+    /// When it was written.
+    pub(crate) modified: Version,
     pub(crate) etag: String,
     pub(crate) size: u64,
     pub(crate) source: Source,
 }
 
 impl View {
+    /// What rules of life cycles look at.
+    pub(crate) fn seen(&self) -> Seen<'_> {
+        Seen {
+            headers: &self.stat.meta.headers,
+            size: self.size,
+            written: self.modified,
+        }
+    }
+
     /// The headers that show it, without those that depend on the part sent.
     pub(crate) fn headers(&self) -> HeaderMap {
         let mut into = HeaderMap::new();
         metadata::show(&self.stat, &mut into);
         metadata::set(&mut into, "accept-ranges", "bytes");
         metadata::set(&mut into, "etag", &format!("\"{}\"", self.etag));
-        into.insert(http::header::LAST_MODIFIED, dates::header(self.stat.version));
+        into.insert(http::header::LAST_MODIFIED, dates::header(self.modified));
+        if let Some(version) = &self.version {
+            metadata::set(&mut into, "x-amz-version-id", version);
+        }
+        lock::show(&self.stat, &mut into);
         let tags = tagging::count(&self.stat);
         if tags > 0 {
             metadata::set(&mut into, "x-amz-tagging-count", &tags.to_string());
@@ -124,35 +186,28 @@ impl Backend {
         stat.meta.delete_at.is_some_and(|at| at <= now)
     }
 
-    /// The head of an object that exists.
-    ///
-    /// # Errors
-    /// `NoSuchKey`.
-    pub(crate) async fn head(&self, name: &ObjectName) -> S3Result<ObjectStat> {
-        let stat = self.core().head_object(name, false).await.or_fault()?;
-        match self.is_expired(&stat) {
-            true => Err(s3_error!(NoSuchKey)),
-            false => Ok(stat),
-        }
-    }
-
-    /// The object behind a head. `open` is it being read. Segments are looked
-    /// up if `plan` says so or the head alone does not say enough.
-    pub(crate) async fn view(
-        &self,
-        name: &ObjectName,
-        stat: ObjectStat,
-        open: Option<GotObject>,
-        plan: bool,
-    ) -> S3Result<View> {
+    /// The object that was found. Segments are looked up if `plan` says so or
+    /// the head alone does not say enough.
+    pub(crate) async fn view(&self, found: Found, plan: bool) -> S3Result<View> {
+        let Found {
+            at,
+            stat,
+            open,
+            version,
+            modified,
+        } = found;
         let Tags { shape, etag, size } = etag_of(&stat);
+        let view = |stat, etag, size, source| View {
+            at: at.clone(),
+            stat,
+            version,
+            modified,
+            etag,
+            size,
+            source,
+        };
         if let (Some(size), true) = (size, shape == Shape::Plain || !plan) {
-            return Ok(View {
-                stat,
-                etag,
-                size,
-                source: Source::Plain(open.map(Box::new)),
-            });
+            return Ok(view(stat, etag, size, Source::Plain(open.map(Box::new))));
         }
         if let Shape::Dynamic(manifest) = &shape {
             let decoded = percent_encoding::percent_decode_str(manifest).decode_utf8_lossy();
@@ -160,21 +215,18 @@ impl Backend {
                 .trim_start_matches('/')
                 .split_once('/')
                 .unwrap_or_default();
-            let container = name.container_name().account_name().container(container);
+            let container = at.container_name().account_name().container(container);
             let container = container.map_err(|_| s3_error!(InvalidObjectState))?;
             let plan = self.core().read_dlo(&container, prefix).await.or_fault()?;
-            return Ok(View {
-                etag: format!("{}-{}", plan.etag(), plan.segments.len()),
-                size: plan.size(),
-                stat,
-                source: Source::Plan(plan),
-            });
+            let etag = format!("{}-{}", plan.etag(), plan.segments.len());
+            let size = plan.size();
+            return Ok(view(stat, etag, size, Source::Plan(plan)));
         }
         let whole = match open {
             Some(got) if got.range == (0..got.stat.size) => got,
             _ => self
                 .core()
-                .get_object(name, GetOptions::default())
+                .get_object(&at, GetOptions::default())
                 .await
                 .or_fault()?,
         };
@@ -184,13 +236,9 @@ impl Backend {
         if shape != Shape::Static {
             return Err(s3_error!(OperationAborted));
         }
-        let plan = self.core().read_slo(name, whole).await.or_fault()?;
-        Ok(View {
-            stat,
-            etag,
-            size: size.unwrap_or_else(|| plan.size()),
-            source: Source::Plan(plan),
-        })
+        let plan = self.core().read_slo(&at, whole).await.or_fault()?;
+        let size = size.unwrap_or_else(|| plan.size());
+        Ok(view(stat, etag, size, Source::Plan(plan)))
     }
 }
 
@@ -208,6 +256,41 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(listed_etag(row), shown, "{row}");
+        }
+    }
+
+    #[test]
+    fn the_row_of_a_link_shows_what_it_leads_to() {
+        let row = |etag: &str| ObjectRow {
+            name: "o".into(),
+            version: Version(1),
+            meta_version: Version(1),
+            size: 0,
+            etag: etag.into(),
+            content_type: "t".into(),
+            deleted: false,
+        };
+        for (etag, shown, size) in [
+            ("m; version_id=1763823600.12345; version_bytes=7", "m", 7),
+            (
+                "m; s3_etag=abc-2; slo_etag=d; version_id=1763823600.12345; version_bytes=9",
+                "abc-2",
+                9,
+            ),
+            (
+                "m; symlink_target=c/o; symlink_target_etag=e; symlink_target_bytes=5",
+                "e",
+                5,
+            ),
+            (
+                "m; slo_etag=s; symlink_target=c/o; symlink_target_etag=e; symlink_target_bytes=5",
+                "s-N",
+                5,
+            ),
+            ("m; symlink_target=c/o", "m", 0),
+        ] {
+            let listed = Listed::of(&row(etag));
+            assert_eq!((listed.etag.as_str(), listed.size), (shown, size), "{etag}");
         }
     }
 }

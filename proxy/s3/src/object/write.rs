@@ -4,14 +4,20 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use s3s::dto::{ETag, PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
+use virga_node::clock::Version;
 use virga_object_wire::object::Header;
 use virga_proxy::core::{AtEnd, Ending, NewObject, ObjectName, Stored};
+use virga_proxy::swift::versions::write::WriteError;
+use virga_proxy::swift::versions::{self, Keeping, NULL_ID};
 
 use super::body::{Arriving, Notes, expecting};
 use crate::access::Action;
 use crate::checksum::{self, Claim, Kind};
 use crate::conditions::Expect;
-use crate::{Backend, acl, metadata, multipart, tagging, unset};
+use crate::fault::{IntoFault, OrFault};
+use crate::lifecycle::Seen;
+use crate::form::Unmeasured;
+use crate::{Backend, acl, lock, metadata, multipart, tagging, unset};
 
 /// Bytes of one upload.
 pub(crate) const MOST_BYTES: u64 = 5 * 1024 * 1024 * 1024;
@@ -50,25 +56,70 @@ pub(crate) fn at_end(claim: Option<&Claim>, notes: &Notes) -> Option<AtEnd> {
     }))
 }
 
+/// What a write became.
+pub(crate) struct Written {
+    pub(crate) stored: Stored,
+    /// The version to tell clients; `None` in a bucket that never had any.
+    pub(crate) version: Option<String>,
+    /// When it was written, as reads say.
+    pub(crate) modified: Version,
+}
+
 impl Backend {
-    /// Stores an object, and lets go of the parts of the one it replaces.
+    /// Stores an object, and does with the one it replaces what the bucket does
+    /// with versions: where none are kept, the parts of that one go too.
     pub(crate) async fn store<S>(
         &self,
         name: &ObjectName,
         new: NewObject,
         body: S,
         notes: &Notes,
-    ) -> S3Result<Stored>
+    ) -> S3Result<Written>
     where
         S: futures_util::Stream<Item = Result<bytes::Bytes, virga_proxy::core::BodyError>> + Send,
     {
-        let before = multipart::upload_of(self, name).await?;
-        let stored = self.core().put_object(name, new, body).await;
+        let core = self.core();
+        let info = core.container_info(&name.container_name()).await.or_fault()?;
+        let info = info.ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let keeping = Keeping::of(&info);
+        let before = match &keeping {
+            Keeping::Versions => {
+                let written = versions::write::put(core, name, new, body).await;
+                let written = written.map_err(|error| match error {
+                    WriteError::Put(error) => notes.explain(error),
+                    error => error.into_fault(),
+                })?;
+                return Ok(Written {
+                    stored: written.stored,
+                    version: Some(written.id.to_string()),
+                    modified: written.id.0,
+                });
+            }
+            Keeping::Stack(location) | Keeping::History(location) => {
+                // The copy is made of the same parts: they stay.
+                versions::legacy::keep(core, name, location).await.or_fault()?;
+                None
+            }
+            Keeping::Nothing | Keeping::Suspended => multipart::upload_of(self, &info, name).await?,
+        };
+        let suspended = keeping == Keeping::Suspended;
+        let older = match suspended {
+            true => self.null_of(name).await?,
+            false => None,
+        };
+        let stored = core.put_object(name, new, body).await;
         let stored = stored.map_err(|error| notes.explain(error))?;
         if let Some(upload) = before {
             multipart::forget_parts(self, name, &upload).await;
         }
-        Ok(stored)
+        if let Some(older) = older {
+            self.forget_version(&info, name, older).await;
+        }
+        Ok(Written {
+            modified: stored.version,
+            stored,
+            version: suspended.then(|| NULL_ID.to_owned()),
+        })
     }
 }
 
@@ -78,19 +129,23 @@ pub(crate) async fn put(
     req: S3Request<PutObjectInput>,
 ) -> S3Result<S3Response<PutObjectOutput>> {
     let asker = backend.asker(&req).await?;
-    let (headers, trailers) = (req.headers, req.trailing_headers);
+    let unmeasured = req.extensions.get::<Unmeasured>().is_some();
+    let trailing = req.extensions.get().cloned();
+    let headers = req.headers;
     let input = req.input;
     let name = backend
         .object(&asker, Action::Write, &input.bucket, &input.key)
         .await?;
     unset::refuse_headers(&headers)?;
-    acl::check_of_object(&headers)?;
+    let list = acl::of_new_object(&asker, &headers)?;
     if input.write_offset_bytes.is_some() {
         return Err(s3_error!(NotImplemented));
     }
     let length = input.content_length.and_then(|length| u64::try_from(length).ok());
-    let length = length.ok_or_else(|| s3_error!(MissingContentLength))?;
-    if length > MOST_BYTES {
+    if length.is_none() && !unmeasured {
+        return Err(s3_error!(MissingContentLength));
+    }
+    if length.is_some_and(|length| length > MOST_BYTES) {
         return Err(s3_error!(EntityTooLarge));
     }
     let expect = Expect::of(input.if_match.as_ref(), input.if_none_match.as_ref())?;
@@ -101,16 +156,25 @@ pub(crate) async fn put(
     let notes = Notes::default();
     let mut new = NewObject::new(metadata::type_of(&headers));
     new.headers = stored_headers(&headers, input.tagging.as_deref())?;
-    new.expected_size = Some(length);
-    new.expected_etag = announced_md5(input.content_md5.as_deref())?;
+    new.headers.extend(list);
+    new.expected_size = length;
+    new.expected_etag = notes.announce(announced_md5(input.content_md5.as_deref())?);
     new.max_size = MOST_BYTES;
     new.at_end = at_end(claim.as_ref(), &notes);
+    if claim.is_none() && new.expected_etag.is_none() {
+        lock::refuse_unchecked(&headers)?;
+    }
+    backend.lock_new(&name, &headers, &mut new).await?;
+    let (seal, said) = backend.sealing(&name, &headers).await?;
+    new.seal = seal;
+    let kept = new.headers.clone();
     let algorithm = claim.as_ref().map(|claim| claim.algorithm);
-    let body = Arriving::new(input.body, claim, trailers, notes.clone());
+    let body = Arriving::new(input.body, claim, trailing, notes.clone());
     let body = expecting(body, backend, &name, expect, &notes);
-    let stored = backend.store(&name, new, body, &notes).await?;
+    let written = backend.store(&name, new, body, &notes).await?;
     let mut output = PutObjectOutput {
-        e_tag: Some(ETag::Strong(stored.etag)),
+        e_tag: Some(ETag::Strong(written.stored.etag)),
+        version_id: written.version,
         ..PutObjectOutput::default()
     };
     if let (Some(algorithm), Some(value)) = (algorithm, notes.checksum()) {
@@ -122,5 +186,13 @@ pub(crate) async fn put(
         output.checksum_sha256 = shown.checksum_sha256;
         output.checksum_type = shown.checksum_type;
     }
-    Ok(S3Response::new(output))
+    let mut response = S3Response::new(output);
+    said.show(&mut response.headers);
+    let seen = Seen {
+        headers: &kept,
+        size: written.stored.size,
+        written: written.modified,
+    };
+    backend.show_expiry(&name, seen, &mut response.headers).await;
+    Ok(response)
 }

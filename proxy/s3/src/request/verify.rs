@@ -17,7 +17,14 @@ use crate::{Backend, signatures};
 const SKEW: u64 = 900;
 /// Headers that change what a request does: nobody may add them to one that
 /// another signed.
-const MUST_BE_SIGNED: [&str; 4] = ["x-amz-copy", "x-amz-acl", "x-amz-grant", "x-amz-meta"];
+const MUST_BE_SIGNED: [&str; 6] = [
+    "x-amz-acl",
+    "x-amz-copy",
+    "x-amz-expected-bucket-owner",
+    "x-amz-grant",
+    "x-amz-meta",
+    "x-amz-source-expected-bucket-owner",
+];
 
 fn mac(key: &[u8], text: &[u8]) -> [u8; 32] {
     let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else {

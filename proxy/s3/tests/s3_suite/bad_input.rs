@@ -35,7 +35,9 @@ async fn wrong_keys_signatures_and_times_have_their_own_errors() {
         );
         let id = reply.header("x-amz-request-id").unwrap();
         assert_eq!(reply.element("RequestId").as_deref(), Some(id));
-        assert_eq!(reply.element("Resource").as_deref(), Some("/bucket"));
+        // What is wrong with a signature is not about what is asked for.
+        let about = reply.element("Resource");
+        assert!(about.is_none_or(|path| path == "/bucket"), "{}", reply.text());
         assert!(!reply.text().contains(SECRET));
     }
 }
@@ -69,10 +71,10 @@ async fn nonsense_is_refused_and_nothing_is_stored() {
         ),
         (
             "PUT /bucket/k",
-            &[("x-amz-acl", "public-read")],
+            &[("x-amz-acl", "cake")],
             b"x",
-            501,
-            "NotImplemented",
+            400,
+            "InvalidArgument",
         ),
         (
             "PUT /bucket/k",
@@ -81,7 +83,7 @@ async fn nonsense_is_refused_and_nothing_is_stored() {
             400,
             "InvalidTag",
         ),
-        ("GET /bucket/k?versionId=abc", &[], b"", 404, "NoSuchVersion"),
+        ("GET /bucket/k?versionId=abc", &[], b"", 400, "InvalidArgument"),
     ] {
         let reply = door.call(ALICE, line, headers, body).await;
         assert_eq!(

@@ -123,3 +123,205 @@ async fn requests_of_each_dialect_find_their_way() {
         }
     }
 }
+
+#[tokio::test]
+async fn versions_are_the_same_in_both_dialects() {
+    let door = Door::open().await;
+    let on = [("X-Versions-Enabled", "true")];
+    door.swift("PUT /v1/AUTH_p/bucket", &on, b"", 201).await;
+    let status = door.alice("GET /bucket?versioning", &[], b"", 200).await;
+    assert_eq!(status.element("Status").as_deref(), Some("Enabled"));
+    let by_swift = door
+        .swift(
+            "PUT /v1/AUTH_p/bucket/k",
+            &[("X-Object-Meta-A", "1")],
+            b"swift",
+            201,
+        )
+        .await;
+    let by_swift = by_swift.header("x-object-version-id").unwrap().to_owned();
+    let got = door.alice("GET /bucket/k", &[], b"", 200).await;
+    assert_eq!(
+        (got.text().as_str(), got.header("x-amz-meta-a")),
+        ("swift", Some("1"))
+    );
+    assert_eq!(got.header("x-amz-version-id"), Some(by_swift.as_str()));
+    let row = door.alice("GET /bucket", &[], b"", 200).await;
+    assert_eq!(row.element("Size").as_deref(), Some("5"));
+    let etag = row.element("ETag").unwrap();
+    assert!(etag.contains("818056dbd7e201243206b9c7cd88481c"), "{etag}");
+    let by_s3 = door.alice("PUT /bucket/k", &[], b"from s3", 200).await;
+    let by_s3 = by_s3.header("x-amz-version-id").unwrap().to_owned();
+    let marker = door.alice("DELETE /bucket/k", &[], b"", 204).await;
+    let marker = marker.header("x-amz-version-id").unwrap().to_owned();
+    let all = door
+        .swift("GET /v1/AUTH_p/bucket?versions&format=json", &[], b"", 200)
+        .await;
+    let all: serde_json::Value = serde_json::from_slice(&all.body).unwrap();
+    let ids: Vec<&str> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["version_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, [&marker, &by_s3, &by_swift]);
+    let shown = door.alice("GET /bucket?versions", &[], b"", 200).await;
+    let mut shown = shown.elements("VersionId");
+    shown.sort_unstable();
+    assert_eq!(shown, [&by_swift, &by_s3, &marker].map(String::clone));
+    // What one dialect brings back, the other reads.
+    let line = format!("PUT /v1/AUTH_p/bucket/k?version-id={by_swift}");
+    door.swift(&line, &[], b"", 201).await;
+    let got = door.alice("GET /bucket/k", &[], b"", 200).await;
+    assert_eq!(got.header("x-amz-version-id"), Some(by_swift.as_str()));
+    door.alice(&format!("DELETE /bucket/k?versionId={by_swift}"), &[], b"", 204)
+        .await;
+    door.alice(&format!("DELETE /bucket/k?versionId={marker}"), &[], b"", 204)
+        .await;
+    let got = door.swift("GET /v1/AUTH_p/bucket/k", &[], b"", 200).await;
+    assert_eq!(
+        (got.text().as_str(), got.header("x-object-version-id")),
+        ("from s3", Some(by_s3.as_str()))
+    );
+    // Tags of a version outlive a change of its metadata by Swift.
+    let tags = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
+    door.alice("PUT /bucket/k?tagging", &[], tags, 200).await;
+    door.swift("POST /v1/AUTH_p/bucket/k", &[("X-Object-Meta-B", "2")], b"", 202)
+        .await;
+    let head = door.alice("HEAD /bucket/k", &[], b"", 200).await;
+    assert_eq!(
+        (head.header("x-amz-meta-b"), head.header("x-amz-tagging-count")),
+        (Some("2"), Some("1"))
+    );
+    // Deleted by Swift without an id: both see that, and S3 shows the mark.
+    door.swift("DELETE /v1/AUTH_p/bucket/k", &[], b"", 204).await;
+    let gone = door.alice("GET /bucket/k", &[], b"", 404).await;
+    assert_eq!(gone.header("x-amz-delete-marker"), Some("true"));
+}
+
+#[tokio::test]
+async fn a_large_object_of_one_dialect_has_versions_in_both() {
+    let door = Door::open().await;
+    let on = [("X-Versions-Enabled", "true")];
+    door.swift("PUT /v1/AUTH_p/bucket", &on, b"", 201).await;
+    door.swift("PUT /v1/AUTH_p/parts", &[], b"", 201).await;
+    door.swift("PUT /v1/AUTH_p/parts/1", &[], b"of parts", 201).await;
+    let manifest = br#"[{"path": "/parts/1"}]"#;
+    door.swift(
+        "PUT /v1/AUTH_p/bucket/slo?multipart-manifest=put",
+        &[],
+        manifest,
+        201,
+    )
+    .await;
+    let got = door
+        .alice("GET /bucket/slo", &[("range", "bytes=3-7")], b"", 206)
+        .await;
+    assert_eq!(
+        (got.text().as_str(), got.header("content-range")),
+        ("parts", Some("bytes 3-7/8"))
+    );
+    let id = got.header("x-amz-version-id").unwrap().to_owned();
+    let row = door.alice("GET /bucket?versions", &[], b"", 200).await;
+    assert_eq!(
+        (row.element("Size").as_deref(), row.element("VersionId")),
+        (Some("8"), Some(id))
+    );
+    let begun = door.alice("POST /bucket/mpu?uploads", &[], b"", 200).await;
+    let upload = begun.element("UploadId").unwrap();
+    let line = format!("PUT /bucket/mpu?partNumber=1&uploadId={upload}");
+    let part = door.alice(&line, &[], b"by s3", 200).await;
+    let document = format!(
+        "<CompleteMultipartUpload><Part><ETag>{}</ETag><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>",
+        part.header("etag").unwrap()
+    );
+    let line = format!("POST /bucket/mpu?uploadId={upload}");
+    let done = door.alice(&line, &[], document.as_bytes(), 200).await;
+    let id = done.header("x-amz-version-id").unwrap().to_owned();
+    assert_eq!(
+        done.element("Location"),
+        Some(format!("http://{}/bucket/mpu", door.host()))
+    );
+    let line = format!("GET /v1/AUTH_p/bucket/mpu?version-id={id}");
+    assert_eq!(door.swift(&line, &[], b"", 200).await.text(), "by s3");
+}
+
+#[tokio::test]
+async fn symbolic_links_lead_where_the_reader_may_read() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    door.alice("PUT /other", &[], b"", 200).await;
+    let put = door
+        .alice("PUT /other/target", &[("x-amz-meta-a", "1")], b"target", 200)
+        .await;
+    let etag = put.header("etag").unwrap().to_owned();
+    let to = ("X-Symlink-Target", "other/target");
+    door.swift("PUT /v1/AUTH_p/bucket/dynamic", &[to], b"", 201).await;
+    let fixed = ("X-Symlink-Target-Etag", etag.trim_matches('"'));
+    door.swift("PUT /v1/AUTH_p/bucket/static", &[to, fixed], b"", 201)
+        .await;
+    for key in ["dynamic", "static"] {
+        for method in ["GET", "HEAD"] {
+            let got = door
+                .alice(&format!("{method} /bucket/{key}"), &[], b"", 200)
+                .await;
+            assert_eq!(
+                (
+                    got.header("content-length"),
+                    got.header("etag"),
+                    got.header("x-amz-meta-a")
+                ),
+                (Some("6"), Some(etag.as_str()), Some("1")),
+                "{method} {key}"
+            );
+        }
+        let from = format!("/bucket/{key}");
+        door.alice("PUT /bucket/copy", &[("x-amz-copy-source", &from)], b"", 200)
+            .await;
+        assert_eq!(
+            door.alice("GET /bucket/copy", &[], b"", 200).await.text(),
+            "target"
+        );
+    }
+    let row = door.alice("GET /bucket?prefix=static", &[], b"", 200).await;
+    assert_eq!(row.element("Size").as_deref(), Some("6"));
+    // A link to another state of its target, and one that leads nowhere.
+    door.alice("PUT /other/target", &[], b"changed", 200).await;
+    assert_eq!(
+        door.alice("GET /bucket/static", &[], b"", 409).await.code(),
+        "InvalidObjectState"
+    );
+    door.alice("DELETE /other/target", &[], b"", 204).await;
+    assert_eq!(
+        door.alice("GET /bucket/dynamic", &[], b"", 404).await.code(),
+        "NoSuchKey"
+    );
+    // Deleting a link deletes the link.
+    door.alice("PUT /other/target", &[], b"again", 200).await;
+    door.alice("DELETE /bucket/dynamic", &[], b"", 204).await;
+    assert_eq!(
+        door.alice("GET /other/target", &[], b"", 200).await.text(),
+        "again"
+    );
+}
+
+#[tokio::test]
+async fn copies_that_swift_keeps_of_what_is_overwritten_are_made_for_s3_too() {
+    let door = Door::open().await;
+    door.swift("PUT /v1/AUTH_p/old", &[], b"", 201).await;
+    door.swift(
+        "PUT /v1/AUTH_p/bucket",
+        &[("X-Versions-Location", "old")],
+        b"",
+        201,
+    )
+    .await;
+    door.alice("PUT /bucket/k", &[], b"one", 200).await;
+    door.alice("PUT /bucket/k", &[], b"two", 200).await;
+    let kept = door.swift("GET /v1/AUTH_p/old", &[], b"", 200).await;
+    assert_eq!(kept.text().lines().count(), 1);
+    door.alice("DELETE /bucket/k", &[], b"", 204).await;
+    assert_eq!(door.alice("GET /bucket/k", &[], b"", 200).await.text(), "one");
+    door.alice("DELETE /bucket/k", &[], b"", 204).await;
+    door.alice("GET /bucket/k", &[], b"", 404).await;
+}

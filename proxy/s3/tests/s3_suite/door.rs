@@ -4,9 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use md5::Digest as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use virga_identity_api::caller::{Caller, Scope};
+use virga_identity_api::fernet::Key as FernetKey;
+use virga_identity_api::keys::{KeyRing, KeySet};
 use virga_identity_api::verify::{Directory, Named, TokenError, TokenVerifier};
 use virga_node::clock::{Hlc, Micros, SystemClock};
 use virga_node::task::Tasks;
@@ -14,6 +19,7 @@ use virga_object_wire::twin::TwinNodes;
 use virga_proxy::core::{Core, CoreParts, Rings, Settings};
 use virga_proxy::server::{Config, Parts, RunError, run};
 use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
+use virga_s3::encryption::RingKeys;
 use virga_s3::keys::{Key, KeySource, KeysUnavailable};
 use virga_s3::{S3Door, S3Parts};
 
@@ -130,6 +136,8 @@ fn core(tasks: &Tasks) -> Core {
 /// A door that is open.
 pub struct Door {
     pub address: SocketAddr,
+    pub s3: Arc<S3Door>,
+    pub core: Core,
     pub running: tokio::task::JoinHandle<Result<(), RunError>>,
 }
 
@@ -142,7 +150,9 @@ impl Door {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tasks, config) = (Tasks::new(), Config::default());
-        let core = core(&tasks);
+        let keys = KeySet::new(FernetKey::generate().unwrap(), Vec::new());
+        let keys = RingKeys(Arc::new(KeyRing::fixed(keys)));
+        let core = core(&tasks).with_cloud_keys(Arc::new(keys));
         let s3 = S3Door::new(S3Parts {
             core: core.clone(),
             keys: Arc::new(People),
@@ -151,20 +161,26 @@ impl Door {
             config: config.swift.clone(),
             region: "RegionOne".into(),
         });
+        let s3 = Arc::new(s3);
         let parts = Parts {
             listener,
             certificates: None,
-            core,
+            core: core.clone(),
             verifier: Arc::new(People),
             login: None,
             directory: Arc::new(People),
             clock: Arc::new(SystemClock),
             tasks: tasks.clone(),
             metrics: None,
-            dialect: Some(Arc::new(s3)),
+            dialect: Some(s3.clone()),
         };
         let running = tasks.spawn(run(config, parts));
-        Self { address, running }
+        Self {
+            address,
+            s3,
+            core,
+            running,
+        }
     }
 
     pub fn host(&self) -> String {
@@ -216,6 +232,16 @@ impl Door {
             payload: sign::sha256(body),
             at: sign::now(),
         };
+        // Clients send it where AWS wants it.
+        if line.starts_with("POST ") && line.ends_with("?delete") {
+            request.headers.push(("content-md5".into(), sign::content_md5(body)));
+        }
+        // What deletes several says what it is, in one way or another.
+        let checked = |name: &str| name == "content-md5" || name.starts_with("x-amz-checksum-");
+        if line.ends_with("?delete") && !headers.iter().any(|(name, _)| checked(name)) {
+            let md5 = STANDARD.encode(md5::Md5::digest(body));
+            request.headers.push(("content-md5".into(), md5));
+        }
         request.sign(who, SECRET, &self.host());
         self.send(line, &request.headers, body).await
     }

@@ -4,11 +4,19 @@
     clippy::expect_used,
     reason = "a test that cannot go on fails"
 )]
+mod access;
 mod bad_input;
 mod both_dialects;
 mod buckets;
 mod door;
+mod encryption;
+mod forms;
+mod lifecycle;
+mod locks;
 mod objects;
 mod parts;
+mod policies;
 mod serve;
 mod sign;
+mod unset;
+mod versions;

@@ -1,4 +1,6 @@
 //! Signatures as AWS's clients make them, written from AWS's description.
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use virga_node::clock::{Clock, SystemClock};
@@ -10,8 +12,19 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// What `Content-MD5` says of a body.
+pub fn content_md5(body: &[u8]) -> String {
+    STANDARD.encode(md5::Md5::digest(body))
+}
+
 pub fn hmac(key: &[u8], text: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+pub fn hmac_sha1(key: &[u8], text: &str) -> Vec<u8> {
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(key).unwrap();
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
 }
@@ -44,15 +57,13 @@ pub fn signing_key(secret: &str, date: &str) -> Vec<u8> {
 
 /// Query as AWS wants it: sorted, every name with a value.
 fn canonical_query(query: &str) -> String {
-    let mut pairs: Vec<String> = query
+    let mut pairs: Vec<(&str, &str)> = query
         .split('&')
         .filter(|pair| !pair.is_empty())
-        .map(|pair| match pair.contains('=') {
-            true => pair.to_owned(),
-            false => format!("{pair}="),
-        })
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .collect();
-    pairs.sort();
+    pairs.sort_unstable();
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     pairs.join("&")
 }
 

@@ -1,0 +1,107 @@
+//! What a bucket cannot be set to: it reads as not set, switching it off is
+//! done, and switching it on is refused in words.
+use super::door::{Door, RITA};
+
+async fn ready() -> Door {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    door.alice("PUT /bucket/k", &[], b"x", 200).await;
+    door
+}
+
+#[tokio::test]
+async fn configurations_by_name_read_as_not_there() {
+    let door = ready().await;
+    for what in ["inventory", "analytics", "metrics", "intelligent-tiering"] {
+        for line in ["GET", "DELETE"] {
+            let none = door
+                .alice(&format!("{line} /bucket?{what}&id=one"), &[], b"", 404)
+                .await;
+            assert_eq!(none.code(), "NoSuchConfiguration", "{line} {what}");
+        }
+        let listed = door.alice(&format!("GET /bucket?{what}"), &[], b"", 200).await;
+        assert_eq!(listed.element("IsTruncated").as_deref(), Some("false"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_off_can_be_switched_off_and_not_on() {
+    let door = ready().await;
+    let xmlns = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
+    for (what, off, on) in [
+        (
+            "logging",
+            format!("<BucketLoggingStatus {xmlns}/>"),
+            format!(
+                "<BucketLoggingStatus {xmlns}><LoggingEnabled><TargetBucket>b</TargetBucket>\
+                 <TargetPrefix>p</TargetPrefix></LoggingEnabled></BucketLoggingStatus>"
+            ),
+        ),
+        (
+            "notification",
+            format!("<NotificationConfiguration {xmlns}></NotificationConfiguration>"),
+            format!(
+                "<NotificationConfiguration {xmlns}><QueueConfiguration><Queue>arn:aws:sqs:r:1:q</Queue>\
+                 <Event>s3:ObjectCreated:*</Event></QueueConfiguration></NotificationConfiguration>"
+            ),
+        ),
+        (
+            "accelerate",
+            format!("<AccelerateConfiguration {xmlns}><Status>Suspended</Status></AccelerateConfiguration>"),
+            format!("<AccelerateConfiguration {xmlns}><Status>Enabled</Status></AccelerateConfiguration>"),
+        ),
+    ] {
+        let line = format!("PUT /bucket?{what}");
+        door.alice(&line, &[], off.as_bytes(), 200).await;
+        let refused = door.alice(&line, &[], on.as_bytes(), 501).await;
+        assert_eq!(refused.code(), "NotImplemented", "{what}");
+        assert!(refused.element("Message").unwrap().ends_with("here."), "{}", refused.text());
+        assert_eq!(door.call(RITA, &line, &[], off.as_bytes()).await.status, 403, "{what}");
+        door.alice(&format!("GET /bucket?{what}"), &[], b"", 200).await;
+    }
+}
+
+#[tokio::test]
+async fn sites_replicas_and_reports_are_refused_in_words() {
+    let door = ready().await;
+    for (line, body) in [
+        (
+            "PUT /bucket?website",
+            "<WebsiteConfiguration><IndexDocument><Suffix>i</Suffix></IndexDocument></WebsiteConfiguration>",
+        ),
+        (
+            "PUT /bucket?replication",
+            "<ReplicationConfiguration><Role>r</Role><Rule><Status>Enabled</Status><Destination>\
+             <Bucket>b</Bucket></Destination></Rule></ReplicationConfiguration>",
+        ),
+        (
+            "PUT /bucket?metrics&id=m",
+            "<MetricsConfiguration><Id>m</Id></MetricsConfiguration>",
+        ),
+        (
+            "PUT /bucket?analytics&id=m",
+            "<AnalyticsConfiguration><Id>m</Id><StorageClassAnalysis/></AnalyticsConfiguration>",
+        ),
+    ] {
+        let refused = door.alice(line, &[], body.as_bytes(), 501).await;
+        assert_eq!(refused.code(), "NotImplemented", "{line}");
+        assert!(refused.element("Message").unwrap().contains("here"), "{}", refused.text());
+    }
+}
+
+#[tokio::test]
+async fn there_is_nothing_to_restore_or_to_select() {
+    let door = ready().await;
+    let days = b"<RestoreRequest><Days>1</Days></RestoreRequest>";
+    let restored = door.alice("POST /bucket/k?restore", &[], days, 403).await;
+    assert_eq!(restored.code(), "InvalidObjectState");
+    let missing = door.alice("POST /bucket/none?restore", &[], days, 404).await;
+    assert_eq!(missing.code(), "NoSuchKey");
+    let select = b"<SelectObjectContentRequest><Expression>select * from s3object</Expression>\
+        <ExpressionType>SQL</ExpressionType><InputSerialization><CSV/></InputSerialization>\
+        <OutputSerialization><CSV/></OutputSerialization></SelectObjectContentRequest>";
+    let selected = door
+        .alice("POST /bucket/k?select&select-type=2", &[], select, 405)
+        .await;
+    assert_eq!(selected.code(), "MethodNotAllowed");
+}
