@@ -159,7 +159,7 @@ pub fn run_until_stopped(
                 true => Some(Placement::load(config, secrets, roles.proxy)?),
                 false => None,
             },
-            object_keys: match roles.proxy {
+            object_keys: match roles.proxy || roles.identity {
                 true => object_keys::open(&config.secrets(), roles.identity)?,
                 false => None,
             },

@@ -11,7 +11,8 @@
 //! A [`Core`] opens what the cloud sealed if it was given the cloud's keys, and
 //! what a client sealed in the hands of [`Core::with_client_key`]. What it cannot
 //! open it refuses: sealed bytes are never shown as if they were the object's.
-//! Copies of what the cloud sealed are sealed anew.
+//! An object that is stored with the metadata of one that the cloud sealed is
+//! sealed anew.
 //!
 //! Nodes know nothing of it. Why it is done like this: decision 12.
 mod body;
