@@ -8,6 +8,7 @@
 //! HTTP here.
 mod absence;
 mod admin;
+mod admission;
 mod clocks;
 pub mod config;
 mod device;

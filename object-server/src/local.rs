@@ -3,15 +3,12 @@
 //! A device that could not be opened, or fails later, answers for itself
 //! alone; the others go on.
 use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use virga_disk::kv::KvCache;
 use virga_node::clock::{Clock, Micros, Version};
-use virga_object_store::foreground::Serving;
 use virga_object_wire::admin::{AdminAnswer, AdminRequest};
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
@@ -30,6 +27,7 @@ use virga_object_wire::object::{
 use virga_ring::Partition;
 
 use crate::admin;
+use crate::admission::{self, Traffic};
 use crate::config::Config;
 use crate::device::{device_config, open_device};
 use crate::movement::Movements;
@@ -39,47 +37,18 @@ pub use crate::device::DeviceParts;
 pub(crate) use crate::device::OpenDevice;
 
 /// A device of the configuration.
-enum Place {
+pub(crate) enum Place {
     Open(OpenDevice),
     /// Why it could not be opened.
     Failed(String),
 }
 
-/// Calls being carried out, and how many there ever were.
-#[derive(Default)]
-struct Traffic {
-    now: AtomicUsize,
-    ever: AtomicU64,
-}
-
-/// A device while a call uses it.
-struct InUse<'a> {
-    device: &'a OpenDevice,
-    /// What others do for themselves gives way to it.
-    serving: Option<Serving>,
-    traffic: &'a Traffic,
-}
-
-impl Deref for InUse<'_> {
-    type Target = OpenDevice;
-
-    fn deref(&self) -> &OpenDevice {
-        self.device
-    }
-}
-
-impl Drop for InUse<'_> {
-    fn drop(&mut self) {
-        self.traffic.now.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 /// The devices of this machine as one node.
 pub struct LocalNode {
-    places: BTreeMap<Arc<str>, Place>,
+    pub(crate) places: BTreeMap<Arc<str>, Place>,
     clock: Arc<dyn Clock>,
     opened: Micros,
-    traffic: Traffic,
+    pub(crate) traffic: Traffic,
     movements: Movements,
 }
 
@@ -179,14 +148,6 @@ impl LocalNode {
         failed.collect()
     }
 
-    /// Calls being carried out now, and how many there ever were.
-    pub(crate) fn traffic(&self) -> (usize, u64) {
-        (
-            self.traffic.now.load(Ordering::Acquire),
-            self.traffic.ever.load(Ordering::Acquire),
-        )
-    }
-
     /// Closes every device: what is queued becomes durable, the indexes are
     /// flushed, so that the next start replays nothing.
     pub async fn close(&self) {
@@ -207,51 +168,12 @@ impl LocalNode {
             detail,
         })
     }
-
-    /// The device of a request that a ring placed there.
-    fn placed(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
-        if let Some(known) = self.movements.known() {
-            known.fence.check(ring, at.ring)?;
-        }
-        self.device(&at.device)
-    }
-
-    /// The same for a request that a client waits for.
-    fn asked(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
-        let mut device = self.placed(ring, at)?;
-        device.serving = Some(device.objects.serve());
-        Ok(device)
-    }
-
-    /// The same for one that is answered from what the device holds.
-    fn believed(&self, ring: RingName, at: &At) -> Result<InUse<'_>, NodeError> {
-        let device = self.asked(ring, at)?;
-        // Without rings there are no other replicas to be out of step with.
-        if self.movements.known().is_some() {
-            device.in_step(ring)?;
-        }
-        Ok(device)
-    }
-
-    fn device(&self, name: &str) -> Result<InUse<'_>, NodeError> {
-        match self.places.get(name) {
-            Some(Place::Open(device)) => {
-                self.traffic.now.fetch_add(1, Ordering::AcqRel);
-                self.traffic.ever.fetch_add(1, Ordering::AcqRel);
-                Ok(InUse {
-                    device,
-                    serving: None,
-                    traffic: &self.traffic,
-                })
-            }
-            _ => Err(NodeError::NoDevice(name.to_owned())),
-        }
-    }
 }
 
 #[async_trait]
 impl ObjectNode for LocalNode {
     async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
+        self.admit(put.version)?;
         let ring = RingName::Object(at.policy);
         let device = match put.source {
             Source::Client => self.asked(ring, at)?,
@@ -261,10 +183,8 @@ impl ObjectNode for LocalNode {
     }
 
     async fn begin_put(&self, at: &At) -> Result<Box<dyn PutStream>, NodeError> {
-        self.placed(RingName::Object(at.policy), at)?
-            .objects
-            .begin_put(at)
-            .await
+        let device = self.placed(RingName::Object(at.policy), at)?;
+        Ok(self.watched(device.objects.begin_put(at).await?))
     }
 
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
@@ -296,6 +216,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
+        self.admit(version)?;
         self.believed(RingName::Object(at.policy), at)?
             .objects
             .post(at, version, meta)
@@ -303,6 +224,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
+        self.admit(version)?;
         self.asked(RingName::Object(at.policy), at)?
             .objects
             .delete(at, version, path)
@@ -314,6 +236,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn put_container(&self, at: &At, put: PutContainer) -> Result<Created, NodeError> {
+        self.admit(put.version)?;
         Ok(self
             .placed(RingName::Container, at)?
             .listings_to_write()?
@@ -322,6 +245,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn post_container(&self, at: &At, version: Version, meta: Vec<MetaItem>) -> Result<(), NodeError> {
+        self.admit(version)?;
         Ok(self
             .believed(RingName::Container, at)?
             .listings_to_write()?
@@ -330,6 +254,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn delete_container(&self, at: &At, version: Version) -> Result<(), NodeError> {
+        self.admit(version)?;
         Ok(self
             .believed(RingName::Container, at)?
             .listings_to_write()?
@@ -358,6 +283,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn put_object_rows(&self, at: &At, rows: Vec<ObjectRow>) -> Result<(), NodeError> {
+        self.admit(admission::newest_of_rows(&rows))?;
         Ok(self
             .asked(RingName::Container, at)?
             .listings_to_write()?
@@ -366,6 +292,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn put_account(&self, at: &At, put: PutAccount) -> Result<Created, NodeError> {
+        self.admit(put.version)?;
         Ok(self
             .placed(RingName::Account, at)?
             .listings_to_write()?
@@ -374,6 +301,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn delete_account(&self, at: &At, version: Version) -> Result<(), NodeError> {
+        self.admit(version)?;
         Ok(self
             .believed(RingName::Account, at)?
             .listings_to_write()?
@@ -500,6 +428,7 @@ impl ObjectNode for LocalNode {
     }
 
     async fn push(&self, at: &At, push: Push) -> Result<(), NodeError> {
+        self.admit(admission::version_of(&push))?;
         self.placed(RingName::Object(at.policy), at)?
             .objects
             .push(at, push)

@@ -32,7 +32,7 @@ pub(crate) struct Known {
     /// Refuses what goes by an earlier ring.
     pub(crate) fence: RingFence,
     /// What time it is elsewhere.
-    pub(crate) clocks: Clocks,
+    pub(crate) clocks: Arc<Clocks>,
     /// Address in the rings.
     pub(crate) ip: String,
     /// Port in the rings.
@@ -179,7 +179,7 @@ impl Movements {
         let _ = self.known.set(Known {
             rings,
             fence,
-            clocks: Clocks::new(clock),
+            clocks: Arc::new(Clocks::new(clock)),
             ip,
             port,
         });
