@@ -86,3 +86,18 @@ fn rclone_syncs_and_checks_over_swift() {
         tree.display()
     ));
 }
+
+#[test]
+fn swift_signs_links_that_need_no_token() {
+    let cloud = Cloud::start();
+    cloud.demo_shell(
+        "echo one > one && swift upload --quiet c one && swift post -m Temp-URL-Key:sesame\n\
+         url=$(swift auth | sed -n 's/^export OS_STORAGE_URL=//p')\n\
+         path=/v1/${url##*/v1/} && host=${url%%/v1/*}\n\
+         curl -fsS \"$host$(swift tempurl GET 300 $path/c/one sesame)\" | cmp - one\n\
+         curl -fsS -T one \"$host$(swift tempurl PUT 300 $path/c/two sesame)\" && swift download --quiet c two -o - | cmp - one\n\
+         ! curl -fsS \"$host$(swift tempurl GET 300 $path/c/one wrong)\" 2>/dev/null\n\
+         ! curl -fsS -X DELETE \"$host$(swift tempurl GET 300 $path/c/one sesame)\" 2>/dev/null\n\
+         test \"$(swift list c | wc -l)\" = 2\n",
+    );
+}
