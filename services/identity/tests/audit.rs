@@ -284,3 +284,34 @@ async fn no_secret_is_in_the_audit_the_log_or_the_database() {
         }
     }
 }
+
+#[tokio::test]
+async fn members_and_implications_are_part_of_what_changed() {
+    let b = bench().await;
+    let admin = b.admin().await;
+    let ann = b.new_user("ann").await;
+    let group = json!({"group": {"name": "g"}});
+    let group = b
+        .call("POST", "/v3/groups", &admin, group)
+        .await
+        .expect(201)
+        .id("group");
+    let path = format!("/v3/groups/{group}/users/{ann}");
+    b.call("PUT", &path, &admin, Value::Null).await.expect(204);
+    let added = &records(&b, of("group", "member added")).await[0];
+    assert_eq!(
+        (&added["before"], &added["after"]),
+        (&json!({"members": []}), &json!({"members": [ann]}))
+    );
+    let role = json!({"role": {"name": "r"}});
+    let role = b
+        .call("POST", "/v3/roles", &admin, role)
+        .await
+        .expect(201)
+        .id("role");
+    let reader = b.role_id("reader").await;
+    let path = format!("/v3/roles/{role}/implies/{reader}");
+    b.call("PUT", &path, &admin, Value::Null).await.expect(201);
+    let added = &records(&b, of("role", "implication added")).await[0];
+    assert_eq!(added["after"], json!({"implies": [reader]}));
+}

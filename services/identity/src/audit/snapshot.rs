@@ -153,6 +153,47 @@ const SHAPES: &[Shape] = &[
     shape("access_token", OAUTH_TOKEN, &["sealed_secret"]),
 ];
 
+/// What belongs to a record and lies in a table of its own: the kind, what it is
+/// called, and from where it is read.
+const PARTS: &[(&str, &str, &str)] = &[
+    (
+        "project",
+        "tags",
+        "name AS part FROM identity_project_tag WHERE project_id = $1 ORDER BY name",
+    ),
+    (
+        "group",
+        "members",
+        "user_id AS part FROM identity_membership WHERE group_id = $1 ORDER BY user_id",
+    ),
+    (
+        "role",
+        "implies",
+        "implied_id AS part FROM identity_implied_role WHERE prior_id = $1 ORDER BY implied_id",
+    ),
+    (
+        "trust",
+        "roles",
+        "role_id AS part FROM identity_trust_role WHERE trust_id = $1 ORDER BY role_id",
+    ),
+    (
+        "application credential",
+        "roles",
+        "role_id AS part FROM identity_application_credential_role WHERE credential_id = $1 ORDER BY role_id",
+    ),
+    (
+        "application credential",
+        "access_rules",
+        "rule_id AS part FROM identity_application_credential_rule WHERE credential_id = $1 ORDER BY rule_id",
+    ),
+    (
+        "policy",
+        "associated",
+        "endpoint_id || ' ' || service_id || ' ' || region_id AS part FROM identity_policy_association
+         WHERE policy_id = $1 ORDER BY 1",
+    ),
+];
+
 const OAUTH_TOKEN: &str = "id, kind, consumer_id, sealed_secret, project_id, user_id, role_ids, expires_at
     FROM identity_oauth_token WHERE id = $1";
 
@@ -218,11 +259,15 @@ pub(crate) async fn take(q: &mut impl Queries, kind: &str, id: &str) -> Result<S
             .collect()
     });
     let mut found = Snapshot(read.collect());
-    if kind == "project" && !found.0.is_empty() {
-        let sql = "SELECT name FROM identity_project_tag WHERE project_id = $1 ORDER BY name";
-        let tags = q.fetch(sql, args![id]).await?;
-        let tags: Vec<String> = tags.iter().map(|t| t.text("name")).collect::<Result<_, _>>()?;
-        found.0[0].insert("tags".into(), json!(tags));
+    let Some(record) = found.0.first_mut() else {
+        return Ok(found);
+    };
+    for (_, attribute, from) in PARTS.iter().filter(|(of, ..)| *of == kind) {
+        let rows = q
+            .fetch(format!("SELECT {from} LIMIT {MAX_ROWS}"), args![id])
+            .await?;
+        let parts: Vec<String> = rows.iter().map(|r| r.text("part")).collect::<Result<_, _>>()?;
+        record.insert((*attribute).to_owned(), json!(parts));
     }
     Ok(found)
 }
