@@ -150,6 +150,8 @@ pub struct Parts {
 pub trait Dialect: Send + Sync {
     /// Whether a request is this dialect's. All others are Swift's.
     fn claims(&self, uri: &Uri, headers: &HeaderMap) -> bool;
+    /// What `/info` says of this dialect: its name there, and its limits.
+    fn info(&self) -> (&'static str, serde_json::Value);
     /// Answers a request that was claimed; `id` is its transaction id.
     async fn answer(&self, request: Request<Upload>, id: &str) -> Answer;
 }
@@ -211,7 +213,7 @@ pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
         http: http_settings(&config),
         suffix: config.swift.trans_id_suffix.clone(),
         metrics: parts.metrics,
-        dialect: parts.dialect,
+        dialect: parts.dialect.clone(),
         uploads: uploads.clone(),
         tasks: parts.tasks.clone(),
         clock: parts.clock.clone(),
@@ -220,6 +222,7 @@ pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
         swift: Swift::new(SwiftParts {
             core: parts.core,
             config: config.swift,
+            beside: parts.dialect.as_ref().map(|dialect| dialect.info()),
             verifier: parts.verifier,
             directory: parts.directory,
             login: parts.login,

@@ -16,6 +16,7 @@ use s3s::validation::NameValidation;
 use s3s::{HttpResponse, S3Error, S3Result};
 use virga_node::clock::Clock;
 use virga_proxy::server::Dialect;
+use virga_proxy::swift::domain_remap;
 use virga_proxy::swift::body::{Answer, Outgoing, empty, full, streamed};
 use virga_proxy::swift::upload::Upload;
 
@@ -87,7 +88,10 @@ impl S3Door {
         let answer = done.unwrap_or_else(dress_error);
         let mut answer = dress(answer, &Method::POST, &uri, id);
         let signer = signer.as_deref();
-        let shown = self.backend.for_page(&bucket, &Method::POST, signer, &headers).await;
+        let shown = self
+            .backend
+            .for_page(&bucket, &Method::POST, signer, &headers)
+            .await;
         answer.headers_mut().extend(shown);
         answer
     }
@@ -184,7 +188,13 @@ impl Dialect for S3Door {
             return true;
         }
         let token = headers.contains_key("x-auth-token") || headers.contains_key("x-storage-token");
-        !token && names_bucket(uri)
+        // Hosts that stand for an account are the other dialect's.
+        let account = domain_remap::remap(self.backend.config(), host_of(headers), uri.path());
+        !token && matches!(account, Ok(None)) && names_bucket(uri)
+    }
+
+    fn info(&self) -> (&'static str, serde_json::Value) {
+        ("s3api", self.backend.info())
     }
 
     async fn answer(&self, request: Request<Upload>, id: &str) -> Answer {
@@ -208,14 +218,20 @@ impl Dialect for S3Door {
             return self.form(request, host.is_some(), id).await;
         }
         let answer = match request::check(&self.backend, request, host.as_deref()).await {
-            Ok(checked) => self.served(checked, &method, Target::of(&uri, host.is_some())).await,
+            Ok(checked) => {
+                self.served(checked, &method, Target::of(&uri, host.is_some()))
+                    .await
+            }
             Err(error) => dress_error(error),
         };
         let mut answer = dress(answer, &method, &uri, id);
         if let Some(headers) = headers {
             let bucket = self.bucket(&uri, &headers);
             let access = cors::access_key(&uri, &headers);
-            let shown = self.backend.for_page(&bucket, &method, access.as_deref(), &headers).await;
+            let shown = self
+                .backend
+                .for_page(&bucket, &method, access.as_deref(), &headers)
+                .await;
             answer.headers_mut().extend(shown);
         }
         answer
@@ -228,7 +244,9 @@ fn is_unknown(answer: &Answer) -> bool {
         Outgoing::Whole(Some(body)) if answer.status() == StatusCode::NOT_IMPLEMENTED => body,
         _ => return false,
     };
-    let said = std::str::from_utf8(body).ok().and_then(|text| element(text, "Message"));
+    let said = std::str::from_utf8(body)
+        .ok()
+        .and_then(|text| element(text, "Message"));
     said == Some("Unknown operation")
 }
 
@@ -323,7 +341,10 @@ fn error_document(body: &Bytes, uri: &Uri, id: &str, details: &str) -> Option<St
     if details.is_empty() && code != "InvalidRequest" {
         let _ = write!(written, "<Resource>{}</Resource>", escaped(uri.path()));
     }
-    let _ = write!(written, "<RequestId>{id}</RequestId><HostId>{id}</HostId></Error>");
+    let _ = write!(
+        written,
+        "<RequestId>{id}</RequestId><HostId>{id}</HostId></Error>"
+    );
     Some(written)
 }
 
@@ -380,7 +401,10 @@ mod tests {
         let body = Bytes::from_static(b"<Error><Code>InvalidArgument</Code><Message>Ours</Message></Error>");
         let written = error_document(&body, &"/b".parse().unwrap(), "tx1", "<A>b</A>").unwrap();
         assert_eq!(element(&written, "Message"), Some("Ours"));
-        assert_eq!((element(&written, "A"), element(&written, "Resource")), (Some("b"), None));
+        assert_eq!(
+            (element(&written, "A"), element(&written, "Resource")),
+            (Some("b"), None)
+        );
         assert!(error_document(&Bytes::from_static(b"<html>"), &"/".parse().unwrap(), "x", "").is_none());
     }
 }

@@ -22,6 +22,7 @@ mod door;
 pub mod encryption;
 mod fault;
 mod form;
+mod info;
 mod judge;
 pub mod keys;
 pub mod lifecycle;

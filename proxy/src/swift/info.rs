@@ -59,8 +59,9 @@ fn swift(config: &Config) -> Value {
     })
 }
 
-/// The document.
-pub fn document(config: &Config) -> Value {
+/// The document; `beside` is what another dialect at the same door says of
+/// itself, under its name.
+pub fn document(config: &Config, beside: Option<(&str, Value)>) -> Value {
     let methods: Vec<&str> = tempurl::METHODS.iter().map(http::Method::as_str).collect();
     let digests: Vec<&str> = config
         .tempurl_digests
@@ -121,6 +122,9 @@ pub fn document(config: &Config) -> Value {
     }
     if !config.storage_domains.is_empty() {
         document["domain_remap"] = json!({ "default_reseller_prefix": null });
+    }
+    if let Some((name, says)) = beside {
+        document[name] = says;
     }
     document
 }

@@ -18,7 +18,7 @@ mod container;
 mod content_type;
 mod cors;
 mod dlo;
-mod domain_remap;
+pub mod domain_remap;
 mod etag_quoter;
 pub mod fault;
 pub mod formpost;
@@ -73,6 +73,8 @@ pub struct SwiftParts {
     pub core: Core,
     /// Settings.
     pub config: Config,
+    /// What `/info` says of another dialect at the same door.
+    pub beside: Option<(&'static str, serde_json::Value)>,
     /// From tokens to callers.
     pub verifier: Arc<dyn TokenVerifier>,
     /// From ids to names.
@@ -264,7 +266,7 @@ impl Swift {
     fn info(&self, method: &Method) -> Result<Answer, Fault> {
         match *method {
             Method::GET | Method::HEAD => {
-                let mut answer = Answer::new(full(info::document(&self.0.config).to_string()));
+                let mut answer = Answer::new(full(info::document(&self.0.config, self.0.beside.clone()).to_string()));
                 let json = HeaderValue::from_static("application/json; charset=UTF-8");
                 answer.headers_mut().insert(CONTENT_TYPE, json);
                 Ok(answer)

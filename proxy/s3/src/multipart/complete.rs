@@ -29,7 +29,7 @@ const PATH: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'~');
 /// Bytes of every part but the last.
-const LEAST_BYTES: u64 = 5 * 1024 * 1024;
+pub(crate) const LEAST_BYTES: u64 = 5 * 1024 * 1024;
 
 /// What the object will be.
 struct Whole {

@@ -22,7 +22,7 @@ use crate::fault::{self, IntoFault, OrFault};
 use crate::{Backend, multipart};
 
 /// Names in one request, as AWS allows.
-const MOST: usize = 1000;
+pub(crate) const MOST: usize = 1000;
 /// Deletions of one request at the same time.
 const AT_ONCE: usize = 8;
 
