@@ -32,3 +32,25 @@ fn what_stand_ins_held_through_a_power_loss_is_there_in_the_end() {
 fn listings_become_equal_after_a_replica_was_away_for_longer_than_deletions_live() {
     holds("away-longer-than-tombstones-live", 7);
 }
+
+/// A POST that was answered with 503 lay on one replica: one read showed it, and the
+/// next one, which asked the two others, did not.
+#[test]
+fn what_a_read_has_shown_is_shown_by_the_next_one_that_asks_others() {
+    holds("random-faults", 141);
+    holds("random-faults", 290);
+}
+
+/// A POST was answered with 404 as a quorum knew no object, though one replica had it,
+/// took the POST, and showed it later.
+#[test]
+fn a_post_that_a_replica_took_is_not_said_to_have_found_nothing() {
+    holds("one-way-partition", 81);
+}
+
+/// A device that left forgot an object that readers had brought to the others, and
+/// with it the row that it owed.
+#[test]
+fn the_row_of_an_object_that_readers_brought_around_is_not_forgotten() {
+    holds("full-then-expanded", 3);
+}
