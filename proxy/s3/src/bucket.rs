@@ -148,7 +148,8 @@ pub(crate) async fn location(
     }))
 }
 
-/// `ListBuckets`. Containers whose names no bucket can have are left out.
+/// `ListBuckets`. Containers whose names no bucket can have are left out; who
+/// has no role in the project sees none.
 pub(crate) async fn list(
     backend: &Backend,
     req: S3Request<ListBucketsInput>,
@@ -172,7 +173,8 @@ pub(crate) async fn list(
         ..ListRequest::default()
     };
     let (mut buckets, mut next) = (Vec::new(), None);
-    'pages: loop {
+    let sees = backend.by_role(&asker, "s3:ListAllMyBuckets").granted();
+    'pages: while sees {
         let page = match backend.core().list_account(&asker.account, list.clone()).await {
             Ok(page) => page,
             Err(ListError::NotFound) => break,

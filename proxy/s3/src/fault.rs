@@ -241,7 +241,7 @@ pub(crate) fn sentence(code: &str) -> Option<&'static str> {
         "InvalidDigest" => "The Content-MD5 you specified was invalid.",
         "InvalidLocationConstraint" => "The specified location-constraint is not valid",
         "InvalidPart" => {
-            "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
+            "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag."
         }
         "InvalidPartOrder" => {
             "The list of parts was not in ascending order. Parts must be ordered by part number."

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use futures_util::stream;
 use md5::{Digest as _, Md5};
 use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag};
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::object::Listed;
 use virga_proxy::core::manifest::{SLO_FLAG, SloEntry, SloManifest};
 use virga_proxy::core::{NewObject, ObjectName};
@@ -15,6 +15,7 @@ use super::{Upload, parts_of};
 use crate::access::Action;
 use crate::checksum::{self, Algorithm, Kind};
 use crate::conditions::Expect;
+use crate::detail::Detailed;
 use crate::fault::OrFault;
 use crate::object::body::{Notes, expecting};
 use crate::object::find::{Asked, Found};
@@ -63,12 +64,12 @@ fn claimed_of_whole(input: &CompleteMultipartUploadInput, algorithm: Algorithm) 
 }
 
 /// Compares a part that the client lists with the one that is there.
-fn check_part(part: &CompletedPart, row: &Row, checksum: Option<(Algorithm, Kind)>) -> S3Result<()> {
+fn check_part(upload: &Upload, part: &CompletedPart, row: &Row) -> S3Result<()> {
     let etag = part.e_tag.as_ref().ok_or_else(|| s3_error!(MalformedXML))?;
     if etag.value() != row.etag {
-        return Err(s3_error!(InvalidPart));
+        return Err(no_part(upload, part));
     }
-    let Some((algorithm, kind)) = checksum else {
+    let Some((algorithm, kind)) = upload.checksum() else {
         return Ok(());
     };
     match (claimed(part, algorithm), &row.checksum) {
@@ -80,8 +81,17 @@ fn check_part(part: &CompletedPart, row: &Row, checksum: Option<(Algorithm, Kind
             algorithm.name().to_ascii_lowercase(),
             row.number
         )),
-        _ => Err(s3_error!(InvalidPart)),
+        _ => Err(no_part(upload, part)),
     }
+}
+
+/// The error for a part that is listed and not there.
+fn no_part(upload: &Upload, part: &CompletedPart) -> S3Error {
+    let number = part.part_number.unwrap_or_default();
+    s3_error!(InvalidPart)
+        .detail("UploadId", &upload.id)
+        .detail("PartNumber", &number.to_string())
+        .detail("ETag", part.e_tag.as_ref().map_or("", |etag| etag.value()))
 }
 
 /// S3's ETag of an object in parts, whose MD5 were hashed.
@@ -103,8 +113,8 @@ fn assemble(upload: &Upload, listed: &[CompletedPart], rows: Vec<Row>) -> S3Resu
         return Err(s3_error!(InvalidPartOrder));
     }
     for (index, (part, number)) in listed.iter().zip(numbers).enumerate() {
-        let row = there.remove(&number).ok_or_else(|| s3_error!(InvalidPart))?;
-        check_part(part, &row, upload.checksum())?;
+        let row = there.remove(&number).ok_or_else(|| no_part(upload, part))?;
+        check_part(upload, part, &row)?;
         if row.size < LEAST_BYTES && index + 1 < listed.len() {
             return Err(s3_error!(EntityTooSmall));
         }

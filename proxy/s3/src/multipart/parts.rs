@@ -12,18 +12,25 @@ use virga_proxy::core::{AtEnd, BodyError, Ending, NewObject};
 use super::{MOST_PARTS, Upload, initiator, parts_of};
 use crate::access::Action;
 use crate::checksum::{Algorithm, Claim};
+use crate::detail::Detailed;
 use crate::fault::OrFault;
 use crate::object::body::{Arriving, Leaving, Notes, computed};
 use crate::object::write::{MOST_BYTES, announced_md5};
 use crate::{Backend, dates, encryption, listing, unset};
 
-fn check_number(number: i32) -> S3Result<()> {
+/// Refuses the number of a part that cannot be.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub(crate) fn check_number(number: i32) -> S3Result<()> {
     match (1..=MOST_PARTS).contains(&number) {
         true => Ok(()),
         false => Err(s3_error!(
             InvalidArgument,
-            "Part number must be an integer between 1 and 10000, inclusive"
-        )),
+            "Part number must be an integer between 1 and {MOST_PARTS}, inclusive"
+        )
+        .detail("ArgumentName", "partNumber")
+        .detail("ArgumentValue", &number.to_string())),
     }
 }
 

@@ -32,11 +32,7 @@ impl Part {
         match (range, number) {
             (None, None) => Ok(Self::All),
             (Some(range), None) => Ok(Self::Range(range)),
-            (None, Some(number)) if (1..=multipart::MOST_PARTS).contains(&number) => Ok(Self::Number(number)),
-            (None, Some(_)) => Err(s3_error!(
-                InvalidArgument,
-                "Part number must be an integer between 1 and 10000, inclusive"
-            )),
+            (None, Some(number)) => multipart::parts::check_number(number).map(|()| Self::Number(number)),
             (Some(_), Some(_)) => Err(s3_error!(
                 InvalidRequest,
                 "Cannot specify both Range header and partNumber query parameter"

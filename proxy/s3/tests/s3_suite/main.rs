@@ -18,5 +18,6 @@ mod parts;
 mod policies;
 mod serve;
 mod sign;
+mod strict;
 mod unset;
 mod versions;
