@@ -18,8 +18,8 @@ use virga_object_wire::listing::{ContainerInfo, MetaItem};
 use virga_proxy::core::{AccountName, ContainerForReading, ContainerName, ObjectName, Unavailable};
 use virga_proxy::swift::access::{Identity, Verdict, Who, Wish, decide};
 
-use super::fault::{IntoFault, OrFault};
 use super::acl::Guest;
+use super::fault::{IntoFault, OrFault};
 use super::judge::Told;
 use super::request::Signed;
 use super::rules::{self, Need};
@@ -268,6 +268,8 @@ impl Backend {
         };
         let mut sight = Sight::Full;
         match &place {
+            // Who has a key has a list of buckets, be it an empty one.
+            Place::Account if asker.caller.is_some() => {}
             // There is no bucket that could say who else may.
             Place::Account | Place::New(_) if self.by_role(&asker, action).granted() => {}
             Place::Account | Place::New(_) => return Err(s3_error!(AccessDenied)),
@@ -409,7 +411,11 @@ impl Backend {
         match admitted.name.container() == bucket && action.is_covered_by(admitted.action) {
             true => Ok((admitted.name, admitted.info)),
             false => {
-                tracing::error!(action = admitted.action, ?action, "an operation does more than its row says");
+                tracing::error!(
+                    action = admitted.action,
+                    ?action,
+                    "an operation does more than its row says"
+                );
                 Err(s3_error!(InternalError))
             }
         }
