@@ -9,9 +9,9 @@ mod bucket;
 mod grants;
 mod object;
 
-pub(crate) use bucket::{Lists, get as get_of_bucket, hold, lists, of_new_bucket, put as put_of_bucket, release};
+pub(crate) use bucket::{
+    Lists, get as get_of_bucket, hold, lists, of_new_bucket, put as put_of_bucket, release,
+};
 pub(crate) use bucket::{gives, is_more_than_private};
 pub(crate) use grants::{Acl, Guest, Permission, owner};
-pub(crate) use object::{
-    ObjectAcl, get as get_of_object, is_stored, of_new_object, put as put_of_object,
-};
+pub(crate) use object::{ObjectAcl, get as get_of_object, is_stored, of_new_object, put as put_of_object};

@@ -80,7 +80,10 @@ impl Told {
         facts.add_time(self.at);
         if let Some(origin) = self.origin {
             facts.add("aws:SourceIp", &origin.address.to_canonical().to_string());
-            facts.add("aws:SecureTransport", if origin.secure { "true" } else { "false" });
+            facts.add(
+                "aws:SecureTransport",
+                if origin.secure { "true" } else { "false" },
+            );
         }
         for (key, name) in [("aws:Referer", "referer"), ("aws:UserAgent", "user-agent")] {
             if let Some(value) = self.header(name) {
@@ -99,13 +102,18 @@ impl Told {
         if let Some(version) = &self.version {
             facts.add("s3:VersionId", version);
         }
-        let amazon = self.headers.keys().filter(|name| name.as_str().starts_with("x-amz-"));
+        let amazon = self
+            .headers
+            .keys()
+            .filter(|name| name.as_str().starts_with("x-amz-"));
         for name in amazon {
             if let Some(value) = self.header(name.as_str()) {
                 facts.add(&format!("s3:{name}"), value);
             }
         }
-        for (tag, value) in tagging::parse(self.header("x-amz-tagging").unwrap_or_default()).unwrap_or_default() {
+        for (tag, value) in
+            tagging::parse(self.header("x-amz-tagging").unwrap_or_default()).unwrap_or_default()
+        {
             facts.add(&format!("s3:RequestObjectTag/{tag}"), &value);
             facts.add("s3:RequestObjectTagKeys", &tag);
         }
@@ -206,6 +214,11 @@ impl Court<'_> {
             Ruling::Allowed if closed => Ruling::Silent,
             ruling => ruling,
         }
+    }
+
+    /// Whether lists count at all.
+    fn has_lists(&self) -> bool {
+        Ownership::of(self.info) != Some(Ownership::Enforced)
     }
 
     /// Whether lists may let in whom nobody knows beforehand.
@@ -322,12 +335,7 @@ impl Backend {
     }
 
     /// The version of an object that a request is about, if there is one.
-    async fn stat_of(
-        &self,
-        asker: &Asker,
-        name: &ContainerName,
-        key: &str,
-    ) -> S3Result<Option<ObjectStat>> {
+    async fn stat_of(&self, asker: &Asker, name: &ContainerName, key: &str) -> S3Result<Option<ObjectStat>> {
         let name = name.object(key).map_err(|_| s3_error!(InvalidURI))?;
         let asked = Asked::of(asker.told.version())?;
         match self.find(&name, asked, None).await {
@@ -340,7 +348,7 @@ impl Backend {
     /// Whether a list of the bucket or of the object permits it.
     async fn by_lists(&self, court: &Court<'_>, action: &str, name: &ContainerName) -> S3Result<bool> {
         let (asker, info) = (court.asker, court.info);
-        if Ownership::of(info) == Some(Ownership::Enforced) {
+        if !court.has_lists() {
             return Ok(false);
         }
         let more = |wanted| acl::gives(info, asker.guest(), wanted, court.public());
@@ -376,7 +384,7 @@ impl Backend {
         match court.ruling(&list) {
             Ruling::Denied => false,
             Ruling::Allowed => true,
-            Ruling::Silent => self.by_bucket(court, false, false).await,
+            Ruling::Silent => court.has_lists() && self.by_bucket(court, false, false).await,
         }
     }
 

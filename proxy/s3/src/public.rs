@@ -150,7 +150,9 @@ impl Backend {
     pub(crate) fn is_guarded(&self, name: &ContainerName, info: &ContainerInfo, project: &str) -> bool {
         Block::of(info).ignore_public_acls
             || Ownership::of(info) == Some(Ownership::Enforced)
-            || self.policy(name, info, project).is_some_and(|policy| policy.denies())
+            || self
+                .policy(name, info, project)
+                .is_some_and(|policy| policy.denies())
     }
 
     /// Changes a setting, and holds lists back or gives them back where that
@@ -200,7 +202,9 @@ pub(crate) async fn put_block(
     let block = Block::of_document(&req.input.public_access_block_configuration);
     let json = serde_json::to_string(&block).map_err(s3s::S3Error::internal_error)?;
     let change = vec![(BLOCK.to_owned(), json)];
-    backend.set_guarding((&name, &info), asker.project(), change).await?;
+    backend
+        .set_guarding((&name, &info), asker.project(), change)
+        .await?;
     Ok(S3Response::new(PutPublicAccessBlockOutput::default()))
 }
 
@@ -212,7 +216,9 @@ pub(crate) async fn delete_block(
     let asker = backend.asker(&req).await?;
     let (name, info) = backend.settings_of(&asker)?;
     let change = vec![(BLOCK.to_owned(), String::new())];
-    backend.set_guarding((&name, &info), asker.project(), change).await?;
+    backend
+        .set_guarding((&name, &info), asker.project(), change)
+        .await?;
     Ok(S3Response::new(DeletePublicAccessBlockOutput::default()))
 }
 
@@ -248,8 +254,7 @@ pub(crate) async fn put_ownership(
     let [rule] = rules.as_slice() else {
         return Err(s3_error!(MalformedXML));
     };
-    let ownership =
-        Ownership::read(rule.object_ownership.as_str()).ok_or_else(|| s3_error!(MalformedXML))?;
+    let ownership = Ownership::read(rule.object_ownership.as_str()).ok_or_else(|| s3_error!(MalformedXML))?;
     if ownership == Ownership::Enforced && acl::is_more_than_private(&info) {
         return Err(s3_error!(
             InvalidBucketAclWithObjectOwnership,
@@ -257,7 +262,9 @@ pub(crate) async fn put_ownership(
         ));
     }
     let change = vec![ownership.change()];
-    backend.set_guarding((&name, &info), asker.project(), change).await?;
+    backend
+        .set_guarding((&name, &info), asker.project(), change)
+        .await?;
     Ok(S3Response::new(PutBucketOwnershipControlsOutput::default()))
 }
 
@@ -269,7 +276,9 @@ pub(crate) async fn delete_ownership(
     let asker = backend.asker(&req).await?;
     let (name, info) = backend.settings_of(&asker)?;
     let change = vec![(OWNERSHIP.to_owned(), String::new())];
-    backend.set_guarding((&name, &info), asker.project(), change).await?;
+    backend
+        .set_guarding((&name, &info), asker.project(), change)
+        .await?;
     Ok(S3Response::new(DeleteBucketOwnershipControlsOutput::default()))
 }
 
@@ -306,7 +315,10 @@ mod tests {
             &ContainerInfo::default(),
             &[(BLOCK.to_owned(), json), Ownership::Preferred.change()],
         );
-        assert_eq!((Block::of(&info), Ownership::of(&info)), (block, Some(Ownership::Preferred)));
+        assert_eq!(
+            (Block::of(&info), Ownership::of(&info)),
+            (block, Some(Ownership::Preferred))
+        );
         let bare = ContainerInfo::default();
         assert_eq!((Block::of(&bare), Ownership::of(&bare)), (Block::default(), None));
     }

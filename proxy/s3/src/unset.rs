@@ -35,7 +35,7 @@ macro_rules! never_set {
                 req: S3Request<$input>,
             ) -> S3Result<S3Response<$output>> {
                 let asker = backend.asker(&req).await?;
-                backend.bucket(&asker, Action::Own, &req.input.bucket).await?;
+                backend.bucket(&asker, Action::Read, &req.input.bucket).await?;
                 Err($error)
             }
         )*

@@ -82,7 +82,10 @@ impl Lists {
 /// What of a list containers can carry, and the rest.
 fn divided(acl: &Acl, own: &str) -> (Lists, Acl) {
     let (mut lists, mut more) = (Lists::default(), Acl::default());
-    let others = acl.0.iter().filter(|(whom, _)| !matches!(whom, Whom::Project(id) if id == own));
+    let others = acl
+        .0
+        .iter()
+        .filter(|(whom, _)| !matches!(whom, Whom::Project(id) if id == own));
     for (whom, permission) in others {
         for single in Permission::SINGLE {
             if !permission.covers(single) {
@@ -137,10 +140,14 @@ fn of_bucket(info: &ContainerInfo, own: &str) -> Acl {
     }
     let mut acl = Acl::private(own);
     for (whom, permissions) in given {
-        let all = Permission::SINGLE.iter().all(|single| permissions.contains(single));
+        let all = Permission::SINGLE
+            .iter()
+            .all(|single| permissions.contains(single));
         match all {
             true => acl.0.push((whom, Permission::FullControl)),
-            false => acl.0.extend(permissions.into_iter().map(|one| (whom.clone(), one))),
+            false => acl
+                .0
+                .extend(permissions.into_iter().map(|one| (whom.clone(), one))),
         }
     }
     acl
@@ -222,7 +229,10 @@ impl Backend {
         if lists.is_empty() {
             return Ok(());
         }
-        let Ok(hidden) = name.account_name().container(&multipart::hidden(name.container())) else {
+        let Ok(hidden) = name
+            .account_name()
+            .container(&multipart::hidden(name.container()))
+        else {
             return Ok(());
         };
         match self.core().post_container(&hidden, lists).await {
@@ -305,7 +315,11 @@ mod tests {
             let read = meta(&kept.meta, READ);
             assert_eq!(read, (!held).then_some(".r:*,.rlistings,q:*"), "{held}");
             let known = Lists::of(&kept).without_public();
-            assert_eq!((known.read.as_str(), known.write.as_str()), ("q:*", "q:*"), "{held}");
+            assert_eq!(
+                (known.read.as_str(), known.write.as_str()),
+                ("q:*", "q:*"),
+                "{held}"
+            );
             assert!(gives(&kept, Guest::Of("r"), Permission::ReadAcp, true) && is_more_than_private(&kept));
         }
         let private = info(&changes(&Acl::private("p"), "p", false).unwrap());
@@ -316,9 +330,15 @@ mod tests {
     fn lists_are_held_back_and_given_back() {
         let open = info(&[(READ.into(), "q:u".into()), (WRITE.into(), "q:*".into())]);
         let held = info(&hold(&open).unwrap());
-        assert_eq!((meta(&held.meta, READ), Lists::of(&held)), (None, Lists::of(&open)));
+        assert_eq!(
+            (meta(&held.meta, READ), Lists::of(&held)),
+            (None, Lists::of(&open))
+        );
         let again = info(&release(&held));
-        assert_eq!((meta(&again.meta, READ), meta(&again.meta, WRITE)), (Some("q:u"), Some("q:*")));
+        assert_eq!(
+            (meta(&again.meta, READ), meta(&again.meta, WRITE)),
+            (Some("q:u"), Some("q:*"))
+        );
         assert_eq!(meta(&again.meta, HELD), None);
     }
 }

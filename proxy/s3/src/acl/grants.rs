@@ -201,7 +201,10 @@ impl Acl {
             "bucket-owner-read" => vec![(bucket_owner(), Permission::Read)],
             "bucket-owner-full-control" => vec![(bucket_owner(), Permission::FullControl)],
             "aws-exec-read" | "log-delivery-write" => {
-                return Err(s3_error!(NotImplemented, "There is nobody here that {name} is for."));
+                return Err(s3_error!(
+                    NotImplemented,
+                    "There is nobody here that {name} is for."
+                ));
             }
             _ => return Err(s3_error!(InvalidArgument, "There is no access list {name:?}.")),
         };
@@ -306,7 +309,9 @@ impl Acl {
 
     /// Whether it gives anything to others than this project.
     pub(crate) fn is_more_than(&self, own: &str) -> bool {
-        self.0.iter().any(|(whom, _)| *whom != Whom::Project(own.to_owned()))
+        self.0
+            .iter()
+            .any(|(whom, _)| *whom != Whom::Project(own.to_owned()))
     }
 
     /// As documents have it.
@@ -351,7 +356,10 @@ mod tests {
         for (name, others) in [
             ("private", vec![]),
             ("public-read", vec![(Whom::Everyone, Permission::Read)]),
-            ("authenticated-read", vec![(Whom::Authenticated, Permission::Read)]),
+            (
+                "authenticated-read",
+                vec![(Whom::Authenticated, Permission::Read)],
+            ),
             (
                 "bucket-owner-full-control",
                 vec![(Whom::Project("theirs".into()), Permission::FullControl)],
@@ -362,7 +370,10 @@ mod tests {
             assert_eq!(list.0[1..], others, "{name}");
         }
         let granted = of(&[
-            ("x-amz-grant-read", "id=\"other\", uri=\"http://acs.amazonaws.com/groups/global/AllUsers\""),
+            (
+                "x-amz-grant-read",
+                "id=\"other\", uri=\"http://acs.amazonaws.com/groups/global/AllUsers\"",
+            ),
             ("x-amz-grant-full-control", "id=mine"),
         ]);
         let expected = vec![
@@ -403,7 +414,11 @@ mod tests {
             (Guest::Nobody, Permission::ReadAcp, true, true),
             (Guest::Nobody, Permission::ReadAcp, false, false),
         ] {
-            assert_eq!(list.gives(who, wanted, public), expected, "{who:?} {wanted:?} {public}");
+            assert_eq!(
+                list.gives(who, wanted, public),
+                expected,
+                "{who:?} {wanted:?} {public}"
+            );
         }
         assert!(list.is_public() && list.is_more_than("a") && !Acl::private("a").is_more_than("a"));
         let kept = serde_json::to_string(&list).unwrap();

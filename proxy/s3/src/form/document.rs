@@ -37,7 +37,10 @@ struct Written {
 }
 
 fn invalid(why: impl std::fmt::Display) -> S3Error {
-    S3Error::with_message(S3ErrorCode::InvalidPolicyDocument, format!("Invalid Policy: {why}"))
+    S3Error::with_message(
+        S3ErrorCode::InvalidPolicyDocument,
+        format!("Invalid Policy: {why}"),
+    )
 }
 
 fn refused(why: impl std::fmt::Display) -> S3Error {
@@ -49,7 +52,9 @@ fn refused(why: impl std::fmt::Display) -> S3Error {
 
 /// The field that "$Name" names.
 fn field(text: &str) -> S3Result<String> {
-    let bare = text.strip_prefix('$').ok_or_else(|| invalid(format!("{text:?} names no field: it has no $")))?;
+    let bare = text
+        .strip_prefix('$')
+        .ok_or_else(|| invalid(format!("{text:?} names no field: it has no $")))?;
     Ok(bare.to_ascii_lowercase())
 }
 
@@ -104,13 +109,19 @@ impl Document {
     /// # Errors
     /// `InvalidPolicyDocument`, with what is wrong.
     pub(super) fn read(encoded: &str) -> Result<Self, S3Error> {
-        let bytes = STANDARD.decode(encoded.trim()).map_err(|_| invalid("Invalid base64."))?;
+        let bytes = STANDARD
+            .decode(encoded.trim())
+            .map_err(|_| invalid("Invalid base64."))?;
         let written: Written = serde_json::from_slice(&bytes).map_err(|_| invalid("Invalid JSON."))?;
-        let ends = written.expiration.ok_or_else(|| invalid("Policy missing expiration."))?;
+        let ends = written
+            .expiration
+            .ok_or_else(|| invalid("Policy missing expiration."))?;
         let ends: jiff::Timestamp = ends
             .parse()
             .map_err(|_| invalid(format!("Invalid 'expiration' value: '{ends}'")))?;
-        let conditions = written.conditions.ok_or_else(|| invalid("Policy missing conditions."))?;
+        let conditions = written
+            .conditions
+            .ok_or_else(|| invalid("Policy missing conditions."))?;
         let mut read = Vec::with_capacity(conditions.len());
         for value in &conditions {
             read.extend(condition(value)?);
@@ -216,7 +227,12 @@ mod tests {
     fn a_form_must_be_in_time_and_have_the_fields_it_says() {
         let json = r#"{"expiration": "1970-01-01T00:00:02.000Z", "conditions": [{"bucket": "b"}, ["starts-with", "$key", "user/"],
             ["eq", "$acl", "private"], ["starts-with", "$Content-Type", "image/"], ["content-length-range", 1, "10"]]}"#;
-        let good = [("bucket", "b"), ("key", "user/x"), ("acl", "private"), ("content-type", "image/a, image/b")];
+        let good = [
+            ("bucket", "b"),
+            ("key", "user/x"),
+            ("acl", "private"),
+            ("content-type", "image/a, image/b"),
+        ];
         assert_eq!(check(json, &good), Ok(()));
         assert_eq!(read(json).unwrap().length(), (1, 10));
         for (name, value, says) in [
@@ -235,8 +251,16 @@ mod tests {
             assert!(error.contains(says), "{name}: {error}");
         }
         let more = [good.as_slice(), &[("x-amz-meta-a", "1")]].concat();
-        assert!(check(json, &more).unwrap_err().contains("Extra input fields: x-amz-meta-a"));
-        let free = [good.as_slice(), &[("policy", "x"), ("x-ignore-me", "1"), ("file", "f")]].concat();
+        assert!(
+            check(json, &more)
+                .unwrap_err()
+                .contains("Extra input fields: x-amz-meta-a")
+        );
+        let free = [
+            good.as_slice(),
+            &[("policy", "x"), ("x-ignore-me", "1"), ("file", "f")],
+        ]
+        .concat();
         assert_eq!(check(json, &free), Ok(()));
         let late = json.replace("00:02", "00:01");
         assert!(check(&late, &good).unwrap_err().contains("expired"));

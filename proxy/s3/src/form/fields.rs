@@ -57,7 +57,10 @@ impl Fields {
             let value = String::from_utf8(value)
                 .map_err(|_| s3_error!(InvalidArgument, "The field {name:?} is not UTF-8."))?;
             if fields.get(&name).is_some() {
-                return Err(s3_error!(InvalidArgument, "The field {name:?} stands there twice."));
+                return Err(s3_error!(
+                    InvalidArgument,
+                    "The field {name:?} stands there twice."
+                ));
             }
             fields.0.push((name, value));
         }

@@ -25,6 +25,7 @@ use virga_proxy::swift::upload::Upload;
 
 use self::document::Document;
 use self::fields::Fields;
+use super::access::with_project;
 use super::fault::named;
 use super::request::{Place, Signed};
 use super::{Backend, signatures, tagging};
@@ -188,6 +189,23 @@ impl Backend {
         }
     }
 
+    /// The bytes that the file must and may have, if the policy of the form, where
+    /// there is one, permits what it says.
+    fn permitted(&self, fields: &Fields, bucket: &str, key: &str) -> S3Result<(u64, u64)> {
+        let Some(policy) = fields.get("policy") else {
+            return Ok((0, u64::MAX));
+        };
+        let document = Document::read(policy)?;
+        let value = |name: &str| match name {
+            "bucket" => Some(with_project(bucket).map_or(bucket, |(_, bare)| bare).to_owned()),
+            "key" => Some(key.to_owned()),
+            name => fields.get(name).map(str::to_owned),
+        };
+        let now = i64::try_from(self.0.clock.now().0 / 1000).unwrap_or(i64::MAX);
+        document.check(now, fields.names(), value)?;
+        Ok(document.length())
+    }
+
     /// Uploads the file of a form to `bucket`. `signer` becomes the key that
     /// signed it, as soon as that is known.
     ///
@@ -200,7 +218,10 @@ impl Backend {
         signer: &mut Option<String>,
     ) -> S3Result<Answer> {
         let (head, upload) = request.into_parts();
-        let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let boundary = kind.and_then(boundary).ok_or_else(|| {
             named(
                 StatusCode::PRECONDITION_FAILED,
@@ -212,21 +233,7 @@ impl Backend {
         let (fields, file) = Fields::read(&mut parts).await?;
         let key = key_of(&fields, &file)?;
         *signer = self.signer(&fields).await?;
-        let bare = super::access::with_project(bucket).map_or(bucket, |(_, bare)| bare);
-        let range = match fields.get("policy") {
-            Some(policy) => {
-                let document = Document::read(policy)?;
-                let value = |name: &str| match name {
-                    "bucket" => Some(bare.to_owned()),
-                    "key" => Some(key.clone()),
-                    name => fields.get(name).map(str::to_owned),
-                };
-                let now = i64::try_from(self.0.clock.now().0 / 1000).unwrap_or(i64::MAX);
-                document.check(now, fields.names(), value)?;
-                document.length()
-            }
-            None => (0, u64::MAX),
-        };
+        let range = self.permitted(&fields, bucket, &key)?;
         let body = Body::http_body_unsync(File::new(parts, range));
         let mut put = S3Request {
             input: PutObjectInput {
@@ -272,7 +279,10 @@ fn key_of(fields: &Fields, file: &Part) -> S3Result<String> {
     let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let key = fields.wanted("key")?.replace("${filename}", name);
     match key.len() {
-        0 => Err(s3_error!(InvalidArgument, "User key must have a length greater than 0.")),
+        0 => Err(s3_error!(
+            InvalidArgument,
+            "User key must have a length greater than 0."
+        )),
         1..=1024 => Ok(key),
         _ => Err(s3_error!(KeyTooLongError)),
     }
@@ -309,7 +319,9 @@ fn headers_of(fields: &Fields, file: &Part) -> S3Result<HeaderMap> {
 fn tags(document: &str) -> S3Result<String> {
     let read = || {
         let mut reader = Deserializer::new(document.as_bytes());
-        let tagging = reader.named_element("Tagging", Tagging::deserialize_content).ok()?;
+        let tagging = reader
+            .named_element("Tagging", Tagging::deserialize_content)
+            .ok()?;
         let pairs = tagging.tag_set.into_iter().map(|tag| tag.key.zip(tag.value));
         pairs.collect::<Option<Vec<_>>>()
     };

@@ -77,7 +77,10 @@ impl Network {
 /// What a value is compared with: one of these must match.
 #[derive(Clone, Debug)]
 enum Test {
-    Text { any_case: bool, patterns: Vec<Pattern> },
+    Text {
+        any_case: bool,
+        patterns: Vec<Pattern>,
+    },
     Number(Order, Vec<f64>),
     /// Seconds since the epoch.
     Date(Order, Vec<f64>),
@@ -111,7 +114,8 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 fn all<T>(operator: &str, values: &[String], read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
-    let read = |value: &String| read(value).ok_or_else(|| format!("{operator} cannot compare with {value:?}"));
+    let read =
+        |value: &String| read(value).ok_or_else(|| format!("{operator} cannot compare with {value:?}"));
     values.iter().map(read).collect()
 }
 
@@ -143,10 +147,16 @@ fn test(operator: &str, values: &[String], variables: bool) -> Result<Option<(Te
     };
     if let Some((order, negated)) = operator.strip_prefix("Numeric").and_then(order) {
         let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
-        return Ok(Some((Test::Number(order, all(operator, values, number)?), negated)));
+        return Ok(Some((
+            Test::Number(order, all(operator, values, number)?),
+            negated,
+        )));
     }
     if let Some((order, negated)) = operator.strip_prefix("Date").and_then(order) {
-        return Ok(Some((Test::Date(order, all(operator, values, seconds)?), negated)));
+        return Ok(Some((
+            Test::Date(order, all(operator, values, seconds)?),
+            negated,
+        )));
     }
     Ok(Some(match operator {
         "StringEquals" => (text(false, false)?, false),
@@ -274,8 +284,10 @@ impl Condition {
                 self.key == "aws:sourceip" && !networks.iter().any(|network| network.is_broad())
             }
             Test::Text { patterns, .. } => {
-                matches!(self.key.as_str(), "aws:userid" | "aws:username" | "aws:principalaccount")
-                    && patterns.iter().all(Pattern::is_fixed)
+                matches!(
+                    self.key.as_str(),
+                    "aws:userid" | "aws:username" | "aws:principalaccount"
+                ) && patterns.iter().all(Pattern::is_fixed)
             }
             _ => false,
         }
@@ -309,7 +321,13 @@ mod tests {
             ("StringEquals", "aws:UserAgent", "curl/8", &agent, true),
             ("StringEquals", "aws:useragent", "CURL/8", &agent, false),
             ("StringEqualsIgnoreCase", "aws:UserAgent", "CURL/8", &agent, true),
-            ("StringNotEqualsIgnoreCase", "aws:UserAgent", "CURL/8", &agent, false),
+            (
+                "StringNotEqualsIgnoreCase",
+                "aws:UserAgent",
+                "CURL/8",
+                &agent,
+                false,
+            ),
             ("StringEquals", "aws:UserAgent", "curl/*", &agent, false),
             ("StringLike", "aws:UserAgent", "curl/*", &agent, true),
             ("StringNotLike", "aws:UserAgent", "curl/*", &agent, false),
@@ -320,7 +338,13 @@ mod tests {
             ("NumericNotEquals", "s3:max-keys", "10", &most, false),
             ("NumericEquals", "aws:UserAgent", "8", &agent, false),
             ("DateGreaterThan", "aws:CurrentTime", "2026-11-22", &now, true),
-            ("DateLessThan", "aws:CurrentTime", "2026-11-23T05:59:59Z", &now, false),
+            (
+                "DateLessThan",
+                "aws:CurrentTime",
+                "2026-11-23T05:59:59Z",
+                &now,
+                false,
+            ),
             ("DateEquals", "aws:CurrentTime", "1795413600", &now, true),
             ("IpAddress", "aws:SourceIp", "10.0.0.0/8", &from, true),
             ("IpAddress", "aws:SourceIp", "10.1.2.3", &from, true),
@@ -330,7 +354,11 @@ mod tests {
             ("Null", "aws:SourceIp", "false", &from, true),
             ("Null", "aws:Referer", "true", &from, true),
         ] {
-            assert_eq!(holds(operator, key, value, pairs), expected, "{operator} {key} {value}");
+            assert_eq!(
+                holds(operator, key, value, pairs),
+                expected,
+                "{operator} {key} {value}"
+            );
         }
         let secure = [("aws:SecureTransport", "false")];
         assert!(holds("Bool", "aws:SecureTransport", "false", &secure));

@@ -89,10 +89,7 @@ mod tests {
         facts.add("s3:ExistingObjectTag/Owner", "a");
         facts.add_time(Micros(1_795_413_600_000_000));
         assert_eq!(facts.single("AWS:sourceip").as_deref(), Some("10.0.0.1"));
-        assert_eq!(
-            facts.single("S3:existingobjecttag/Owner").as_deref(),
-            Some("a")
-        );
+        assert_eq!(facts.single("S3:existingobjecttag/Owner").as_deref(), Some("a"));
         assert_eq!(facts.single("s3:ExistingObjectTag/owner"), None);
         assert_eq!(
             facts.single("aws:CurrentTime").as_deref(),

@@ -76,13 +76,20 @@ impl Statement {
         let lookup = |name: &str| question.facts.single(name);
         let action = question.action.to_ascii_lowercase();
         self.principals.hold(question.who) != self.not_principal
-            && self.actions.iter().any(|pattern| pattern.matches(&action, &lookup)) != self.not_action
+            && self
+                .actions
+                .iter()
+                .any(|pattern| pattern.matches(&action, &lookup))
+                != self.not_action
             && self
                 .resources
                 .iter()
                 .any(|pattern| pattern.matches(question.resource, &lookup))
                 != self.not_resource
-            && self.conditions.iter().all(|condition| condition.holds(question.facts))
+            && self
+                .conditions
+                .iter()
+                .all(|condition| condition.holds(question.facts))
     }
 
     fn variables(&self) -> impl Iterator<Item = &str> {
@@ -145,7 +152,9 @@ impl Policy {
         self.statements.iter().any(|statement| {
             let mut keys = statement.conditions.iter().map(Condition::key);
             keys.any(|key| key.starts_with(&start))
-                || statement.variables().any(|name| name.to_ascii_lowercase().starts_with(&start))
+                || statement
+                    .variables()
+                    .any(|name| name.to_ascii_lowercase().starts_with(&start))
         })
     }
 }

@@ -154,7 +154,9 @@ mod tests {
     use super::*;
 
     fn wild(pattern: &str, text: &str) -> bool {
-        Pattern::read(pattern, true, false).unwrap().matches(text, &|_| None)
+        Pattern::read(pattern, true, false)
+            .unwrap()
+            .matches(text, &|_| None)
     }
 
     /// What a pattern means, by its definition and slowly.

@@ -16,7 +16,10 @@ enum Principal {
     Everyone,
     /// All users of a project.
     Project(String),
-    User { project: String, user: String },
+    User {
+        project: String,
+        user: String,
+    },
 }
 
 impl Principal {
@@ -115,10 +118,19 @@ mod tests {
     #[test]
     fn projects_and_users_are_told_by_their_ids() {
         let (a, b) = (
-            Someone { project: "p", user: "a" },
-            Someone { project: "p", user: "b" },
+            Someone {
+                project: "p",
+                user: "a",
+            },
+            Someone {
+                project: "p",
+                user: "b",
+            },
         );
-        let other = Someone { project: "q", user: "a" };
+        let other = Someone {
+            project: "q",
+            user: "a",
+        };
         for (text, who, expected) in [
             ("*", None, true),
             ("*", Some(a), true),
@@ -132,7 +144,13 @@ mod tests {
         ] {
             assert_eq!(Principal::aws(text).unwrap().is(who), expected, "{text} {who:?}");
         }
-        for bad in ["", "p*", "arn:aws:iam::p:user/*", "arn:aws:iam::p:group/x", "arn:aws:s3:::b"] {
+        for bad in [
+            "",
+            "p*",
+            "arn:aws:iam::p:user/*",
+            "arn:aws:iam::p:group/x",
+            "arn:aws:s3:::b",
+        ] {
             assert!(Principal::aws(bad).is_err(), "{bad}");
         }
         let service = [("Service".to_owned(), vec!["x".to_owned()])];

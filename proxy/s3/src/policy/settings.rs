@@ -22,7 +22,11 @@ const STORED: &str = "x-container-sysmeta-s3-policy";
 /// Most policies held read. Beyond that all go.
 const MOST: usize = 1000;
 /// Actions that owners may always do, whatever a policy says.
-pub(crate) const MENDING: [&str; 3] = ["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"];
+pub(crate) const MENDING: [&str; 3] = [
+    "s3:GetBucketPolicy",
+    "s3:PutBucketPolicy",
+    "s3:DeleteBucketPolicy",
+];
 
 /// Policies that were read lately, by the path of their container.
 #[derive(Default)]
@@ -37,7 +41,11 @@ impl Policies {
             return policy.clone();
         }
         let policy = Policy::read(text, place).unwrap_or_else(|error| {
-            tracing::error!(error, bucket = path, "a policy that was kept cannot be read: it closes its bucket");
+            tracing::error!(
+                error,
+                bucket = path,
+                "a policy that was kept cannot be read: it closes its bucket"
+            );
             Policy::closed()
         });
         let policy = Arc::new(policy);
@@ -94,7 +102,9 @@ pub(crate) async fn put(
         .map_err(|error| S3Error::with_message(S3ErrorCode::MalformedPolicy, error))?;
     refuse_public(Block::of(&info).block_public_policy && policy.is_public())?;
     let change = vec![(STORED.to_owned(), text)];
-    backend.set_guarding((&name, &info), asker.project(), change).await?;
+    backend
+        .set_guarding((&name, &info), asker.project(), change)
+        .await?;
     Ok(S3Response::new(PutBucketPolicyOutput::default()))
 }
 
@@ -106,7 +116,9 @@ pub(crate) async fn delete(
     let asker = backend.asker(&req).await?;
     let (name, info) = backend.settings_of(&asker)?;
     let change = vec![(STORED.to_owned(), String::new())];
-    backend.set_guarding((&name, &info), asker.project(), change).await?;
+    backend
+        .set_guarding((&name, &info), asker.project(), change)
+        .await?;
     Ok(S3Response::new(DeleteBucketPolicyOutput::default()))
 }
 

@@ -35,14 +35,33 @@ fn what_one_statement_denies_no_other_allows() {
         (None, "s3:GetObject", "bucket", Ruling::Silent),
         (None, "s3:GetObjectAcl", "bucket/a", Ruling::Silent),
         (None, "s3:GetObject", "bucket/secret/a", Ruling::Allowed),
-        (Some(("p", "u")), "s3:GetObject", "bucket/secret/a", Ruling::Denied),
-        (Some(("p", "v")), "s3:GetObject", "bucket/secret/a", Ruling::Allowed),
+        (
+            Some(("p", "u")),
+            "s3:GetObject",
+            "bucket/secret/a",
+            Ruling::Denied,
+        ),
+        (
+            Some(("p", "v")),
+            "s3:GetObject",
+            "bucket/secret/a",
+            Ruling::Allowed,
+        ),
         (Some(("q", "v")), "s3:ListBucket", "bucket", Ruling::Denied),
         (Some(("q", "v")), "s3:PutObject", "bucket/a", Ruling::Allowed),
-        (Some(("q", "v")), "s3:PutObject", "bucket/secret/a", Ruling::Silent),
+        (
+            Some(("q", "v")),
+            "s3:PutObject",
+            "bucket/secret/a",
+            Ruling::Silent,
+        ),
         (Some(("q", "v")), "s3:DeleteObject", "bucket/a", Ruling::Silent),
     ] {
-        assert_eq!(ruling(&policy, who, action, resource), expected, "{who:?} {action} {resource}");
+        assert_eq!(
+            ruling(&policy, who, action, resource),
+            expected,
+            "{who:?} {action} {resource}"
+        );
     }
     assert!(policy.is_public() && policy.denies() && !policy.looks_at(EXISTING_TAG));
 }
@@ -64,7 +83,10 @@ fn variables_count_in_the_version_that_knows_them() {
         ("2008-10-17", "bucket/${aws:userid}/x", Ruling::Allowed),
     ] {
         let asked = Question {
-            who: Some(Someone { project: "p", user: "u" }),
+            who: Some(Someone {
+                project: "p",
+                user: "u",
+            }),
             action: "s3:GetObject",
             resource,
             facts: &facts,
@@ -80,12 +102,30 @@ fn a_policy_is_public_unless_something_pins_who_comes() {
         (r#""Principal": {"AWS": "*"}"#, true),
         (r#""Principal": {"AWS": "q"}"#, false),
         (r#""NotPrincipal": {"AWS": "q"}"#, true),
-        (r#""Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}"#, false),
-        (r#""Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "0.0.0.0/0"]}}"#, true),
-        (r#""Principal": "*", "Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}"#, true),
-        (r#""Principal": "*", "Condition": {"StringEquals": {"aws:userid": "u"}}"#, false),
-        (r#""Principal": "*", "Condition": {"StringLike": {"aws:userid": "u*"}}"#, true),
-        (r#""Principal": "*", "Condition": {"StringEquals": {"aws:Referer": "x"}}"#, true),
+        (
+            r#""Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}"#,
+            false,
+        ),
+        (
+            r#""Principal": "*", "Condition": {"IpAddress": {"aws:SourceIp": ["10.0.0.0/8", "0.0.0.0/0"]}}"#,
+            true,
+        ),
+        (
+            r#""Principal": "*", "Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}"#,
+            true,
+        ),
+        (
+            r#""Principal": "*", "Condition": {"StringEquals": {"aws:userid": "u"}}"#,
+            false,
+        ),
+        (
+            r#""Principal": "*", "Condition": {"StringLike": {"aws:userid": "u*"}}"#,
+            true,
+        ),
+        (
+            r#""Principal": "*", "Condition": {"StringEquals": {"aws:Referer": "x"}}"#,
+            true,
+        ),
     ] {
         let json = |effect: &str| {
             format!(
@@ -99,28 +139,46 @@ fn a_policy_is_public_unless_something_pins_who_comes() {
 
 #[test]
 fn what_is_not_a_policy_here_is_refused_and_says_why() {
-    let one = |change: &str| {
-        format!(r#"{{"Version": "2012-10-17", "Statement": [{{{change}}}]}}"#)
-    };
+    let one = |change: &str| format!(r#"{{"Version": "2012-10-17", "Statement": [{{{change}}}]}}"#);
     let rest = r#""Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*""#;
     assert!(Policy::read(&one(rest), PLACE).is_ok());
     for (json, says) in [
         (String::new(), "valid JSON"),
         ("x".to_owned(), "valid JSON"),
         (r#"{"Statement": []}"#.to_owned(), "no statement"),
-        (r#"{"Version": "2013-01-01", "Statement": [{"Effect": "Allow"}]}"#.to_owned(), "2013-01-01"),
+        (
+            r#"{"Version": "2013-01-01", "Statement": [{"Effect": "Allow"}]}"#.to_owned(),
+            "2013-01-01",
+        ),
         (one(&rest.replace("Allow", "allow")), "allow"),
         (one(&rest.replace("\"Principal\": \"*\",", "")), "Principal"),
         (one(&rest.replace("s3:GetObject", "s3:Fetch")), "s3:Fetch"),
         (one(&rest.replace("s3:GetObject", "ec2:*")), "ec2:*"),
         (one(&rest.replace("bucket", "other")), "other"),
-        (one(&rest.replace("arn:aws:s3:::bucket/*", "bucket/*")), "bucket/*"),
-        (one(&rest.replace("arn:aws:s3:::bucket", "arn:aws:s3::q:bucket")), "q:bucket"),
-        (one(&format!(r#"{rest}, "NotAction": "s3:*""#)), "exclude each other"),
+        (
+            one(&rest.replace("arn:aws:s3:::bucket/*", "bucket/*")),
+            "bucket/*",
+        ),
+        (
+            one(&rest.replace("arn:aws:s3:::bucket", "arn:aws:s3::q:bucket")),
+            "q:bucket",
+        ),
+        (
+            one(&format!(r#"{rest}, "NotAction": "s3:*""#)),
+            "exclude each other",
+        ),
         (one(&format!(r#"{rest}, "Cake": 1"#)), "Cake"),
         (one(&format!(r#"{rest}, "Effect": "Deny""#)), "duplicate"),
-        (one(&format!(r#"{rest}, "Condition": {{"Bool": {{"aws:Nothing": true}}}}"#)), "aws:Nothing"),
-        (one(&rest.replace("bucket/*", "bucket/${aws:Nothing}")), "aws:Nothing"),
+        (
+            one(&format!(
+                r#"{rest}, "Condition": {{"Bool": {{"aws:Nothing": true}}}}"#
+            )),
+            "aws:Nothing",
+        ),
+        (
+            one(&rest.replace("bucket/*", "bucket/${aws:Nothing}")),
+            "aws:Nothing",
+        ),
         (one(&rest.replace("\"*\"", r#"{"Federated": "x"}"#)), "Federated"),
         (" ".repeat(20 * 1024 + 1), "maximum allowed document size"),
     ] {
@@ -145,7 +203,13 @@ struct Model {
 
 impl Model {
     fn json(&self) -> String {
-        let name = |not: bool, name: &str| if not { format!("Not{name}") } else { name.to_owned() };
+        let name = |not: bool, name: &str| {
+            if not {
+                format!("Not{name}")
+            } else {
+                name.to_owned()
+            }
+        };
         let principal = match self.who {
             None => "\"*\"".to_owned(),
             Some(project) => format!(r#"{{"AWS": "{project}"}}"#),
@@ -186,15 +250,17 @@ fn models() -> impl Strategy<Value = Vec<Model>> {
         prop::sample::select(vec!["bucket", "bucket/*", "bucket/a*", "bucket/b"]),
         prop::option::of((any::<bool>(), prop::sample::select(vec!["curl", "aws"]))),
     );
-    let one = one.prop_map(|(deny, who, not_principal, action, not_action, resource, agent)| Model {
-        deny,
-        who,
-        not_principal,
-        action,
-        not_action,
-        resource,
-        agent,
-    });
+    let one = one.prop_map(
+        |(deny, who, not_principal, action, not_action, resource, agent)| Model {
+            deny,
+            who,
+            not_principal,
+            action,
+            not_action,
+            resource,
+            agent,
+        },
+    );
     prop::collection::vec(one, 1..6)
 }
 

@@ -17,7 +17,8 @@ fn grants(list: &str, to: &str, permission: &str) -> String {
 #[tokio::test]
 async fn without_a_key_only_what_is_public_is_open_and_the_project_must_be_named() {
     let door = Door::open().await;
-    door.alice("PUT /open", &[("x-amz-acl", "public-read")], b"", 200).await;
+    door.alice("PUT /open", &[("x-amz-acl", "public-read")], b"", 200)
+        .await;
     door.alice("PUT /open/k", &[], b"bytes", 200).await;
     door.alice("PUT /closed", &[], b"", 200).await;
     door.alice("PUT /closed/k", &[], b"hidden", 200).await;
@@ -83,22 +84,44 @@ async fn a_list_of_an_object_is_kept_shown_and_goes_with_its_object() {
         assert_eq!(shown.elements("Permission"), permissions, "{headers:?}");
     }
     let own = door.alice("HEAD /bucket/k", &[], b"", 200).await;
-    assert!(!own.headers.iter().any(|(name, _)| name.contains("acl")), "{:?}", own.headers);
+    assert!(
+        !own.headers.iter().any(|(name, _)| name.contains("acl")),
+        "{:?}",
+        own.headers
+    );
     assert_eq!(door.call(MALLORY, "GET /p:bucket/k", &[], b"").await.body, b"x");
-    assert_eq!(door.call(MALLORY, "GET /p:bucket/k?acl", &[], b"").await.status, 200);
-    assert_eq!(door.call(MALLORY, "PUT /p:bucket/k?acl", &[], b"").await.status, 403);
+    assert_eq!(
+        door.call(MALLORY, "GET /p:bucket/k?acl", &[], b"").await.status,
+        200
+    );
+    assert_eq!(
+        door.call(MALLORY, "PUT /p:bucket/k?acl", &[], b"").await.status,
+        403
+    );
     assert_eq!(door.call(RITA, "GET /bucket/k", &[], b"").await.status, 403);
     // A copy is as private as any new object; a list survives the other dialect's POST.
     let copied = [("x-amz-copy-source", "/bucket/k")];
     door.alice("PUT /bucket/copy", &copied, b"", 200).await;
-    assert_eq!(door.call(MALLORY, "GET /p:bucket/copy", &[], b"").await.status, 403);
-    door.swift("POST /v1/AUTH_p/bucket/k", &[("X-Object-Meta-A", "1")], b"", 202).await;
+    assert_eq!(
+        door.call(MALLORY, "GET /p:bucket/copy", &[], b"").await.status,
+        403
+    );
+    door.swift("POST /v1/AUTH_p/bucket/k", &[("X-Object-Meta-A", "1")], b"", 202)
+        .await;
     assert_eq!(door.call(MALLORY, "GET /p:bucket/k", &[], b"").await.status, 200);
     let full = grants("p", "q", "FULL_CONTROL");
     door.alice("PUT /bucket/k?acl", &[], full.as_bytes(), 200).await;
-    assert_eq!(door.call(MALLORY, "GET /p:bucket/k?acl", &[], b"").await.status, 200);
+    assert_eq!(
+        door.call(MALLORY, "GET /p:bucket/k?acl", &[], b"").await.status,
+        200
+    );
     let private = [("x-amz-acl", "private")];
-    assert_eq!(door.call(MALLORY, "PUT /p:bucket/k?acl", &private, b"").await.status, 200);
+    assert_eq!(
+        door.call(MALLORY, "PUT /p:bucket/k?acl", &private, b"")
+            .await
+            .status,
+        200
+    );
     assert_eq!(door.call(MALLORY, "GET /p:bucket/k", &[], b"").await.status, 403);
 }
 
@@ -133,7 +156,10 @@ async fn lists_of_buckets_are_the_containers_and_the_rest_is_kept_beside_them() 
     assert_eq!(head.header("x-container-write"), Some("q:*"));
     let shown = door.alice("GET /bucket?acl", &[], b"", 200).await;
     assert_eq!(shown.elements("ID"), ["p", "q", "r", "p"]);
-    assert_eq!(shown.elements("Permission"), ["FULL_CONTROL", "FULL_CONTROL", "READ"]);
+    assert_eq!(
+        shown.elements("Permission"),
+        ["FULL_CONTROL", "FULL_CONTROL", "READ"]
+    );
     for (line, status) in [
         ("GET /p:bucket", 200),
         ("GET /p:bucket/k", 200),
@@ -151,15 +177,26 @@ async fn lists_of_buckets_are_the_containers_and_the_rest_is_kept_beside_them() 
     door.alice("PUT /bucket?acl", &all, b"", 200).await;
     assert_eq!(nobody(&door, "GET /p:bucket/k", b"").await.status, 403);
     assert_eq!(door.call(MALLORY, "GET /p:bucket/k", &[], b"").await.status, 200);
-    assert_eq!(door.call(MALLORY, "GET /p:bucket?acl", &[], b"").await.status, 403);
+    assert_eq!(
+        door.call(MALLORY, "GET /p:bucket?acl", &[], b"").await.status,
+        403
+    );
     for (headers, status, code) in [
         (&[("x-amz-acl", "cake")][..], 400, "InvalidArgument"),
         (&[("x-amz-acl", "log-delivery-write")], 501, "NotImplemented"),
-        (&[("x-amz-grant-read", "emailAddress=a@b")], 400, "UnresolvableGrantByEmailAddress"),
+        (
+            &[("x-amz-grant-read", "emailAddress=a@b")],
+            400,
+            "UnresolvableGrantByEmailAddress",
+        ),
         (&[], 400, "MissingSecurityHeader"),
     ] {
         let reply = door.call(ALICE, "PUT /bucket?acl", headers, b"").await;
-        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{headers:?}");
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (status, code),
+            "{headers:?}"
+        );
     }
     let other = grants("q", "q", "READ");
     let reply = door.call(ALICE, "PUT /bucket?acl", &[], other.as_bytes()).await;
@@ -173,14 +210,26 @@ async fn what_another_project_writes_is_its_own_unless_the_bucket_says_otherwise
     door.alice("PUT /bucket", &open, b"", 200).await;
     assert_eq!(nobody(&door, "PUT /p:bucket/anonymous", b"x").await.status, 200);
     let theirs = [("x-amz-expected-bucket-owner", "p")];
-    assert_eq!(door.call(MALLORY, "PUT /bucket/k", &theirs, b"x").await.status, 200);
+    assert_eq!(
+        door.call(MALLORY, "PUT /bucket/k", &theirs, b"x").await.status,
+        200
+    );
     let shown = door.alice("GET /bucket/k?acl", &[], b"", 200).await;
     assert_eq!(shown.elements("ID"), ["q", "q"]);
-    assert_eq!(door.call(MALLORY, "GET /p:bucket/k?acl", &[], b"").await.status, 200);
+    assert_eq!(
+        door.call(MALLORY, "GET /p:bucket/k?acl", &[], b"").await.status,
+        200
+    );
     let preferred = b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerPreferred</ObjectOwnership></Rule></OwnershipControls>";
-    door.alice("PUT /bucket?ownershipControls", &[], preferred, 200).await;
+    door.alice("PUT /bucket?ownershipControls", &[], preferred, 200)
+        .await;
     let given = [("x-amz-acl", "bucket-owner-full-control")];
-    assert_eq!(door.call(MALLORY, "PUT /p:bucket/given", &given, b"x").await.status, 200);
+    assert_eq!(
+        door.call(MALLORY, "PUT /p:bucket/given", &given, b"x")
+            .await
+            .status,
+        200
+    );
     let shown = door.alice("GET /bucket/given?acl", &[], b"", 200).await;
     assert_eq!(shown.elements("ID"), ["p", "p"]);
     // The two ways to name a project agree, or nobody is let in.
@@ -188,10 +237,14 @@ async fn what_another_project_writes_is_its_own_unless_the_bucket_says_otherwise
     let refused = door.call(ALICE, "GET /p:bucket", &other, b"").await;
     assert_eq!(refused.code(), "AccessDenied");
     let enforced = b"<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>";
-    let refused = door.alice("PUT /bucket?ownershipControls", &[], enforced, 400).await;
+    let refused = door
+        .alice("PUT /bucket?ownershipControls", &[], enforced, 400)
+        .await;
     assert_eq!(refused.code(), "InvalidBucketAclWithObjectOwnership");
-    door.alice("PUT /bucket?acl", &[("x-amz-acl", "private")], b"", 200).await;
-    door.alice("PUT /bucket?ownershipControls", &[], enforced, 200).await;
+    door.alice("PUT /bucket?acl", &[("x-amz-acl", "private")], b"", 200)
+        .await;
+    door.alice("PUT /bucket?ownershipControls", &[], enforced, 200)
+        .await;
     let shown = door.alice("GET /bucket?ownershipControls", &[], b"", 200).await;
     assert_eq!(shown.elements("ObjectOwnership"), ["BucketOwnerEnforced"]);
     let public = [("x-amz-acl", "public-read")];
@@ -200,7 +253,8 @@ async fn what_another_project_writes_is_its_own_unless_the_bucket_says_otherwise
         assert_eq!(refused.code(), "AccessControlListNotSupported", "{line}");
     }
     assert_eq!(door.call(ALICE, "PUT /bucket/k", &given, b"x").await.status, 200);
-    door.alice("DELETE /bucket?ownershipControls", &[], b"", 204).await;
+    door.alice("DELETE /bucket?ownershipControls", &[], b"", 204)
+        .await;
     door.alice("GET /bucket?ownershipControls", &[], b"", 404).await;
 }
 
@@ -212,7 +266,11 @@ async fn a_copy_wants_its_source_to_be_readable_wherever_it_is() {
     let public = [("x-amz-acl", "public-read")];
     door.alice("PUT /bucket/open", &public, b"open", 200).await;
     assert_eq!(door.call(MALLORY, "PUT /mine", &[], b"").await.status, 200);
-    for (source, status) in [("/bucket/open", 200), ("/bucket/closed", 403), ("/bucket/none", 403)] {
+    for (source, status) in [
+        ("/bucket/open", 200),
+        ("/bucket/closed", 403),
+        ("/bucket/none", 403),
+    ] {
         let headers = [
             ("x-amz-copy-source", source),
             ("x-amz-source-expected-bucket-owner", "p"),
@@ -231,10 +289,16 @@ async fn nobody_turns_a_link_that_another_signed_to_another_bucket() {
     for who in [ALICE, MALLORY] {
         assert_eq!(door.call(who, "PUT /bucket", &[], b"").await.status, 200);
         let body = format!("of {who}");
-        assert_eq!(door.call(who, "PUT /bucket/k", &[], body.as_bytes()).await.status, 200);
+        assert_eq!(
+            door.call(who, "PUT /bucket/k", &[], body.as_bytes()).await.status,
+            200
+        );
     }
     let given = [("x-amz-acl", "public-read")];
-    assert_eq!(door.call(MALLORY, "PUT /bucket?acl", &given, b"").await.status, 200);
+    assert_eq!(
+        door.call(MALLORY, "PUT /bucket?acl", &given, b"").await.status,
+        200
+    );
     let mut link = Request {
         method: "GET",
         target: "/bucket/k",
@@ -248,13 +312,17 @@ async fn nobody_turns_a_link_that_another_signed_to_another_bucket() {
     let turned = door.send(&line, &other, b"").await;
     assert_eq!((turned.status, turned.code().as_str()), (403, "AccessDenied"));
     let signed = [("x-amz-expected-bucket-owner", "q")];
-    assert_eq!(door.call(ALICE, "GET /bucket/k", &signed, b"").await.text(), "of mallory");
+    assert_eq!(
+        door.call(ALICE, "GET /bucket/k", &signed, b"").await.text(),
+        "of mallory"
+    );
 }
 
 #[tokio::test]
 async fn a_page_may_ask_about_a_bucket_that_names_its_project() {
     let door = Door::open().await;
-    door.alice("PUT /bucket", &[("x-amz-acl", "public-read")], b"", 200).await;
+    door.alice("PUT /bucket", &[("x-amz-acl", "public-read")], b"", 200)
+        .await;
     door.alice("PUT /bucket/k", &[], b"x", 200).await;
     let rules = b"<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>";
     door.alice("PUT /bucket?cors", &[], rules, 200).await;
@@ -264,7 +332,10 @@ async fn a_page_may_ask_about_a_bucket_that_names_its_project() {
     ];
     let page = page.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let told = door.send("OPTIONS /p:bucket/k", &page, b"").await;
-    assert_eq!((told.status, told.header("access-control-allow-origin")), (200, Some("*")));
+    assert_eq!(
+        (told.status, told.header("access-control-allow-origin")),
+        (200, Some("*"))
+    );
     let got = door.send("GET /p:bucket/k", &page[..1], b"").await;
     assert_eq!(got.header("access-control-allow-origin"), Some("*"));
 }

@@ -11,7 +11,8 @@ fn form(fields: &[(&str, &str)], file: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
         body.extend_from_slice(
-            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes(),
+            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+                .as_bytes(),
         );
     }
     body.extend_from_slice(
@@ -84,22 +85,43 @@ async fn a_signed_form_uploads_its_file_with_what_it_says_of_it() {
     assert_eq!(done.header("location"), Some("/bucket/in/a%20b.txt"));
     assert_eq!(done.header("access-control-allow-origin"), Some("*"));
     let got = door.alice("GET /bucket/in/a%20b.txt", &[], b"", 200).await;
-    assert_eq!((got.text().as_str(), got.header("etag")), ("the file", done.header("etag")));
+    assert_eq!(
+        (got.text().as_str(), got.header("etag")),
+        ("the file", done.header("etag"))
+    );
     assert_eq!(
         (got.header("x-amz-meta-a"), got.header("content-type")),
         (Some("1"), Some("text/x"))
     );
-    assert_eq!(door.send("GET /p:bucket/in/a%20b.txt", &[], b"").await.status, 200);
+    assert_eq!(
+        door.send("GET /p:bucket/in/a%20b.txt", &[], b"").await.status,
+        200
+    );
     let tags = "<Tagging><TagSet><Tag><Key>t</Key><Value>1 2</Value></Tag></TagSet></Tagging>";
-    let told = [("success_action_status", "201"), ("tagging", tags), ("acl", "public-read")];
+    let told = [
+        ("success_action_status", "201"),
+        ("tagging", tags),
+        ("acl", "public-read"),
+    ];
     let done = post(&door, "/bucket/", &form(&fields(&own, &told), b"x")).await;
-    assert_eq!((done.status, done.element("Key").as_deref()), (201, Some("in/a b.txt")));
-    let shown = door.alice("GET /bucket/in/a%20b.txt?tagging", &[], b"", 200).await;
+    assert_eq!(
+        (done.status, done.element("Key").as_deref()),
+        (201, Some("in/a b.txt"))
+    );
+    let shown = door
+        .alice("GET /bucket/in/a%20b.txt?tagging", &[], b"", 200)
+        .await;
     assert_eq!(shown.elements("Value"), ["1 2"]);
-    let sent = [("success_action_redirect", "http://a.example/done?x=1"), ("acl", "public-read")];
+    let sent = [
+        ("success_action_redirect", "http://a.example/done?x=1"),
+        ("acl", "public-read"),
+    ];
     let done = post(&door, "/bucket", &form(&fields(&own, &sent), b"x")).await;
     let to = done.header("location").unwrap();
-    assert!(to.starts_with("http://a.example/done?x=1&bucket=bucket&key=in/a%20b.txt&etag=%22"), "{to}");
+    assert!(
+        to.starts_with("http://a.example/done?x=1&bucket=bucket&key=in/a%20b.txt&etag=%22"),
+        "{to}"
+    );
     assert_eq!(done.status, 303);
 }
 
@@ -123,19 +145,54 @@ async fn a_form_that_its_policy_does_not_allow_stores_nothing() {
     };
     let large = "x".repeat(20 * 1024);
     for (own, more, file, status, code) in [
-        (signed(range, later, SECRET), &[][..], &b"x"[..], 400, "EntityTooSmall"),
+        (
+            signed(range, later, SECRET),
+            &[][..],
+            &b"x"[..],
+            400,
+            "EntityTooSmall",
+        ),
         (signed(range, later, SECRET), &[], b"12345", 400, "EntityTooLarge"),
-        (signed("", sign::now() - 1, SECRET), &[], b"x", 403, "AccessDenied"),
-        (signed("", later, "wrong"), &[], b"x", 403, "SignatureDoesNotMatch"),
-        (signed("", later, SECRET), &[("acl", "public-read")], b"x", 403, "AccessDenied"),
-        (signed("", later, SECRET), &[("x-ignore-a", &large)], b"x", 400, "MaxPostPreDataLengthExceeded"),
+        (
+            signed("", sign::now() - 1, SECRET),
+            &[],
+            b"x",
+            403,
+            "AccessDenied",
+        ),
+        (
+            signed("", later, "wrong"),
+            &[],
+            b"x",
+            403,
+            "SignatureDoesNotMatch",
+        ),
+        (
+            signed("", later, SECRET),
+            &[("acl", "public-read")],
+            b"x",
+            403,
+            "AccessDenied",
+        ),
+        (
+            signed("", later, SECRET),
+            &[("x-ignore-a", &large)],
+            b"x",
+            400,
+            "MaxPostPreDataLengthExceeded",
+        ),
         (other_key, &[], b"x", 403, "AccessDenied"),
         (no_signature, &[], b"x", 400, "InvalidArgument"),
         (no_key, &[], b"x", 400, "InvalidArgument"),
         (broken, &[], b"x", 400, "InvalidPolicyDocument"),
     ] {
         let reply = post(&door, "/bucket", &form(&fields(&own, more), file)).await;
-        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{}", reply.text());
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (status, code),
+            "{}",
+            reply.text()
+        );
         assert!(!reply.text().contains(SECRET));
     }
     let own = signed("", later, SECRET);
@@ -152,7 +209,8 @@ async fn a_form_that_its_policy_does_not_allow_stores_nothing() {
 #[tokio::test]
 async fn a_form_without_a_policy_needs_a_bucket_that_everyone_may_write_to() {
     let door = Door::open().await;
-    door.alice("PUT /open", &[("x-amz-acl", "public-read-write")], b"", 200).await;
+    door.alice("PUT /open", &[("x-amz-acl", "public-read-write")], b"", 200)
+        .await;
     door.alice("PUT /closed", &[], b"", 200).await;
     let body = form(&[("key", "k")], b"bytes");
     assert_eq!(post(&door, "/p:open", &body).await.status, 204);
@@ -172,23 +230,40 @@ async fn version_two_signs_requests_and_forms_and_wrong_ones_are_refused() {
     for (secret, status) in [(SECRET, 200), ("wrong", 403)] {
         let headers = [
             ("date".to_owned(), date.clone()),
-            ("authorization".to_owned(), format!("AWS {ALICE}:{}", mac(&text, secret))),
+            (
+                "authorization".to_owned(),
+                format!("AWS {ALICE}:{}", mac(&text, secret)),
+            ),
         ];
         let reply = door.send("GET /bucket/k?acl", &headers, b"").await;
         assert_eq!(reply.status, status, "{}", reply.text());
         if status == 403 {
             assert_eq!(reply.code(), "SignatureDoesNotMatch");
         }
-        let policy = STANDARD.encode(r#"{"expiration": "2100-01-01T00:00:00Z", "conditions": [["starts-with", "$key", ""]]}"#);
+        let policy = STANDARD
+            .encode(r#"{"expiration": "2100-01-01T00:00:00Z", "conditions": [["starts-with", "$key", ""]]}"#);
         let signature = mac(&policy, secret);
-        let own = [("key", "form"), ("AWSAccessKeyId", ALICE), ("policy", &policy), ("signature", &signature)];
+        let own = [
+            ("key", "form"),
+            ("AWSAccessKeyId", ALICE),
+            ("policy", &policy),
+            ("signature", &signature),
+        ];
         let reply = post(&door, "/bucket", &form(&own, b"x")).await;
-        assert_eq!(reply.status, if status == 200 { 204 } else { 403 }, "{}", reply.text());
+        assert_eq!(
+            reply.status,
+            if status == 200 { 204 } else { 403 },
+            "{}",
+            reply.text()
+        );
     }
     let ends = sign::now() + 60;
     for (ends, status) in [(ends, 200), (sign::now() - 60, 403)] {
         let signature = mac(&format!("GET\n\n\n{ends}\n/bucket/k"), SECRET);
-        let signature = signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+        let signature = signature
+            .replace('+', "%2B")
+            .replace('/', "%2F")
+            .replace('=', "%3D");
         let line = format!("GET /bucket/k?AWSAccessKeyId={ALICE}&Expires={ends}&Signature={signature}");
         let reply = door.send(&line, &[], b"").await;
         assert_eq!(reply.status, status, "{}", reply.text());

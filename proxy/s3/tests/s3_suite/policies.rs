@@ -11,7 +11,8 @@ async fn with_policy(statements: &str) -> Door {
 
 async fn put(door: &Door, statements: &str, status: u16) {
     let policy = format!(r#"{{"Version": "2012-10-17", "Statement": [{statements}]}}"#);
-    door.alice("PUT /bucket?policy", &[], policy.as_bytes(), status).await;
+    door.alice("PUT /bucket?policy", &[], policy.as_bytes(), status)
+        .await;
 }
 
 /// Who, what and the status it has.
@@ -57,7 +58,12 @@ async fn a_policy_opens_what_it_allows_and_is_shown_as_it_was_put() {
     )
     .await;
     let tagged = [("x-amz-tagging", "a=1")];
-    assert_eq!(door.call(MALLORY, "PUT /p:bucket/in/a", &tagged, b"").await.status, 403);
+    assert_eq!(
+        door.call(MALLORY, "PUT /p:bucket/in/a", &tagged, b"")
+            .await
+            .status,
+        403
+    );
     door.alice("DELETE /bucket?policy", &[], b"", 204).await;
     let gone = door.alice("GET /bucket?policy", &[], b"", 404).await;
     assert_eq!(gone.code(), "NoSuchBucketPolicy");
@@ -85,7 +91,10 @@ async fn what_a_policy_denies_neither_lists_nor_roles_nor_the_other_dialect_allo
     )
     .await;
     let copied = [("x-amz-copy-source", "/bucket/secret/a")];
-    assert_eq!(door.call(ALICE, "PUT /bucket/copy", &copied, b"").await.status, 403);
+    assert_eq!(
+        door.call(ALICE, "PUT /bucket/copy", &copied, b"").await.status,
+        403
+    );
     let batch = b"<Delete><Object><Key>secret/a</Key></Object><Object><Key>k</Key></Object></Delete>";
     let done = door.alice("POST /bucket?delete", &[], batch, 200).await;
     assert_eq!(done.elements("Code"), ["AccessDenied"], "{}", done.text());
@@ -130,19 +139,48 @@ async fn conditions_look_at_the_request_and_at_the_object() {
         )
     };
     let statements = [
-        allow("ListBucket", "", r#""StringLike": {"s3:prefix": "pub*"}, "NumericLessThanEquals": {"s3:max-keys": 10}"#),
-        allow("GetObject", "/tagged/*", r#""StringEquals": {"s3:ExistingObjectTag/shown": "yes"}"#),
-        allow("GetObject", "/here/*", r#""IpAddress": {"aws:SourceIp": "127.0.0.0/8"}, "Bool": {"aws:SecureTransport": "false"}"#),
-        allow("GetObject", "/there/*", r#""NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}"#),
-        allow("GetObject", "/later/*", r#""DateGreaterThan": {"aws:CurrentTime": "2100-01-01T00:00:00Z"}"#),
+        allow(
+            "ListBucket",
+            "",
+            r#""StringLike": {"s3:prefix": "pub*"}, "NumericLessThanEquals": {"s3:max-keys": 10}"#,
+        ),
+        allow(
+            "GetObject",
+            "/tagged/*",
+            r#""StringEquals": {"s3:ExistingObjectTag/shown": "yes"}"#,
+        ),
+        allow(
+            "GetObject",
+            "/here/*",
+            r#""IpAddress": {"aws:SourceIp": "127.0.0.0/8"}, "Bool": {"aws:SecureTransport": "false"}"#,
+        ),
+        allow(
+            "GetObject",
+            "/there/*",
+            r#""NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}"#,
+        ),
+        allow(
+            "GetObject",
+            "/later/*",
+            r#""DateGreaterThan": {"aws:CurrentTime": "2100-01-01T00:00:00Z"}"#,
+        ),
         allow("GetObject", "/known/*", r#""Null": {"aws:userid": "false"}"#),
-        allow("PutObject", "/in/*", r#""StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}"#),
-        allow("PutObjectAcl", "/in/*", r#""StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}"#),
+        allow(
+            "PutObject",
+            "/in/*",
+            r#""StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}"#,
+        ),
+        allow(
+            "PutObjectAcl",
+            "/in/*",
+            r#""StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}"#,
+        ),
     ];
     let door = with_policy(&statements.join(",")).await;
     let tagged = [("x-amz-tagging", "shown=yes")];
     for folder in ["here", "there", "later", "known", "tagged"] {
-        door.alice(&format!("PUT /bucket/{folder}/a"), &[], b"x", 200).await;
+        door.alice(&format!("PUT /bucket/{folder}/a"), &[], b"x", 200)
+            .await;
     }
     door.alice("PUT /bucket/tagged/b", &tagged, b"x", 200).await;
     check(
@@ -164,7 +202,12 @@ async fn conditions_look_at_the_request_and_at_the_object() {
     )
     .await;
     let given = [("x-amz-acl", "bucket-owner-full-control")];
-    assert_eq!(door.call(MALLORY, "PUT /p:bucket/in/a", &given, b"x").await.status, 200);
+    assert_eq!(
+        door.call(MALLORY, "PUT /p:bucket/in/a", &given, b"x")
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test]
@@ -173,12 +216,23 @@ async fn a_policy_that_is_none_is_refused_and_the_old_one_stays() {
     let door = with_policy(good).await;
     for (policy, says) in [
         ("{".to_owned(), "valid JSON"),
-        (r#"{"Version": "2012-10-17", "Statement": []}"#.to_owned(), "no statement"),
-        (format!(r#"{{"Statement": [{}]}}"#, good.replace("bucket", "other")), "invalid resource"),
-        (format!(r#"{{"Statement": [{}]}}"#, good.replace("s3:GetObject", "s3:Eat")), "invalid action"),
+        (
+            r#"{"Version": "2012-10-17", "Statement": []}"#.to_owned(),
+            "no statement",
+        ),
+        (
+            format!(r#"{{"Statement": [{}]}}"#, good.replace("bucket", "other")),
+            "invalid resource",
+        ),
+        (
+            format!(r#"{{"Statement": [{}]}}"#, good.replace("s3:GetObject", "s3:Eat")),
+            "invalid action",
+        ),
         (" ".repeat(20_481), "maximum allowed document size"),
     ] {
-        let reply = door.alice("PUT /bucket?policy", &[], policy.as_bytes(), 400).await;
+        let reply = door
+            .alice("PUT /bucket?policy", &[], policy.as_bytes(), 400)
+            .await;
         assert_eq!(reply.code(), "MalformedPolicy", "{policy}");
         let message = reply.element("Message").unwrap();
         assert!(message.contains(says), "{policy}: {message}");
@@ -203,7 +257,13 @@ async fn each_switch_of_the_public_access_block_closes_what_it_names() {
         format!("<PublicAccessBlockConfiguration><{switch}>true</{switch}></PublicAccessBlockConfiguration>")
     };
     let set = async |switch: &str| {
-        door.alice("PUT /bucket?publicAccessBlock", &[], block(switch).as_bytes(), 200).await;
+        door.alice(
+            "PUT /bucket?publicAccessBlock",
+            &[],
+            block(switch).as_bytes(),
+            200,
+        )
+        .await;
     };
     let acl = [("x-amz-acl", "public-read")];
     set("BlockPublicPolicy").await;
@@ -233,7 +293,11 @@ async fn each_switch_of_the_public_access_block_closes_what_it_names() {
     door.alice("PUT /bucket/k?acl", &acl, b"", 200).await;
     let swift = "GET /v1/AUTH_p/bucket/k";
     assert_eq!(door.send(swift, &[], b"").await.status, 200);
-    check(&door, &[(None, "GET /p:bucket/k", 200), (None, "GET /p:bucket", 200)]).await;
+    check(
+        &door,
+        &[(None, "GET /p:bucket/k", 200), (None, "GET /p:bucket", 200)],
+    )
+    .await;
     set("IgnorePublicAcls").await;
     assert_eq!(door.send(swift, &[], b"").await.status, 401);
     check(
@@ -255,7 +319,47 @@ async fn only_the_owner_can_be_said_to_pay() {
     let door = Door::open().await;
     door.alice("PUT /bucket", &[], b"", 200).await;
     for (payer, status) in [("BucketOwner", 200), ("Requester", 501), ("Nobody", 400)] {
-        let body = format!("<RequestPaymentConfiguration><Payer>{payer}</Payer></RequestPaymentConfiguration>");
-        door.alice("PUT /bucket?requestPayment", &[], body.as_bytes(), status).await;
+        let body =
+            format!("<RequestPaymentConfiguration><Payer>{payer}</Payer></RequestPaymentConfiguration>");
+        door.alice("PUT /bucket?requestPayment", &[], body.as_bytes(), status)
+            .await;
     }
+}
+
+#[tokio::test]
+async fn a_policy_gives_other_projects_everything_but_the_policy_itself() {
+    let door = with_policy(
+        r#"{"Effect": "Allow", "Principal": {"AWS": "q"}, "Action": "s3:*", "Resource": ["arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*"]}"#,
+    )
+    .await;
+    check(
+        &door,
+        &[
+            (Some(MALLORY), "GET /p:bucket?acl", 200),
+            (Some(MALLORY), "GET /p:bucket/k?tagging", 200),
+            (Some(MALLORY), "DELETE /p:bucket/k", 204),
+            (Some(MALLORY), "GET /p:bucket?policy", 403),
+            (Some(MALLORY), "DELETE /p:bucket?policy", 403),
+            (Some(RITA), "GET /bucket", 403),
+            (None, "GET /p:bucket", 403),
+        ],
+    )
+    .await;
+    let status = door.alice("GET /bucket?policyStatus", &[], b"", 200).await;
+    assert_eq!(status.elements("IsPublic"), ["false"]);
+}
+
+#[tokio::test]
+async fn a_link_of_the_other_dialect_leads_to_nothing_that_a_policy_denies() {
+    let deny = r#"{"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/secret/*"}"#;
+    let door = with_policy(deny).await;
+    let open = [("x-amz-acl", "public-read")];
+    door.alice("PUT /bucket/secret/a", &[], b"secret", 200).await;
+    door.alice("PUT /bucket?acl", &open, b"", 200).await;
+    door.alice("PUT /links", &open, b"", 200).await;
+    let target = [("X-Symlink-Target", "bucket/secret/a")];
+    door.swift("PUT /v1/AUTH_p/links/a", &target, b"", 201).await;
+    check(&door, &[(None, "GET /p:links/a", 403)]).await;
+    door.alice("DELETE /bucket?policy", &[], b"", 204).await;
+    check(&door, &[(None, "GET /p:links/a", 200)]).await;
 }
