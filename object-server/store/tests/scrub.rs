@@ -6,8 +6,13 @@
 )]
 mod support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use support::{Bench, at, body, get, put, request};
+use virga_disk::threads::{Driver, Job, Threads, Work};
+use virga_node::task::Tasks;
 use virga_object_store::scrub::Scrubbed;
 use virga_object_wire::checked::EXTENT;
 use virga_object_wire::object::Found;
@@ -45,6 +50,33 @@ async fn rot_is_found_and_set_aside_without_a_reader() {
     assert_eq!(get(bench.device(), "left").await.unwrap(), Some(left));
     assert_eq!(get(bench.device(), "right").await.unwrap(), Some(right));
     assert_eq!(pass(&bench).await, 0, "what is set aside is not found again");
+}
+
+/// Work as tasks of the test's runtime.
+struct OnRuntime(Tasks);
+
+impl Driver for OnRuntime {
+    fn takes(&self, _: Work) -> Duration {
+        Duration::ZERO
+    }
+
+    fn spawn(&self, job: Job) {
+        drop(self.0.spawn(job));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_whose_work_runs_as_tasks_of_one_runtime_is_mended_as_well() {
+    let mut bench = Bench::small();
+    bench.options.threads = Threads::Tasks(Arc::new(OnRuntime(Tasks::new())));
+    bench.restart().await;
+    let kept = store(&bench, "kept", 5000).await;
+    let rotten = store(&bench, "rotten", 150_000).await;
+    assert_eq!(bench.rot(&rotten[100_000..100_064]), 1);
+    assert_eq!(pass(&bench).await, 1);
+    assert_eq!(bench.device().head(&at("rotten")).await.unwrap(), Found::Absent);
+    assert_eq!(get(bench.device(), "kept").await.unwrap(), Some(kept));
+    bench.close().await;
 }
 
 #[tokio::test]

@@ -255,6 +255,7 @@ impl Healing {
     /// Counts a read whose answer fewer than a quorum know.
     pub(super) fn note_uncertain(&self) {
         self.uncertain.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("proxy_uncertain_reads_total").increment(1);
     }
 
     /// How many were counted.
