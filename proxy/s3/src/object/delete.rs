@@ -116,7 +116,7 @@ impl Backend {
         core.delete_object(name, None).await.or_fault()?;
         write::promote(core, name, None, false).await.or_fault()?;
         if let Some(upload) = sysmeta(&stat, S3_UPLOAD) {
-            multipart::forget_parts(self, name, upload).await;
+            self.forget_unused(name, upload).await;
         }
         Ok(gone(false))
     }
@@ -142,12 +142,37 @@ impl Backend {
         }
         write::pop(core, name, id).await.or_fault()?;
         if let Some(upload) = sysmeta(&stat, S3_UPLOAD) {
-            multipart::forget_parts(self, name, upload).await;
+            self.forget_unused(name, upload).await;
         }
         Ok(Gone {
             version,
             marker: stat.meta.content_type == DELETED_TYPE,
         })
+    }
+
+    /// Deletes the parts of an upload that nothing is made of any more. A write
+    /// that failed when what stood there had just become a version leaves two
+    /// manifests over the same parts.
+    async fn forget_unused(&self, name: &ObjectName, upload: &str) {
+        match self.is_used(name, upload).await {
+            Ok(true) => {}
+            Ok(false) => multipart::forget_parts(self, name, upload).await,
+            Err(error) => {
+                tracing::warn!(%error, object = name.path(), "the parts of a deleted version are left")
+            }
+        }
+    }
+
+    async fn is_used(&self, name: &ObjectName, upload: &str) -> S3Result<bool> {
+        let mut at = vec![name.clone()];
+        at.extend(self.null_of(name).await?.map(|id| object_of(name, id)));
+        for at in at {
+            let stat = write::head(self.core(), &at).await.or_fault()?;
+            if stat.is_some_and(|stat| sysmeta(&stat, S3_UPLOAD) == Some(upload)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Deletes a version that another one without an id has replaced, with its
@@ -246,6 +271,13 @@ pub(crate) async fn several(
     let (objects, quiet) = (input.delete.objects, input.delete.quiet.unwrap_or(false));
     if objects.is_empty() || objects.len() > MOST {
         return Err(s3_error!(MalformedXML));
+    }
+    if objects.iter().any(|object| object.key.is_empty()) {
+        return Err(fault::named(
+            http::StatusCode::BAD_REQUEST,
+            "UserKeyMustBeSpecified",
+            "The bucket POST must contain the specified field name. If it is specified, please check the order of the fields.",
+        ));
     }
     let (container, asker) = (&container, &asker);
     let one = |object: ObjectIdentifier| {

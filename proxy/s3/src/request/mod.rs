@@ -8,11 +8,12 @@ mod canonical;
 mod chunked;
 mod claimed;
 mod payload;
+mod tidy;
 mod verify;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, RANGE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri};
@@ -102,6 +103,8 @@ pub(crate) struct Signed {
     pub(crate) place: Place,
     /// As policies name it; forms do not say.
     pub(crate) version: Option<&'static str>,
+    /// The region that it was made for, if it says one.
+    pub(crate) region: Option<String>,
 }
 
 /// What a path names.
@@ -194,6 +197,15 @@ fn without_signature(parts: &mut Parts) {
     }
 }
 
+/// Takes off a range that is none, or several in one: AWS sends all of the
+/// object then, and the protocol layer would refuse the request.
+fn without_odd_range(headers: &mut HeaderMap) {
+    let range = header(headers, RANGE.as_str());
+    if range.is_some_and(|range| s3s::dto::Range::parse(range).is_err()) {
+        headers.remove(RANGE);
+    }
+}
+
 /// Checks a request before its operation begins.
 ///
 /// # Errors
@@ -221,8 +233,11 @@ pub(crate) async fn check(
     if target == Target::Service && parts.method != Method::GET {
         return Err(not_allowed(&parts.method, target));
     }
+    tidy::copy_source(&parts.headers)?;
     let plan = Plan::of(&parts, target, chain, by_header)?;
     without_signature(&mut parts);
+    without_odd_range(&mut parts.headers);
+    tidy::dates(&mut parts.headers);
     if let Some(signed) = signed {
         parts.extensions.insert(signed);
     }

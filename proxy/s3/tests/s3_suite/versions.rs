@@ -503,3 +503,32 @@ async fn parts_go_with_the_last_version_that_is_made_of_them() {
     assert_eq!(door.alice("GET /bucket/k", &[], b"", 200).await.text(), "first");
     delete_version(&door, "k", &ids[0]).await;
 }
+
+#[tokio::test]
+async fn a_write_that_fails_after_the_object_became_a_version_costs_no_parts() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    let begun = door.alice("POST /bucket/k?uploads", &[], b"", 200).await;
+    let upload = begun.element("UploadId").unwrap();
+    let line = format!("PUT /bucket/k?partNumber=1&uploadId={upload}");
+    let part = door.alice(&line, &[], b"parts", 200).await;
+    let document = format!(
+        "<CompleteMultipartUpload><Part><ETag>{}</ETag><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>",
+        part.header("etag").unwrap()
+    );
+    let line = format!("POST /bucket/k?uploadId={upload}");
+    door.alice(&line, &[], document.as_bytes(), 200).await;
+    door.alice("PUT /bucket?versioning", &[], ON, 200).await;
+    let wrong = [("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")];
+    door.alice("PUT /bucket/k", &wrong, b"new", 400).await;
+    // What stands there is null; the copy made of it has an id, until a write succeeds.
+    let (versions, _) = listed(&door, "").await;
+    assert_eq!(versions.len(), 2, "{versions:?}");
+    let copy = versions[1].split(' ').nth(1).unwrap();
+    delete_version(&door, "k", copy).await;
+    assert_eq!(door.alice("GET /bucket/k", &[], b"", 200).await.text(), "parts");
+    // The other way round: the copy takes the place of what is deleted.
+    door.alice("PUT /bucket/k", &wrong, b"new", 400).await;
+    door.alice("DELETE /bucket/k?versionId=null", &[], b"", 204).await;
+    assert_eq!(door.alice("GET /bucket/k", &[], b"", 200).await.text(), "parts");
+}
