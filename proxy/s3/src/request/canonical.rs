@@ -112,7 +112,7 @@ const SIGNED_BY_OLD: [&str; 35] = [
 
 /// The string that version 2 signs. `date` is that of the header, or when a
 /// link ends.
-pub(crate) fn old(parts: &Parts, date: &str, bucket_in_host: Option<&str>) -> String {
+pub(crate) fn old(parts: &Parts, path: &str, date: &str, bucket_in_host: Option<&str>) -> String {
     let plain = |name: &str| {
         let value = parts.headers.get(name).map(to_text).unwrap_or_default();
         value.trim().to_owned()
@@ -143,7 +143,7 @@ pub(crate) fn old(parts: &Parts, date: &str, bucket_in_host: Option<&str>) -> St
         parts.method,
         plain("content-md5"),
         plain("content-type"),
-        parts.uri.path(),
+        path,
         asked.join("&"),
     )
 }
@@ -190,7 +190,12 @@ mod tests {
             &[("content-type", "image/jpeg"), ("content-length", "94328")],
         );
         assert_eq!(
-            old(&put, "Tue, 27 Mar 2007 21:15:45 +0000", Some("awsexamplebucket1")),
+            old(
+                &put,
+                put.uri.path(),
+                "Tue, 27 Mar 2007 21:15:45 +0000",
+                Some("awsexamplebucket1")
+            ),
             "PUT\n\nimage/jpeg\nTue, 27 Mar 2007 21:15:45 +0000\n/awsexamplebucket1/photos/puppy.jpg"
         );
         let delete = parts(
@@ -199,7 +204,7 @@ mod tests {
             &[("x-amz-date", "now")],
         );
         assert_eq!(
-            old(&delete, "", None),
+            old(&delete, delete.uri.path(), "", None),
             "POST\n\n\n\nx-amz-date:now\n/b?delete&versionId=3/"
         );
     }

@@ -198,9 +198,10 @@ fn of_new_query(value: impl Fn(&str) -> Option<String>) -> S3Result<Claimed> {
     if seconds.starts_with('-') {
         return Err(wrong("X-Amz-Expires must be non-negative"));
     }
-    let seconds = seconds
+    let seconds: i64 = seconds
         .parse()
         .map_err(|_| wrong("X-Amz-Expires should be a number"))?;
+    let seconds = seconds.unsigned_abs();
     if seconds > LONGEST {
         return Err(wrong(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",

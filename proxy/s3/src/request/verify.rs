@@ -15,6 +15,8 @@ use crate::{Backend, signatures};
 
 /// How far a client's clock may be off, in seconds.
 const SKEW: u64 = 900;
+/// The last second that links of version 2 can end in.
+const LAST: u64 = 0x7fff_ffff;
 /// Headers that change what a request does: nobody may add them to one that
 /// another signed.
 const MUST_BE_SIGNED: [&str; 6] = [
@@ -134,7 +136,7 @@ fn of_stamp(text: &str) -> Option<u64> {
 }
 
 /// A date as clients of version 2 write it.
-fn of_date(text: &str) -> Option<u64> {
+pub(super) fn of_date(text: &str) -> Option<u64> {
     let mail = || {
         jiff::fmt::rfc2822::parse(text)
             .ok()
@@ -261,7 +263,8 @@ fn check_new(parts: &Parts, new: &New, stamp: &str, secret: &str) -> S3Result<Ch
 fn check_old(parts: &Parts, old: &Old, now: u64, bucket: Option<&str>, secret: &str) -> S3Result<()> {
     let date = match &old.expires {
         Some(expires) => {
-            let until: u64 = expires.parse().map_err(|_| {
+            let until: Option<u64> = expires.parse().ok().filter(|until| *until <= LAST);
+            let until = until.ok_or_else(|| {
                 s3_error!(
                     AccessDenied,
                     "Invalid date (should be seconds since epoch): {expires}"
@@ -286,8 +289,13 @@ fn check_old(parts: &Parts, old: &Old, now: u64, bucket: Option<&str>, secret: &
             }
         }
     };
-    let text = canonical::old(parts, date, bucket);
-    match signatures::is_v2(secret, &text, &old.signature) {
+    let path = parts.uri.path();
+    let text = canonical::old(parts, path, date, bucket);
+    // botocore signs a bucket with a slash behind its name, and sends it without.
+    let slashed = || canonical::old(parts, &format!("{path}/"), date, bucket);
+    let good = signatures::is_v2(secret, &text, &old.signature)
+        || !path.ends_with('/') && signatures::is_v2(secret, &slashed(), &old.signature);
+    match good {
         true => Ok(()),
         false => Err(mismatch(&old.access, &text, &old.signature, None)),
     }
@@ -322,6 +330,7 @@ pub(super) async fn verify(
                 access: new.access,
                 place,
                 version: Some("AWS4-HMAC-SHA256"),
+                region: Some(new.region),
             };
             Ok((signed, (place == Place::Header).then_some(chain)))
         }
@@ -332,6 +341,7 @@ pub(super) async fn verify(
                 place: place(old.expires.is_some()),
                 access: old.access,
                 version: Some("AWS"),
+                region: None,
             };
             Ok((signed, None))
         }
