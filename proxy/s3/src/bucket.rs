@@ -12,6 +12,7 @@ use virga_proxy::swift::versions::{ENABLED, container, lock};
 
 use super::access::Action;
 use super::fault::{IntoFault, OrFault};
+use super::request::Signed;
 use super::{Backend, acl, dates, multipart};
 
 /// The region that buckets are in unless they say otherwise.
@@ -41,7 +42,7 @@ pub(crate) async fn create(
         .map_err(|_| s3_error!(InvalidBucketName))?;
     let asked = req.input.create_bucket_configuration.as_ref();
     if let Some(asked) = asked.and_then(|asked| asked.location_constraint.as_ref()) {
-        let signed = req.region.as_ref().map(|region| region.as_str());
+        let signed = req.extensions.get::<Signed>().and_then(|signed| signed.region.as_deref());
         let (asked, own) = (asked.as_str(), backend.0.region.as_str());
         if !asked.is_empty() && asked != own && Some(asked) != signed {
             return Err(s3_error!(InvalidLocationConstraint));

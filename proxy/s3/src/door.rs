@@ -23,7 +23,7 @@ use virga_proxy::swift::upload::Upload;
 use super::detail::{self, escaped};
 use super::fault::sentence;
 use super::request::{self, Checked, Target};
-use super::{Backend, S3Parts, access, cors, form, lifecycle};
+use super::{Backend, S3Parts, access, cors, form, lifecycle, shape};
 
 /// The status of an answer, where the protocol layer would give another one.
 #[derive(Clone, Copy, Debug)]
@@ -293,7 +293,10 @@ fn dress(mut answer: Answer, method: &Method, uri: &Uri, id: &str) -> Answer {
     }
     if status.is_client_error() || status.is_server_error() {
         let written = match answer.body() {
-            Outgoing::Whole(Some(body)) => error_document(body, uri, id, &details),
+            Outgoing::Whole(Some(body)) => {
+                let about = status != StatusCode::BAD_REQUEST;
+                error_document(body, about.then_some(uri), id, &details)
+            }
             _ => None,
         };
         if let Some(written) = written {
@@ -303,9 +306,17 @@ fn dress(mut answer: Answer, method: &Method, uri: &Uri, id: &str) -> Answer {
             *answer.body_mut() = full(written);
         }
         if method == Method::HEAD {
-            answer.headers_mut().remove(CONTENT_LENGTH);
+            let headers = answer.headers_mut();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
             *answer.body_mut() = empty();
         }
+    } else if method == Method::HEAD {
+        let xml = HeaderValue::from_static("application/xml");
+        answer.headers_mut().entry(CONTENT_TYPE).or_insert(xml);
+    } else if let Outgoing::Whole(Some(body)) = answer.body()
+        && let Some(document) = shape::ordered(body)
+    {
+        *answer.body_mut() = full(document);
     }
     answer
 }
@@ -318,7 +329,7 @@ fn element<'a>(document: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The document of an error as AWS writes it.
-fn error_document(body: &Bytes, uri: &Uri, id: &str, details: &str) -> Option<String> {
+fn error_document(body: &Bytes, about: Option<&Uri>, id: &str, details: &str) -> Option<String> {
     let document = std::str::from_utf8(body).ok()?;
     let code = element(document, "Code")?;
     let said = element(document, "Message").unwrap_or_default();
@@ -338,7 +349,7 @@ fn error_document(body: &Bytes, uri: &Uri, id: &str, details: &str) -> Option<St
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{details}"
     );
     // What is wrong with the request itself is not about what it names.
-    if details.is_empty() && code != "InvalidRequest" {
+    if let Some(uri) = about.filter(|_| details.is_empty()) {
         let _ = write!(written, "<Resource>{}</Resource>", escaped(uri.path()));
     }
     let _ = write!(
@@ -391,7 +402,7 @@ mod tests {
     #[test]
     fn an_error_says_what_it_is_about() {
         let body = Bytes::from_static(b"<?xml?><Error><Code>NoSuchKey</Code></Error>");
-        let written = error_document(&body, &"/b/k%3C&amp".parse().unwrap(), "tx1", "").unwrap();
+        let written = error_document(&body, Some(&"/b/k%3C&amp".parse().unwrap()), "tx1", "").unwrap();
         assert_eq!(
             element(&written, "Message"),
             Some("The specified key does not exist.")
@@ -399,12 +410,12 @@ mod tests {
         assert_eq!(element(&written, "Resource"), Some("/b/k%3C&amp;amp"));
         assert_eq!(element(&written, "RequestId"), Some("tx1"));
         let body = Bytes::from_static(b"<Error><Code>InvalidArgument</Code><Message>Ours</Message></Error>");
-        let written = error_document(&body, &"/b".parse().unwrap(), "tx1", "<A>b</A>").unwrap();
+        let written = error_document(&body, Some(&"/b".parse().unwrap()), "tx1", "<A>b</A>").unwrap();
         assert_eq!(element(&written, "Message"), Some("Ours"));
         assert_eq!(
             (element(&written, "A"), element(&written, "Resource")),
             (Some("b"), None)
         );
-        assert!(error_document(&Bytes::from_static(b"<html>"), &"/".parse().unwrap(), "x", "").is_none());
+        assert!(error_document(&Bytes::from_static(b"<html>"), None, "x", "").is_none());
     }
 }

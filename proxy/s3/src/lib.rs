@@ -36,6 +36,7 @@ mod policy;
 mod public;
 mod request;
 mod rules;
+mod shape;
 mod signatures;
 mod tagging;
 mod unset;

@@ -206,7 +206,7 @@ pub(crate) async fn second(
     let input = req.input;
     let (container, _) = backend.bucket(&asker, Action::List, &input.bucket).await?;
     let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let after = match &input.continuation_token {
+    let after = match &some(input.continuation_token.clone()) {
         Some(token) => read_token(token)?,
         None => input.start_after.clone().unwrap_or_default(),
     };

@@ -21,6 +21,9 @@ const CONTENT: [&str; 5] = [
     "content-language",
     "expires",
 ];
+/// Where the door puts an `Expires` that is no date: the protocol layer would
+/// refuse it.
+pub(crate) const KEPT_EXPIRES: &str = "x-virga-expires";
 /// MIME type of objects whose client says none.
 pub(crate) const UNTYPED: &str = "binary/octet-stream";
 
@@ -46,7 +49,10 @@ pub(crate) fn of_request(headers: &HeaderMap) -> S3Result<Vec<Header>> {
         return Err(s3_error!(MetadataTooLarge));
     }
     for name in CONTENT {
-        let Some(value) = headers.get(name) else { continue };
+        let kept = headers.get(KEPT_EXPIRES).filter(|_| name == "expires");
+        let Some(value) = headers.get(name).or(kept) else {
+            continue;
+        };
         let value = to_text(value);
         if !value.is_empty() {
             all.push((name.to_owned(), value));

@@ -262,6 +262,7 @@ impl Backend {
                 access: access.clone(),
                 place: Place::Form,
                 version: None,
+                region: None,
             });
         }
         let stored = self.put_object(put).await?;

@@ -61,11 +61,17 @@ mod tests {
     #[test]
     fn dates_are_read_kindly_and_sources_of_copies_strictly() {
         let mut headers = HeaderMap::new();
-        headers.insert(IF_MODIFIED_SINCE, HeaderValue::from_static("Mon, 23 Nov 2026 07:30:03 -0000"));
+        headers.insert(
+            IF_MODIFIED_SINCE,
+            HeaderValue::from_static("Mon, 23 Nov 2026 07:30:03 -0000"),
+        );
         headers.insert(IF_UNMODIFIED_SINCE, HeaderValue::from_static("yesterday"));
         headers.insert(EXPIRES, HeaderValue::from_static("never"));
         dates(&mut headers);
-        assert_eq!(header(&headers, "if-modified-since"), Some("Mon, 23 Nov 2026 07:30:03 GMT"));
+        assert_eq!(
+            header(&headers, "if-modified-since"),
+            Some("Mon, 23 Nov 2026 07:30:03 GMT")
+        );
         assert!(!headers.contains_key(IF_UNMODIFIED_SINCE) && !headers.contains_key(EXPIRES));
         assert_eq!(headers[KEPT_EXPIRES], "never");
         for (source, good) in [
