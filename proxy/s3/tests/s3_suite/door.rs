@@ -15,6 +15,7 @@ use virga_node::task::Tasks;
 use virga_object_wire::twin::TwinNodes;
 use virga_proxy::core::{Core, CoreParts, Rings, Settings};
 use virga_proxy::server::{Config, Parts, RunError, run};
+use virga_proxy::swift::auth_v1::{Login, LoginError, PasswordLogin};
 use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
 use virga_s3::encryption::RingKeys;
 use virga_s3::keys::{Key, KeySource, KeysUnavailable};
@@ -86,6 +87,25 @@ impl Directory for People {
     }
     async fn project(&self, _id: &str) -> Option<Named> {
         None
+    }
+}
+
+/// Names as Swift's own tests have them, for suites that ask for tokens here.
+#[async_trait::async_trait]
+impl PasswordLogin for People {
+    async fn login(&self, project: &str, user: &str, password: &str) -> Result<Login, LoginError> {
+        let (project, token) = match (project, user) {
+            _ if password.is_empty() => return Err(LoginError::Refused),
+            ("test", "tester3") => ("p", format!("p/{RITA}/reader")),
+            ("test", _) => ("p", TOKEN.to_owned()),
+            ("test2", _) => ("q", format!("q/{MALLORY}/member")),
+            _ => return Err(LoginError::Refused),
+        };
+        Ok(Login {
+            token,
+            project_id: project.into(),
+            expires: sign::now() + 3600,
+        })
     }
 }
 
@@ -164,7 +184,7 @@ impl Door {
             certificates: None,
             core: core.clone(),
             verifier: Arc::new(People),
-            login: None,
+            login: Some(Arc::new(People)),
             directory: Arc::new(People),
             clock: Arc::new(SystemClock),
             tasks: tasks.clone(),
