@@ -209,9 +209,18 @@ mod tests {
             (vec![(k, &key), (m, &md5)], "InvalidArgument"),
             (vec![(algorithm, "AES256"), (m, &md5)], "InvalidArgument"),
             (vec![(algorithm, "AES256"), (k, &key)], "InvalidArgument"),
-            (vec![(algorithm, "AES256"), (k, &short), (m, &md5)], "InvalidArgument"),
-            (vec![(algorithm, "AES256"), (k, "%"), (m, &md5)], "InvalidArgument"),
-            (vec![(algorithm, "AES256"), (k, &key), (m, "abc")], "InvalidArgument"),
+            (
+                vec![(algorithm, "AES256"), (k, &short), (m, &md5)],
+                "InvalidArgument",
+            ),
+            (
+                vec![(algorithm, "AES256"), (k, "%"), (m, &md5)],
+                "InvalidArgument",
+            ),
+            (
+                vec![(algorithm, "AES256"), (k, &key), (m, "abc")],
+                "InvalidArgument",
+            ),
             (
                 vec![(algorithm, "AES128"), (k, &key), (m, &md5)],
                 "InvalidEncryptionAlgorithmError",

@@ -71,7 +71,6 @@ pub(crate) async fn get(
             sse_algorithm: ServerSideEncryption::from_static(ServerSideEncryption::AES256),
         }),
         bucket_key_enabled: Some(false),
-        ..ServerSideEncryptionRule::default()
     };
     Ok(S3Response::new(GetBucketEncryptionOutput {
         server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration { rules: vec![rule] }),

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use virga_node::clock::Version;
 use virga_object_wire::listing::{ContainerInfo, Entry, ListRequest, ObjectRow};
 use virga_proxy::core::{
-    BodyError, ContainerName, DeleteObjectError, GetOptions, ListError, NewObject, ObjectName, PutObjectError,
-    ReadObjectError,
+    BodyError, ContainerName, DeleteObjectError, GetOptions, ListError, NewObject, ObjectName,
+    PutObjectError, ReadObjectError,
 };
 
 use super::rules::Rule;
@@ -46,10 +46,12 @@ struct Document {
     rules: Vec<Rule>,
 }
 
-/// Rules of buckets that were asked for lately, by path of the bucket, with the
-/// mark they were read under.
+/// Rules with the mark they were read under, by path of the bucket.
+type ByBucket = HashMap<String, (String, Arc<[Rule]>)>;
+
+/// Rules of buckets that were asked for lately.
 #[derive(Default)]
-pub(crate) struct Held(Mutex<HashMap<String, (String, Arc<[Rule]>)>>);
+pub(crate) struct Held(Mutex<ByBucket>);
 
 impl Held {
     fn get(&self, bucket: &ContainerName, mark: &str) -> Option<Arc<[Rule]>> {

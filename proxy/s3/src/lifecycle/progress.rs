@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(on.clone().turn("m", "b", 10_100, hour), None, "another is at it");
         assert_eq!(on.clone().turn("m", "a", 10_100, hour).unwrap().marker, "k");
         let taken = on.clone().turn("m", "b", 10_300, hour).unwrap();
-        assert_eq!((taken.marker.as_str(), taken.began, taken.by.as_str()), ("k", 10_000, "b"));
+        assert_eq!(
+            (taken.marker.as_str(), taken.began, taken.by.as_str()),
+            ("k", 10_000, "b")
+        );
         let anew = on.turn("other rules", "b", 10_001, hour).unwrap();
         assert_eq!((anew.marker.as_str(), anew.began), ("", 10_001));
     }

@@ -359,7 +359,6 @@ impl Filter {
                 // An empty filter is written as an empty prefix, as AWS does.
                 prefix: self.prefix,
                 tag: tags.next(),
-                ..LifecycleRuleFilter::default()
             },
             Form::And => LifecycleRuleFilter {
                 and: Some(LifecycleRuleAndOperator {
@@ -495,19 +494,40 @@ pub(super) mod tests {
             change(&mut rule);
             read(vec![rule]).map_err(|error| error.code().as_str().to_owned())
         };
-        let one = |filter: LifecycleRuleFilter| move |rule: &mut LifecycleRule| rule.filter = Some(filter.clone());
+        let one =
+            |filter: LifecycleRuleFilter| move |rule: &mut LifecycleRule| rule.filter = Some(filter.clone());
         assert!(with(&|_| {}).is_ok());
         for (why, code, got) in [
             ("no days", "InvalidArgument", with(&|r| r.expiration = days(0))),
             ("fewer", "InvalidArgument", with(&|r| r.expiration = days(-1))),
-            ("noon", "InvalidArgument", with(&|r| r.expiration = at("2030-01-02T12:00:00.000Z"))),
+            (
+                "noon",
+                "InvalidArgument",
+                with(&|r| r.expiration = at("2030-01-02T12:00:00.000Z")),
+            ),
             ("nothing to do", "InvalidRequest", with(&|r| r.expiration = None)),
-            ("empty action", "MalformedXML", with(&|r| r.expiration = Some(LifecycleExpiration::default()))),
-            ("long name", "InvalidArgument", with(&|r| r.id = Some("i".repeat(256)))),
-            ("status", "MalformedXML", with(&|r| r.status = ExpirationStatus::from_static("enabled"))),
+            (
+                "empty action",
+                "MalformedXML",
+                with(&|r| r.expiration = Some(LifecycleExpiration::default())),
+            ),
+            (
+                "long name",
+                "InvalidArgument",
+                with(&|r| r.id = Some("i".repeat(256))),
+            ),
+            (
+                "status",
+                "MalformedXML",
+                with(&|r| r.status = ExpirationStatus::from_static("enabled")),
+            ),
             ("no filter", "MalformedXML", with(&|r| r.filter = None)),
             ("both", "MalformedXML", with(&|r| r.prefix = Some("p".into()))),
-            ("transition", "NotImplemented", with(&|r| r.transitions = Some(vec![s3s::dto::Transition::default()]))),
+            (
+                "transition",
+                "NotImplemented",
+                with(&|r| r.transitions = Some(vec![s3s::dto::Transition::default()])),
+            ),
             (
                 "two conditions without And",
                 "MalformedXML",

@@ -26,9 +26,9 @@ pub(crate) struct Seen<'a> {
 /// The rule that ends an object first, and when: seconds since the epoch.
 fn first<'a>(rules: &'a [Rule], key: &str, seen: &Seen<'_>) -> Option<(u64, &'a Rule)> {
     let (written, tags) = (dates::seconds(seen.written), tagging::among(seen.headers));
-    let about = rules
-        .iter()
-        .filter(|rule| rule.filter.fits(key, seen.size) && rule.filter.tags.iter().all(|tag| tags.contains(tag)));
+    let about = rules.iter().filter(|rule| {
+        rule.filter.fits(key, seen.size) && rule.filter.tags.iter().all(|tag| tags.contains(tag))
+    });
     about
         .filter_map(|rule| Some((when::expires(rule, written)?, rule)))
         .min_by_key(|(at, _)| *at)

@@ -11,7 +11,7 @@ use s3s::S3Result;
 use virga_object_wire::listing::{ContainerInfo, Entry, ListRequest, ObjectRow};
 use virga_proxy::core::{ContainerName, ListError, ObjectName};
 use virga_proxy::swift::versions::Keeping;
-use virga_proxy::swift::versions::link::LinkRow;
+use virga_proxy::swift::versions::link::{self, LinkRow};
 use virga_proxy::swift::versions::name::{self as version_name, VersionId};
 use virga_proxy::swift::versions::stack::Kept;
 
@@ -242,7 +242,8 @@ impl Walk<'_> {
         if more {
             // The last object's versions may go on behind the page: they are
             // looked at together, unless they fill it.
-            let object = |row: &ObjectRow| version_name::split(&row.name).map(|(object, _)| object.to_owned());
+            let object =
+                |row: &ObjectRow| version_name::split(&row.name).map(|(object, _)| object.to_owned());
             let last = rows.last().and_then(object);
             let whole = rows.iter().rposition(|row| object(row) != last);
             if let Some(whole) = whole {
@@ -264,6 +265,35 @@ impl Walk<'_> {
         })
     }
 
+    /// Whether a rule may end one of these versions, by the age of the oldest.
+    fn may_end(&self, rule: &Rule, group: &[(String, Kept)]) -> bool {
+        let oldest = group.last().map_or(0, |(_, kept)| dates::seconds(kept.id.0));
+        let days = rule.noncurrent.map(|noncurrent| noncurrent.days);
+        when::removes_marker(rule, oldest, self.now)
+            || days.is_some_and(|days| when::days_after(oldest, days) <= self.now)
+    }
+
+    /// The mark of a deletion that hides nothing, if a rule removes it.
+    fn bare_marker<'r>(&self, rules: &[&'r Rule], group: &[(String, Kept)]) -> Option<Due<'r>> {
+        let [(object, only)] = group else { return None };
+        let marked = dates::seconds(only.id.0);
+        let removes = |rule: &&Rule| {
+            rule.filter.tags.is_empty()
+                && rule.filter.fits(object, 0)
+                && when::removes_marker(rule, marked, self.now)
+        };
+        let rule = rules
+            .iter()
+            .copied()
+            .find(|rule| only.is_marker() && removes(rule))?;
+        Some(Due {
+            object: object.clone(),
+            id: only.id,
+            marker: true,
+            rules: vec![rule],
+        })
+    }
+
     /// The versions of one object that are due. `before` is the version that the
     /// page before ended with.
     async fn due_of<'r>(
@@ -275,77 +305,45 @@ impl Walk<'_> {
         let Some((object, first)) = group.first() else {
             return Ok(Vec::new());
         };
-        let rules: Vec<&'r Rule> = rules
-            .iter()
-            .copied()
-            .filter(|rule| object.starts_with(rule.filter.prefix()))
+        let about = rules.iter().copied();
+        let rules: Vec<&'r Rule> = about
+            .filter(|rule| object.starts_with(rule.filter.prefix()) && self.may_end(rule, group))
             .collect();
-        let old = |rule: &&Rule| {
-            let days = rule.noncurrent.map(|noncurrent| noncurrent.days);
-            // None is younger than the last of them.
-            let last = group.last().map_or(0, |(_, kept)| dates::seconds(kept.id.0));
-            when::removes_marker(rule, last, self.now)
-                || days.is_some_and(|days| when::days_after(last, days) <= self.now)
-        };
-        if !rules.iter().any(old) {
+        let (false, Ok(name)) = (rules.is_empty(), self.bucket.object(object)) else {
             return Ok(Vec::new());
-        }
-        let mut due = Vec::new();
-        // When the version was replaced, and how many newer ones are between it
-        // and the current one.
+        };
+        // When the first was replaced, if it was, and how many newer ones are
+        // between it and the current one.
         let (mut replaced, mut newer) = match before.filter(|(before, _)| before == object) {
             Some((_, id)) => (Some(id.0), PAGE),
-            None => (None, 0),
+            None => match self.backend.stored(&name).await? {
+                Some(stat) if link::of(&stat) != Some(first.id) => (Some(stat.version), 0),
+                Some(_) => (None, 0),
+                None => match self.bare_marker(&rules, group) {
+                    Some(due) => return Ok(vec![due]),
+                    None => (None, 0),
+                },
+            },
         };
-        if replaced.is_none() {
-            let Ok(name) = self.bucket.object(object) else {
-                return Ok(Vec::new());
-            };
-            let current = self.backend.stored(&name).await?;
-            let linked = current
-                .as_ref()
-                .and_then(virga_proxy::swift::versions::link::of);
-            replaced = match &current {
-                // The first is the current one, or a deletion.
-                None => None,
-                Some(_) if linked == Some(first.id) => None,
-                Some(stat) => Some(stat.version),
-            };
-            if current.is_none() && first.is_marker() && group.len() == 1 {
-                let marked = dates::seconds(first.id.0);
-                let removes = |rule: &&Rule| {
-                    rule.filter.tags.is_empty()
-                        && rule.filter.fits(object, 0)
-                        && when::removes_marker(rule, marked, self.now)
-                };
-                if let Some(rule) = rules.iter().copied().find(removes) {
-                    due.push(Due {
-                        object: object.clone(),
-                        id: first.id,
-                        marker: true,
-                        rules: vec![rule],
-                    });
-                }
-            }
-        }
+        let mut due = Vec::new();
         for (_, kept) in group {
-            if let Some(replaced) = replaced.replace(kept.id.0) {
-                let replaced = dates::seconds(replaced);
-                let ends = |rule: &&Rule| {
-                    rule.noncurrent
-                        .is_some_and(|rule| when::ends_version(&rule, replaced, newer, self.now))
-                        && rule.filter.fits(object, kept.row.size)
-                };
-                let ending: Vec<&Rule> = rules.iter().copied().filter(ends).collect();
-                newer = newer.saturating_add(1);
-                if !ending.is_empty() {
-                    due.push(Due {
-                        object: object.clone(),
-                        id: kept.id,
-                        marker: kept.is_marker(),
-                        rules: ending,
-                    });
-                }
+            let Some(replaced) = replaced.replace(kept.id.0).map(dates::seconds) else {
+                continue;
+            };
+            let ends = |rule: &&Rule| {
+                rule.noncurrent
+                    .is_some_and(|rule| when::ends_version(&rule, replaced, newer, self.now))
+                    && rule.filter.fits(object, kept.row.size)
+            };
+            let ending: Vec<&Rule> = rules.iter().copied().filter(ends).collect();
+            newer = newer.saturating_add(1);
+            if !ending.is_empty() {
+                due.push(Due {
+                    object: object.clone(),
+                    id: kept.id,
+                    marker: kept.is_marker(),
+                    rules: ending,
+                });
             }
         }
         Ok(due)
@@ -425,7 +423,11 @@ mod tests {
             (vec!["\u{fc}", "\u{fd}"], ""),
         ] {
             let rules: Vec<Rule> = prefixes.iter().map(|prefix| rule(prefix)).collect();
-            assert_eq!(common_prefix(&rules.iter().collect::<Vec<_>>()), common, "{prefixes:?}");
+            assert_eq!(
+                common_prefix(&rules.iter().collect::<Vec<_>>()),
+                common,
+                "{prefixes:?}"
+            );
         }
     }
 }

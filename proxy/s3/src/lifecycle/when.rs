@@ -61,7 +61,10 @@ mod tests {
         assert_eq!(days_after(noon, 3), 14 * DAY);
         assert_eq!(days_after(10 * DAY, 1), 11 * DAY);
         assert_eq!(days_after(10 * DAY + 1, 1), 12 * DAY);
-        assert!(days_after(u64::MAX, u32::MAX) > u64::MAX - DAY, "as late as can be said");
+        assert!(
+            days_after(u64::MAX, u32::MAX) > u64::MAX - DAY,
+            "as late as can be said"
+        );
     }
 
     #[test]
@@ -84,7 +87,10 @@ mod tests {
 
     #[test]
     fn the_newest_replaced_versions_stay_whatever_their_age() {
-        let keep = Noncurrent { days: 1, keep: Some(2) };
+        let keep = Noncurrent {
+            days: 1,
+            keep: Some(2),
+        };
         for (newer, ends) in [(0, false), (1, false), (2, true), (3, true)] {
             assert_eq!(ends_version(&keep, 1, newer, 5 * DAY), ends, "{newer}");
         }

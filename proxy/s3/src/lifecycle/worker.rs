@@ -26,6 +26,9 @@ const PAGE: u32 = 200;
 /// as this: earlier, they may be on their way.
 const LEFT: Duration = Duration::from_secs(3600);
 
+/// After a failure it looks again this soon: nodes may just have started.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// How often the rules of buckets are run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -92,18 +95,19 @@ impl Worker {
             let (worker, stop, report) = (Arc::clone(&worker), stop.clone(), report.clone());
             async move {
                 while !stop.is_cancelled() {
-                    report.report(match worker.round().await {
-                        Ok(Round { tally, .. }) => match tally.error {
-                            Some(why) => State::Degraded(format!(
-                                "{} objects, versions or uploads could not be removed: {why}",
-                                tally.left
-                            )),
-                            None => State::Ready,
-                        },
-                        Err(error) => State::Degraded(format!("rules cannot be run: {error}")),
-                    });
+                    let trouble = match worker.round().await {
+                        Ok(Round { tally, .. }) => tally.error.map(|why| {
+                            format!("{} things that are due could not be removed: {why}", tally.left)
+                        }),
+                        Err(error) => Some(format!("rules cannot be run: {error}")),
+                    };
+                    let rest = match trouble {
+                        Some(_) => worker.period.min(AGAIN),
+                        None => worker.period,
+                    };
+                    report.report(trouble.map_or(State::Ready, State::Degraded));
                     tokio::select! {
-                        () = tokio::time::sleep(worker.period) => {}
+                        () = tokio::time::sleep(rest) => {}
                         () = stop.cancelled() => {}
                     }
                 }

@@ -41,7 +41,9 @@ impl Key {
 
     fn headers(&self) -> Vec<(&str, &str)> {
         let pairs = self.0.iter();
-        pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+        pairs
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect()
     }
 }
 
@@ -77,11 +79,18 @@ async fn the_clouds_keys_change_nothing_that_a_client_of_either_dialect_sees() {
     let part = door.alice("GET /bucket/k", &part, b"", 206).await;
     assert_eq!(part.body, body[70_000..=80_000]);
     let head = door.alice("HEAD /bucket/k", &[], b"", 200).await;
-    assert_eq!((said(&head), head.header("content-length")), (Some("AES256"), Some("200000")));
+    assert_eq!(
+        (said(&head), head.header("content-length")),
+        (Some("AES256"), Some("200000"))
+    );
     let swift = door.swift("GET /v1/AUTH_p/bucket/k", &[], b"", 200).await;
     assert_eq!(swift.body, body);
     assert_eq!(swift.header("etag"), Some(md5(&body).as_str()));
-    assert_eq!(swift.header("x-object-blake3"), None, "the root is that of other bytes");
+    assert_eq!(
+        swift.header("x-object-blake3"),
+        None,
+        "the root is that of other bytes"
+    );
     let several = [("range", "bytes=0-1,5-6")];
     let several = door.swift("GET /v1/AUTH_p/bucket/k", &several, b"", 206).await;
     assert!(several.body.windows(2).any(|w| w == &body[5..7]));
@@ -103,7 +112,10 @@ async fn an_object_under_a_clients_key_is_shown_to_who_shows_it_alone() {
     assert!(!put.header("etag").unwrap().contains(&md5(&body)));
     assert_ne!(stored(&door, "k").await, body);
     let got = door.alice("GET /bucket/k", &key.headers(), b"", 200).await;
-    assert_eq!((got.header(of_key), &got.body), (Some(key.0[2].1.as_str()), &body));
+    assert_eq!(
+        (got.header(of_key), &got.body),
+        (Some(key.0[2].1.as_str()), &body)
+    );
     let mut ranged = key.headers();
     ranged.push(("range", "bytes=99990-"));
     let part = door.alice("GET /bucket/k", &ranged, b"", 206).await;
@@ -112,7 +124,11 @@ async fn an_object_under_a_clients_key_is_shown_to_who_shows_it_alone() {
     let other = Key::of(2);
     for (headers, status) in [(vec![], 400), (other.headers(), 403)] {
         let refused = door.alice("GET /bucket/k", &headers, b"", status).await;
-        let code = if status == 400 { "InvalidRequest" } else { "AccessDenied" };
+        let code = if status == 400 {
+            "InvalidRequest"
+        } else {
+            "AccessDenied"
+        };
         assert_eq!(refused.code(), code);
         door.alice("HEAD /bucket/k", &headers, b"", status).await;
         let ask = [headers, vec![("x-amz-object-attributes", "ETag")]].concat();
@@ -156,15 +172,21 @@ async fn a_bucket_asks_for_it_in_both_dialects() {
     let unset = door.alice("GET /bucket?encryption", &[], b"", 404).await;
     assert_eq!(unset.code(), "ServerSideEncryptionConfigurationNotFoundError");
     let kms = String::from_utf8_lossy(ON).replace("AES256", "aws:kms");
-    let refused = door.alice("PUT /bucket?encryption", &[], kms.as_bytes(), 501).await;
+    let refused = door
+        .alice("PUT /bucket?encryption", &[], kms.as_bytes(), 501)
+        .await;
     assert_eq!(refused.code(), "NotImplemented");
-    assert_eq!(door.call(RITA, "PUT /bucket?encryption", &[], ON).await.status, 403);
+    assert_eq!(
+        door.call(RITA, "PUT /bucket?encryption", &[], ON).await.status,
+        403
+    );
     door.alice("PUT /bucket?encryption", &[], ON, 200).await;
     let set = door.alice("GET /bucket?encryption", &[], b"", 200).await;
     assert_eq!(set.element("SSEAlgorithm").as_deref(), Some("AES256"));
     let put = door.alice("PUT /bucket/s3", &[], b"plain", 200).await;
     assert_eq!(said(&put), Some("AES256"));
-    door.swift("PUT /v1/AUTH_p/bucket/swift", &[], b"plain", 201).await;
+    door.swift("PUT /v1/AUTH_p/bucket/swift", &[], b"plain", 201)
+        .await;
     for key in ["s3", "swift"] {
         assert_ne!(stored(&door, key).await, b"plain", "{key}");
         let got = door.alice(&format!("GET /bucket/{key}"), &[], b"", 200).await;
@@ -182,7 +204,8 @@ async fn versions_are_sealed_as_their_bucket_asks() {
     let door = ready().await;
     let on = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
     let before = Key::of(5);
-    door.alice("PUT /bucket/k", &before.headers(), b"before", 200).await;
+    door.alice("PUT /bucket/k", &before.headers(), b"before", 200)
+        .await;
     door.alice("PUT /bucket?versioning", &[], on, 200).await;
     door.alice("PUT /bucket?encryption", &[], ON, 200).await;
     let put = door.alice("PUT /bucket/k", &[], b"one", 200).await;
@@ -191,11 +214,16 @@ async fn versions_are_sealed_as_their_bucket_asks() {
     door.swift("PUT /v1/AUTH_p/bucket/k", &[], b"two", 201).await;
     let got = door.alice("GET /bucket/k", &[], b"", 200).await;
     assert_eq!((said(&got), got.body.as_slice()), (Some("AES256"), &b"two"[..]));
-    let got = door.alice(&format!("GET /bucket/k?versionId={one}"), &[], b"", 200).await;
+    let got = door
+        .alice(&format!("GET /bucket/k?versionId={one}"), &[], b"", 200)
+        .await;
     assert_eq!((said(&got), got.body.as_slice()), (Some("AES256"), &b"one"[..]));
     // What was there before became a version, and its key still opens it.
     let line = "GET /bucket/k?versionId=null";
-    assert_eq!(door.alice(line, &before.headers(), b"", 200).await.body, b"before");
+    assert_eq!(
+        door.alice(line, &before.headers(), b"", 200).await.body,
+        b"before"
+    );
     door.alice(line, &[], b"", 400).await;
 }
 
@@ -203,7 +231,8 @@ async fn versions_are_sealed_as_their_bucket_asks() {
 async fn copies_are_sealed_as_they_are_asked_to_be() {
     let door = ready().await;
     let (one, two) = (Key::of(1), Key::of(2));
-    door.alice("PUT /bucket/from", &one.headers(), b"bytes", 200).await;
+    door.alice("PUT /bucket/from", &one.headers(), b"bytes", 200)
+        .await;
     let source = ("x-amz-copy-source", "/bucket/from");
     let blind = door.alice("PUT /bucket/to", &[source], b"", 400).await;
     assert_eq!(blind.code(), "InvalidRequest");
@@ -213,11 +242,17 @@ async fn copies_are_sealed_as_they_are_asked_to_be() {
     // To another key, to the cloud's, to none.
     let headers = [vec![source], shown.headers(), two.headers()].concat();
     door.alice("PUT /bucket/two", &headers, b"", 200).await;
-    assert_eq!(door.alice("GET /bucket/two", &two.headers(), b"", 200).await.body, b"bytes");
+    assert_eq!(
+        door.alice("GET /bucket/two", &two.headers(), b"", 200).await.body,
+        b"bytes"
+    );
     let headers = [vec![source, SSE], shown.headers()].concat();
     let copied = door.alice("PUT /bucket/cloud", &headers, b"", 200).await;
     assert_eq!(said(&copied), Some("AES256"));
-    assert_eq!(door.alice("GET /bucket/cloud", &[], b"", 200).await.body, b"bytes");
+    assert_eq!(
+        door.alice("GET /bucket/cloud", &[], b"", 200).await.body,
+        b"bytes"
+    );
     let headers = [vec![source], shown.headers()].concat();
     door.alice("PUT /bucket/plain", &headers, b"", 200).await;
     assert_eq!(stored(&door, "plain").await, b"bytes");
@@ -225,15 +260,32 @@ async fn copies_are_sealed_as_they_are_asked_to_be() {
     let itself = [("x-amz-copy-source", "/bucket/plain"), SSE];
     door.alice("PUT /bucket/plain", &itself, b"", 200).await;
     assert_ne!(stored(&door, "plain").await, b"bytes");
-    assert_eq!(door.alice("GET /bucket/plain", &[], b"", 200).await.body, b"bytes");
-    door.swift("COPY /v1/AUTH_p/bucket/cloud", &[("destination", "bucket/swift")], b"", 201)
-        .await;
-    assert_eq!(stored(&door, "swift").await, b"bytes", "as its bucket asks, which does not");
-    assert_eq!(door.alice("GET /bucket/swift", &[], b"", 200).await.body, b"bytes");
+    assert_eq!(
+        door.alice("GET /bucket/plain", &[], b"", 200).await.body,
+        b"bytes"
+    );
+    door.swift(
+        "COPY /v1/AUTH_p/bucket/cloud",
+        &[("destination", "bucket/swift")],
+        b"",
+        201,
+    )
+    .await;
+    assert_eq!(
+        stored(&door, "swift").await,
+        b"bytes",
+        "as its bucket asks, which does not"
+    );
+    assert_eq!(
+        door.alice("GET /bucket/swift", &[], b"", 200).await.body,
+        b"bytes"
+    );
 }
 
 async fn upload(door: &Door, key: &str, begin: &[(&str, &str)], part: &[(&str, &str)]) -> Vec<u8> {
-    let begun = door.alice(&format!("POST /bucket/{key}?uploads"), begin, b"", 200).await;
+    let begun = door
+        .alice(&format!("POST /bucket/{key}?uploads"), begin, b"", 200)
+        .await;
     let id = begun.element("UploadId").unwrap();
     let bodies = [vec![1u8; 5 * MIB], b"the end".to_vec()];
     let mut parts = String::new();
@@ -278,7 +330,9 @@ async fn parts_are_sealed_as_their_upload_was_begun() {
 async fn a_part_needs_the_key_that_its_upload_was_begun_with() {
     let door = ready().await;
     let (key, other) = (Key::of(1), Key::of(2));
-    let begun = door.alice("POST /bucket/k?uploads", &key.headers(), b"", 200).await;
+    let begun = door
+        .alice("POST /bucket/k?uploads", &key.headers(), b"", 200)
+        .await;
     let line = format!(
         "PUT /bucket/k?partNumber=1&uploadId={}",
         begun.element("UploadId").unwrap()

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::stream;
 use virga_node::clock::{Clock, ManualClock, SystemClock};
+use virga_proxy::core::{BodyError, NewObject, ObjectName};
+use virga_proxy::swift::versions;
 use virga_s3::lifecycle::{Settings, Tally, Worker};
 
 use super::door::{Door, RITA, Reply};
@@ -57,7 +61,8 @@ async fn names(door: &Door) -> Vec<String> {
 }
 
 async fn put(door: &Door, key: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    door.alice(&format!("PUT /bucket/{key}"), headers, body, 200).await
+    door.alice(&format!("PUT /bucket/{key}"), headers, body, 200)
+        .await
 }
 
 #[tokio::test]
@@ -82,7 +87,11 @@ async fn rules_are_kept_shown_and_removed() {
     assert_eq!(kept.elements("Status"), ["Disabled", "Enabled"]);
     assert_eq!(kept.elements("Date"), ["2030-01-01T00:00:00.000Z"]);
     assert_eq!(kept.elements("NewerNoncurrentVersions"), ["2"]);
-    assert!(kept.text().contains("<Filter><Prefix>x</Prefix></Filter>"), "{}", kept.text());
+    assert!(
+        kept.text().contains("<Filter><Prefix>x</Prefix></Filter>"),
+        "{}",
+        kept.text()
+    );
     assert_eq!(door.call(RITA, get, &[], b"").await.status, 403);
     let refused = door
         .call(RITA, "PUT /bucket?lifecycle", &[], &document(&[&bare]))
@@ -107,7 +116,11 @@ async fn bad_rules_are_refused_and_the_ones_before_stay() {
         (vec![rule("", &days(0))], 400, "InvalidArgument"),
         (vec![rule("", at_noon)], 400, "InvalidArgument"),
         (vec![rule("", moved)], 501, "NotImplemented"),
-        (vec![rule("a", &days(1)), rule("a", &days(2))], 400, "InvalidArgument"),
+        (
+            vec![rule("a", &days(1)), rule("a", &days(2))],
+            400,
+            "InvalidArgument",
+        ),
         (vec!["<ID>x</ID>".to_owned()], 400, "MalformedXML"),
     ] {
         let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
@@ -185,13 +198,18 @@ async fn clients_are_told_when_an_object_will_go_and_by_which_rule() {
     let by = |reply: &Reply| {
         let said = reply.header("x-amz-expiration")?;
         assert!(said.starts_with("expiry-date=\""), "{said}");
-        said.split("rule-id=\"").nth(1).map(|id| id.trim_end_matches('"').to_owned())
+        said.split("rule-id=\"")
+            .nth(1)
+            .map(|id| id.trim_end_matches('"').to_owned())
     };
     assert_eq!(by(&put(&door, "abc", &[], b"x").await).as_deref(), Some("r%2Dab"));
     assert_eq!(by(&put(&door, "ac", &[], b"x").await).as_deref(), Some("r%2Da"));
     assert_eq!(by(&put(&door, "b", &[], b"x").await), None);
     for line in ["GET /bucket/abc", "HEAD /bucket/abc"] {
-        assert_eq!(by(&door.alice(line, &[], b"", 200).await).as_deref(), Some("r%2Dab"));
+        assert_eq!(
+            by(&door.alice(line, &[], b"", 200).await).as_deref(),
+            Some("r%2Dab")
+        );
     }
     assert_eq!(by(&door.alice("HEAD /bucket/b", &[], b"", 200).await), None);
 }
@@ -211,12 +229,20 @@ async fn current_versions_get_a_mark_and_old_ones_go() {
     set(&door, &[&rule("", &actions)]).await;
     clock.advance(DAY * 3);
     let done = run(&worker).await;
-    assert_eq!((done.objects, done.versions), (0, 2), "the newest replaced one is kept");
+    assert_eq!(
+        (done.objects, done.versions),
+        (0, 2),
+        "the newest replaced one is kept"
+    );
     let body = door.alice("GET /bucket/k", &[], b"", 200).await.body;
     assert_eq!(body, b"4");
     clock.advance(DAY * 3);
     let done = run(&worker).await;
-    assert_eq!((done.objects, done.versions), (1, 1), "what was current is kept now");
+    assert_eq!(
+        (done.objects, done.versions),
+        (1, 1),
+        "what was current is kept now"
+    );
     door.alice("GET /bucket/k", &[], b"", 404).await;
     let listed = door.alice("GET /bucket?versions", &[], b"", 200).await;
     assert_eq!(listed.elements("DeleteMarker").len(), 1);
@@ -231,10 +257,18 @@ async fn a_mark_that_hides_nothing_any_more_goes() {
         put(&door, key, &[], b"x").await;
         door.alice(&format!("DELETE /bucket/{key}"), &[], b"", 204).await;
     }
-    let listed = door.alice("GET /bucket?versions&prefix=bare", &[], b"", 200).await;
+    let listed = door
+        .alice("GET /bucket?versions&prefix=bare", &[], b"", 200)
+        .await;
     let version = listed.text();
     let version = version.split("<Version>").nth(1).unwrap();
-    let id = version.split("<VersionId>").nth(1).unwrap().split('<').next().unwrap();
+    let id = version
+        .split("<VersionId>")
+        .nth(1)
+        .unwrap()
+        .split('<')
+        .next()
+        .unwrap();
     door.alice(&format!("DELETE /bucket/bare?versionId={id}"), &[], b"", 204)
         .await;
     let marks = "<Expiration><ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker></Expiration>";
@@ -255,7 +289,9 @@ async fn locked_versions_stay() {
         put(&door, key, &[], b"x").await;
         put(&door, key, &[], b"y").await;
     }
-    let listed = door.alice("GET /bucket?versions&prefix=held", &[], b"", 200).await;
+    let listed = door
+        .alice("GET /bucket?versions&prefix=held", &[], b"", 200)
+        .await;
     let older = listed.elements("VersionId").pop().unwrap();
     let line = format!("PUT /bucket/held?legal-hold&versionId={older}");
     door.alice(&line, &[], b"<LegalHold><Status>ON</Status></LegalHold>", 200)
@@ -265,7 +301,9 @@ async fn locked_versions_stay() {
     clock.advance(DAY * 3);
     let done = run(&worker).await;
     assert_eq!((done.versions, done.left), (1, 0));
-    let kept = door.alice(&format!("GET /bucket/held?versionId={older}"), &[], b"", 200).await;
+    let kept = door
+        .alice(&format!("GET /bucket/held?versionId={older}"), &[], b"", 200)
+        .await;
     assert_eq!(kept.body, b"x");
 }
 
@@ -273,7 +311,9 @@ async fn locked_versions_stay() {
 async fn uploads_in_parts_are_given_up_and_finished_objects_keep_theirs() {
     let (door, worker, clock) = ready().await;
     let begin = async |key: &str| {
-        let begun = door.alice(&format!("POST /bucket/{key}?uploads"), &[], b"", 200).await;
+        let begun = door
+            .alice(&format!("POST /bucket/{key}?uploads"), &[], b"", 200)
+            .await;
         begun.element("UploadId").unwrap()
     };
     let part = async |key: &str, id: &str| {
@@ -320,6 +360,35 @@ async fn an_object_made_of_parts_ends_with_its_parts() {
     clock.advance(DAY * 3);
     assert_eq!(run(&worker).await.objects, 1);
     door.swift("GET /v1/AUTH_p/bucket+segments", &[], b"", 204).await;
+}
+
+#[tokio::test]
+async fn more_than_a_page_is_looked_through_to_the_end() {
+    let (door, worker, clock) = ready().await;
+    let body = || stream::iter([Ok::<_, BodyError>(Bytes::from_static(b"x"))]);
+    for n in 0..1003 {
+        let name = ObjectName::new("AUTH_p", "bucket", &format!("many/{n:04}")).unwrap();
+        door.core
+            .put_object(&name, NewObject::new("x/y"), body())
+            .await
+            .unwrap();
+    }
+    door.alice("PUT /bucket?versioning", &[], VERSIONS, 200).await;
+    let name = ObjectName::new("AUTH_p", "bucket", "one").unwrap();
+    for _ in 0..1003 {
+        versions::write::put(&door.core, &name, NewObject::new("x/y"), body())
+            .await
+            .unwrap();
+    }
+    let old = "<NoncurrentVersionExpiration><NewerNoncurrentVersions>2</NewerNoncurrentVersions>\
+               <NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration>";
+    set(&door, &[&rule("one", old), &rule("many/", &days(1))]).await;
+    clock.advance(DAY * 3);
+    let done = run(&worker).await;
+    assert_eq!((done.objects, done.versions), (1003, 1000));
+    assert_eq!(names(&door).await, ["one"]);
+    let left = door.alice("GET /bucket?versions&prefix=one", &[], b"", 200).await;
+    assert_eq!(left.elements("VersionId").len(), 3);
 }
 
 #[tokio::test]

@@ -55,8 +55,16 @@ async fn what_is_off_can_be_switched_off_and_not_on() {
         door.alice(&line, &[], off.as_bytes(), 200).await;
         let refused = door.alice(&line, &[], on.as_bytes(), 501).await;
         assert_eq!(refused.code(), "NotImplemented", "{what}");
-        assert!(refused.element("Message").unwrap().ends_with("here."), "{}", refused.text());
-        assert_eq!(door.call(RITA, &line, &[], off.as_bytes()).await.status, 403, "{what}");
+        assert!(
+            refused.element("Message").unwrap().ends_with("here."),
+            "{}",
+            refused.text()
+        );
+        assert_eq!(
+            door.call(RITA, &line, &[], off.as_bytes()).await.status,
+            403,
+            "{what}"
+        );
         door.alice(&format!("GET /bucket?{what}"), &[], b"", 200).await;
     }
 }
@@ -85,7 +93,11 @@ async fn sites_replicas_and_reports_are_refused_in_words() {
     ] {
         let refused = door.alice(line, &[], body.as_bytes(), 501).await;
         assert_eq!(refused.code(), "NotImplemented", "{line}");
-        assert!(refused.element("Message").unwrap().contains("here"), "{}", refused.text());
+        assert!(
+            refused.element("Message").unwrap().contains("here"),
+            "{}",
+            refused.text()
+        );
     }
 }
 

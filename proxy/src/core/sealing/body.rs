@@ -14,7 +14,7 @@ pub(in crate::core) enum Plain {
     /// Sealed on the way.
     Sealing {
         /// Taken by the body.
-        work: Option<Work>,
+        work: Option<Box<Work>>,
         md5: Arc<Mutex<Md5>>,
         /// Hex MD5 that was announced.
         expected: Option<String>,
@@ -47,10 +47,10 @@ impl Plain {
     pub(super) fn new(pad: Pad, expected: Option<String>, shown: bool) -> Self {
         let md5 = Arc::new(Mutex::new(Md5::new()));
         Self::Sealing {
-            work: Some(Work {
+            work: Some(Box::new(Work {
                 pad,
                 md5: Arc::clone(&md5),
-            }),
+            })),
             md5,
             expected,
             shown,
@@ -62,7 +62,7 @@ impl Plain {
     }
 
     /// What seals the body; `None` if it is sealed already.
-    pub(in crate::core) fn work(&mut self) -> Option<Work> {
+    pub(in crate::core) fn work(&mut self) -> Option<Box<Work>> {
         match self {
             Self::Sealing { work, .. } => work.take(),
             Self::Stored { .. } => None,
