@@ -136,6 +136,7 @@ fn the_proxy_asks_identity_for_access_rules_names_and_keys_of_s3() {
             of("AWS_ACCESS_KEY_ID"),
             of("AWS_SECRET_ACCESS_KEY")
         ))
+        .args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"])
         .arg(format!("{}/box/o", of("AWS_ENDPOINT_URL")))
         .output()
         .expect("curl");

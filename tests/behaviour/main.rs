@@ -9,3 +9,4 @@ mod objects;
 mod policies;
 mod several_hosts;
 mod tls;
+mod who_may;

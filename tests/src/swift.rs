@@ -115,6 +115,14 @@ impl Swift {
         }
     }
 
+    /// The same session with paths that begin at `url`.
+    pub fn under(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Sends a request; `None` when the connection failed.
     pub fn try_send(
         &self,
