@@ -117,11 +117,11 @@ async fn what_a_read_has_shown_the_next_one_shows_though_the_one_that_had_it_is_
         if first == old {
             continue;
         }
-        for away in 0..3 {
-            places[away].0.set_down(true);
+        for (away, (twin, _)) in places.iter().enumerate() {
+            twin.set_down(true);
             let again = look(&cluster, &name).await;
             assert_eq!(again, first, "{write:?} at {alone}, {away} is away");
-            places[away].0.set_down(false);
+            twin.set_down(false);
             tokio::time::advance(Duration::from_secs(5)).await;
         }
         assert_eq!(cluster.core.uncertain_reads(), 0, "{write:?}");
