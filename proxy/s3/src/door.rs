@@ -316,6 +316,7 @@ fn dress(mut answer: Answer, method: &Method, uri: &Uri, id: &str) -> Answer {
     } else if let Outgoing::Whole(Some(body)) = answer.body()
         && let Some(document) = shape::ordered(body)
     {
+        answer.headers_mut().remove(CONTENT_LENGTH);
         *answer.body_mut() = full(document);
     }
     answer
