@@ -6,8 +6,8 @@ use s3s::dto::{
 };
 use s3s::path::check_bucket_name;
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use virga_object_wire::listing::{Entry, ListRequest};
-use virga_proxy::core::{ContainerName, ListError};
+use virga_object_wire::listing::{ContainerRow, Entry, ListRequest};
+use virga_proxy::core::{AccountName, ContainerName, ListError};
 use virga_proxy::swift::versions::{ENABLED, container, lock};
 
 use super::access::Action;
@@ -42,7 +42,10 @@ pub(crate) async fn create(
         .map_err(|_| s3_error!(InvalidBucketName))?;
     let asked = req.input.create_bucket_configuration.as_ref();
     if let Some(asked) = asked.and_then(|asked| asked.location_constraint.as_ref()) {
-        let signed = req.extensions.get::<Signed>().and_then(|signed| signed.region.as_deref());
+        let signed = req
+            .extensions
+            .get::<Signed>()
+            .and_then(|signed| signed.region.as_deref());
         let (asked, own) = (asked.as_str(), backend.0.region.as_str());
         if !asked.is_empty() && asked != own && Some(asked) != signed {
             return Err(s3_error!(InvalidLocationConstraint));
@@ -149,6 +152,39 @@ pub(crate) async fn location(
     }))
 }
 
+/// At most so many containers whose names a bucket can have; the last of them,
+/// if more follow.
+async fn all(
+    backend: &Backend,
+    account: &AccountName,
+    mut list: ListRequest,
+    most: usize,
+) -> S3Result<(Vec<ContainerRow>, Option<String>)> {
+    let mut rows: Vec<ContainerRow> = Vec::new();
+    loop {
+        let page = match backend.core().list_account(account, list.clone()).await {
+            Ok(page) => page,
+            Err(ListError::NotFound) => return Ok((rows, None)),
+            Err(error) => return Err(error.into_fault()),
+        };
+        for entry in page.entries {
+            let Entry::Row(row) = entry else { continue };
+            list.marker.clone_from(&row.name);
+            if !check_bucket_name(&row.name) {
+                continue;
+            }
+            if rows.len() == most {
+                let last = rows.last().map(|row| row.name.clone());
+                return Ok((rows, last));
+            }
+            rows.push(row);
+        }
+        if !page.more {
+            return Ok((rows, None));
+        }
+    }
+}
+
 /// `ListBuckets`. Containers whose names no bucket can have are left out; who
 /// has no role in the project sees none.
 pub(crate) async fn list(
@@ -167,42 +203,23 @@ pub(crate) async fn list(
             ));
         }
     };
-    let mut list = ListRequest {
+    let list = ListRequest {
         prefix: input.prefix.clone().unwrap_or_default(),
         marker: input.continuation_token.unwrap_or_default(),
         limit: PAGE,
         ..ListRequest::default()
     };
-    let (mut buckets, mut next) = (Vec::new(), None);
-    let sees = backend.by_role(&asker, "s3:ListAllMyBuckets").granted();
-    'pages: while sees {
-        let page = match backend.core().list_account(&asker.account, list.clone()).await {
-            Ok(page) => page,
-            Err(ListError::NotFound) => break,
-            Err(error) => return Err(error.into_fault()),
-        };
-        for entry in page.entries {
-            let Entry::Row(row) = entry else { continue };
-            list.marker.clone_from(&row.name);
-            if !check_bucket_name(&row.name) {
-                continue;
-            }
-            if buckets.len() == most {
-                next = buckets.last().and_then(|bucket: &Bucket| bucket.name.clone());
-                break 'pages;
-            }
-            buckets.push(Bucket {
-                bucket_region: input
-                    .max_buckets
-                    .map(|_| backend.region().unwrap_or(USUAL).to_owned()),
-                creation_date: Some(dates::timestamp(row.put)),
-                name: Some(row.name),
-            });
-        }
-        if !page.more {
-            break;
-        }
-    }
+    let (rows, next) = match backend.by_role(&asker, "s3:ListAllMyBuckets").granted() {
+        true => all(backend, &asker.account, list, most).await?,
+        false => (Vec::new(), None),
+    };
+    let region = |_| backend.region().unwrap_or(USUAL).to_owned();
+    let buckets = rows.into_iter().map(|row| Bucket {
+        bucket_region: input.max_buckets.map(region),
+        creation_date: Some(dates::timestamp(row.put)),
+        name: Some(row.name),
+    });
+    let buckets: Vec<Bucket> = buckets.collect();
     Ok(S3Response::new(ListBucketsOutput {
         buckets: Some(buckets),
         continuation_token: next,
