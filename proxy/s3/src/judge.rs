@@ -13,7 +13,7 @@ use super::acl::{self, Acl, Guest, Lists, ObjectAcl, Permission};
 use super::object::find::Asked;
 use super::policy::{self, EXISTING_TAG, Facts, Policy, Question, Ruling, Someone};
 use super::public::{Block, Ownership};
-use super::request::Signed;
+use super::request::{Signed, pairs};
 use super::rules::{self, Need};
 use super::{Backend, tagging};
 
@@ -30,12 +30,8 @@ pub(crate) struct Told {
 }
 
 fn query(uri: &Uri, name: &str) -> Option<String> {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    let spaced = value.replace('+', " ");
-    let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy();
-    Some(decoded.into_owned())
+    let mut pairs = pairs(uri.query().unwrap_or_default());
+    pairs.find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
 impl Told {

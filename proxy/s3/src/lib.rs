@@ -1,15 +1,14 @@
 //! The S3 dialect of the object store: AWS's API over the core of the proxy.
 //!
-//! A bucket is a container of the project that an EC2 key belongs to, so both
-//! dialects see the same objects, metadata and access lists. The protocol
-//! (signatures, XML, chunked bodies) is the work of the crate `s3s`, whose
-//! generated types stay in here; what its operations mean is written here, over
-//! [`virga_proxy::core`]. [`door`] is where requests come in and where answers
-//! get what AWS says and `s3s` does not.
+//! A bucket is a container of a project, so both dialects see the same objects,
+//! metadata and access lists. [`door`] is where requests come in; [`request`]
+//! checks signatures and bodies; the crate `s3s`, whose generated types stay in
+//! here, reads documents and finds the operation; [`access`] judges whether it
+//! may be done, by the row that [`operations`] has for it; what operations mean
+//! is written here, over [`virga_proxy::core`].
 //!
-//! Not here: lifecycle, policies, encryption by the
-//! client's keys, static sites and notifications. They read as "not set" and
-//! cannot be set (`NotImplemented`).
+//! Not here: static sites, replication and notifications. They read as "not
+//! set" and cannot be set (`NotImplemented`).
 mod access;
 mod acl;
 mod bucket;

@@ -173,8 +173,8 @@ impl Backend {
                 return Err(wrong());
             }
             let key = self.0.keys.get(access).await?;
-            let scope = [*day, *region, "s3", "aws4_request"];
-            return match signatures::is_v4(&key.secret, &scope, policy, shown) {
+            let key = signatures::key_of(&key.secret, [day, region, "s3"]);
+            return match signatures::is_v4(&key, policy, shown) {
                 true => Ok(Some((*access).to_owned())),
                 false => Err(wrong()),
             };

@@ -153,7 +153,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// Names and values of a query, decoded.
-fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
     let decoded = |text: &str| {
         let spaced = text.replace('+', " ");
         let bytes = percent_encoding::percent_decode_str(&spaced);

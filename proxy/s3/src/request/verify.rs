@@ -1,6 +1,5 @@
 //! Whether a signature is good: made with the key's secret, in time, over this
 //! request. And those of chunks, each of which goes on from the one before.
-use hmac::{Hmac, KeyInit, Mac};
 use http::request::Parts;
 use s3s::{S3Error, S3Result, s3_error};
 use sha2::{Digest, Sha256};
@@ -10,8 +9,9 @@ use zeroize::Zeroizing;
 
 use super::claimed::{Claimed, New, Old};
 use super::{Place, Signed, canonical, header};
+use crate::Backend;
 use crate::detail::Detailed;
-use crate::{Backend, signatures};
+use crate::signatures::{self, mac};
 
 /// How far a client's clock may be off, in seconds.
 const SKEW: u64 = 900;
@@ -27,14 +27,6 @@ const MUST_BE_SIGNED: [&str; 6] = [
     "x-amz-meta",
     "x-amz-source-expected-bucket-owner",
 ];
-
-fn mac(key: &[u8], text: &[u8]) -> [u8; 32] {
-    let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(key) else {
-        unreachable!("HMAC takes keys of any length")
-    };
-    mac.update(text);
-    mac.finalize().into_bytes().into()
-}
 
 /// The SHA-256 of bytes, in hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
@@ -229,10 +221,7 @@ fn payloads<'a>(parts: &'a Parts, new: &New) -> Vec<&'a str> {
 
 fn check_new(parts: &Parts, new: &New, stamp: &str, secret: &str) -> S3Result<Chain> {
     all_signed(parts, &new.headers)?;
-    let mut key = Zeroizing::new(mac(format!("AWS4{secret}").as_bytes(), new.date.as_bytes()));
-    for part in [new.region.as_str(), new.service.as_str(), "aws4_request"] {
-        *key = mac(&*key, part.as_bytes());
-    }
+    let key = signatures::key_of(secret, [&new.date, &new.region, &new.service]);
     let scope = format!(
         "{stamp}\n{}/{}/{}/aws4_request",
         new.date, new.region, new.service
