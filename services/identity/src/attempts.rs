@@ -75,10 +75,11 @@ impl Meters {
     }
 }
 
-/// A sign-in under way. It counts as failed until [`Attempt::settle`] says
-/// otherwise.
+/// A sign-in under way. Whoever may fail once more may sign in any number of
+/// times at once, so as many guesses as hashes may wait can be too many; the
+/// next ones wait for those.
 pub(crate) struct Attempt<'a> {
-    meters: &'a Meters,
+    app: &'a App,
     source: Option<Source>,
     accounts: Vec<String>,
 }
@@ -96,15 +97,15 @@ impl App {
             AuthError::TooMany(wait)
         };
         if let Some(source) = source {
-            let taken = meters.failures_per_source.take(&source.whole(), now);
+            let taken = meters.failures_per_source.look(&source.whole(), now);
             taken.map_err(too_many)?;
         }
         for account in &accounts {
-            let taken = meters.failures_per_account.take(account, now);
+            let taken = meters.failures_per_account.look(account, now);
             taken.map_err(too_many)?;
         }
         Ok(Attempt {
-            meters,
+            app: self,
             source,
             accounts,
         })
@@ -114,12 +115,14 @@ impl App {
 impl Attempt<'_> {
     /// Ends the attempt: only a refusal counts against address and account.
     pub(crate) fn settle<T>(self, outcome: Result<T, AuthError>) -> Result<T, AuthError> {
-        if !matches!(outcome, Err(AuthError::Refused(_))) {
+        if matches!(outcome, Err(AuthError::Refused(_))) {
+            let (meters, now) = (&self.app.meters, self.app.clock.now());
+            // An empty bucket stays empty.
             if let Some(source) = self.source {
-                self.meters.failures_per_source.give_back(&source.whole());
+                let _ = meters.failures_per_source.take(&source.whole(), now);
             }
             for account in &self.accounts {
-                self.meters.failures_per_account.give_back(account);
+                let _ = meters.failures_per_account.take(account, now);
             }
         }
         outcome

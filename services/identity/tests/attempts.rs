@@ -162,3 +162,17 @@ async fn who_is_turned_away_is_counted_in_the_audit_and_cannot_fill_it() {
     assert_eq!(told[0]["from"]["address"], "10.0.0.7");
     assert_eq!(told[0]["reason"], "too many failed attempts");
 }
+
+#[tokio::test]
+async fn many_good_sign_ins_at_once_are_no_failures() {
+    let b = limited(RateLimits {
+        failures_per_account: FEW,
+        failures_per_source: FEW,
+        ..RateLimits::default()
+    })
+    .await;
+    let all = (0..40).map(|_| sign_in(&b, "10.0.0.1", "demo", DEMO_PASSWORD));
+    for answer in futures_util::future::join_all(all).await {
+        answer.expect(201);
+    }
+}

@@ -49,10 +49,13 @@ async fn the_manager_of_a_domain_rules_there_and_nowhere_else() {
         .expect(403);
     let listed = b.get("/v3/users", &mia).await.expect(200).json();
     assert_eq!(listed["users"].as_array().unwrap().len(), 1, "{listed}");
-    let project = b
-        .call("POST", "/v3/projects", &mia, json!({"project": {"name": "p"}}))
-        .await
-        .expect(201);
+    // As in Keystone the domain must be named, though the token tells it.
+    let nowhere = json!({"project": {"name": "p"}, "user": {"name": "p"}, "group": {"name": "p"}});
+    for path in ["/v3/projects", "/v3/users", "/v3/groups"] {
+        b.call("POST", path, &mia, nowhere.clone()).await.expect(403);
+    }
+    let project = json!({"project": {"name": "p", "domain_id": domain}});
+    let project = b.call("POST", "/v3/projects", &mia, project).await.expect(201);
     assert_eq!(project.json()["project"]["domain_id"], json!(domain));
     let project = project.id("project");
     let (member, admins) = (b.role_id("member").await, b.role_id("admin").await);
