@@ -318,6 +318,24 @@ mod tests {
     }
 
     #[test]
+    fn the_format_is_what_it_was() {
+        // Made by another implementation of HMAC-SHA256 and AES-256-CTR.
+        let check = "88a822be35237420bd29414da20b657d415a34dff3588b90e5d1a60af2e41501";
+        let (key, salt) = (ClientKey::new([1; 32]), [2; 16]);
+        assert_eq!(hex::encode(*key.derived(CHECK, &salt)), check);
+        let mut pad = Pad::new(&key.derived(DATA, &salt));
+        let sealed = pad.apply(bytes::Bytes::from_static(b"plain bytes"));
+        assert_eq!(hex::encode(sealed), "d816bd710271cda2f04866");
+        let how = format!("client {} {check}", hex::encode(salt));
+        let found = Sealed::found(&[("x-object-sysmeta-sealing".to_owned(), how.clone())]);
+        let Some(Sealed::Client(found)) = found else {
+            panic!("{found:?}")
+        };
+        assert!(found.fits(&key));
+        assert_eq!(Sealed::Client(found).item().1, how);
+    }
+
+    #[test]
     fn what_is_sealed_in_an_unknown_way_is_never_taken_for_plain() {
         let found = |how: &str| Sealed::found(&[(HOW.to_owned(), how.to_owned())]);
         for how in ["", "cloud", "client", "client 00 11", "later v2"] {
