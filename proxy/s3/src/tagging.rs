@@ -156,7 +156,9 @@ async fn replace(
 ) -> S3Result<Option<String>> {
     // Others of this proxy who read metadata to write it back wait.
     let _held = backend.0.stripes.lock(name).await;
-    let Found { at, stat, version, .. } = backend.find(name, asked, None).await?;
+    let Found {
+        at, stat, version, ..
+    } = backend.find(name, asked, None).await?;
     let header = (!tags.is_empty()).then(|| (STORED.to_owned(), written(tags)));
     backend.replace_header(&at, stat, is_stored, header).await?;
     Ok(version)

@@ -312,13 +312,7 @@ pub(crate) async fn complete(
         .await
         .or_fault()?;
     backend.delete_hidden(&upload.container, spare).await;
-    let mut answer = output(
-        input,
-        location,
-        whole.etag,
-        whole.checksum,
-        written.version,
-    );
+    let mut answer = output(input, location, whole.etag, whole.checksum, written.version);
     said.show(&mut answer.headers);
     Ok(answer)
 }

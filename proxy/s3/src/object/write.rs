@@ -15,8 +15,8 @@ use crate::access::Action;
 use crate::checksum::{self, Claim, Kind};
 use crate::conditions::Expect;
 use crate::fault::{IntoFault, OrFault};
-use crate::lifecycle::Seen;
 use crate::form::Unmeasured;
+use crate::lifecycle::Seen;
 use crate::{Backend, acl, lock, metadata, multipart, tagging, unset};
 
 /// Bytes of one upload.
