@@ -51,17 +51,6 @@ impl Action {
     }
 }
 
-/// Lets the protocol layer hand every request on, signed or not: each is judged
-/// by [`Backend::admit`], which knows its bucket.
-pub(crate) struct Everyone;
-
-#[async_trait::async_trait]
-impl s3s::access::S3Access for Everyone {
-    async fn check(&self, _cx: &mut s3s::access::S3AccessContext<'_>) -> S3Result<()> {
-        Ok(())
-    }
-}
-
 /// What an operation is done to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
 use virga_identity_api::caller::Caller;
 use virga_node::clock::{Clock, Micros};
@@ -99,14 +98,6 @@ impl Keys {
 /// everything stale.
 fn is_fresh(told: Micros, now: Micros) -> bool {
     told <= now && now < told.plus(FRESH)
-}
-
-#[async_trait]
-impl S3Auth for super::Backend {
-    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        let key = self.0.keys.get(access_key).await?;
-        Ok(SecretKey::from(key.secret.as_str()))
-    }
 }
 
 #[cfg(test)]
