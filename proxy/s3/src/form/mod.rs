@@ -55,14 +55,13 @@ const RESERVED: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERI
     .remove(b'_')
     .remove(b'~');
 
-/// Whether a request is a form.
+/// Whether a request is a form, or what the protocol layer would take for one:
+/// it must not get there.
 pub(crate) fn is_one(method: &Method, headers: &HeaderMap) -> bool {
+    const KIND: &str = "multipart/form-data";
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    method == Method::POST
-        && kind.is_some_and(|kind| {
-            let kind = kind.split(';').next().unwrap_or_default();
-            kind.trim().eq_ignore_ascii_case("multipart/form-data")
-        })
+    let start = kind.and_then(|kind| kind.trim_start().get(..KIND.len()));
+    method == Method::POST && start.is_some_and(|start| start.eq_ignore_ascii_case(KIND))
 }
 
 /// A file that its policy does not let be so small or so large.
@@ -374,4 +373,25 @@ fn answer(fields: &Fields, uri: &Uri, bucket: &str, key: &str, etag: &str) -> S3
         _ => *answer.status_mut() = StatusCode::NO_CONTENT,
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_looks_like_a_form_gets_past() {
+        for (kind, expected) in [
+            ("multipart/form-data; boundary=x", true),
+            ("Multipart/Form-Data", true),
+            ("multipart/form-data+x; boundary=x", true),
+            ("multipart/mixed; boundary=x", false),
+            ("text/plain", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            assert_eq!(is_one(&Method::POST, &headers), expected, "{kind}");
+            assert!(!is_one(&Method::PUT, &headers), "{kind}");
+        }
+    }
 }
