@@ -16,8 +16,8 @@ use s3s::validation::NameValidation;
 use s3s::{HttpResponse, S3Error, S3Result};
 use virga_node::clock::Clock;
 use virga_proxy::server::Dialect;
-use virga_proxy::swift::domain_remap;
 use virga_proxy::swift::body::{Answer, Outgoing, empty, full, streamed};
+use virga_proxy::swift::domain_remap;
 use virga_proxy::swift::upload::Upload;
 
 use super::detail::{self, escaped};

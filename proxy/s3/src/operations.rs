@@ -6,7 +6,10 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::access::Place;
 use super::object::{attributes, copy, delete, read, write};
-use super::{Backend, acl, bucket, cors, encryption, lifecycle, listing, lock, multipart, policy, public, tagging, unset, versioning};
+use super::{
+    Backend, acl, bucket, cors, encryption, lifecycle, listing, lock, multipart, policy, public, tagging,
+    unset, versioning,
+};
 
 /// What an operation is done to.
 macro_rules! place {

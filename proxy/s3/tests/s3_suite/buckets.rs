@@ -140,7 +140,11 @@ async fn access_lists_let_readers_of_the_project_in() {
         );
     }
     let listed = door.call(RITA, "GET /", &[], b"").await;
-    assert_eq!((listed.status, listed.elements("Name").len()), (200, 0), "no bucket is hers");
+    assert_eq!(
+        (listed.status, listed.elements("Name").len()),
+        (200, 0),
+        "no bucket is hers"
+    );
     door.alice("PUT /bucket?acl", &[("x-amz-acl", "public-read")], b"", 200)
         .await;
     assert_eq!(door.call(RITA, "GET /bucket/k", &[], b"").await.body, b"x");
