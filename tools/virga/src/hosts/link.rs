@@ -5,7 +5,7 @@
 //! reached tokens are verified as before, by what was known last; what must be
 //! asked is refused as unavailable.
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +41,9 @@ const NAMES: Duration = Duration::from_secs(5);
 /// Names remembered at most, in each of two halves.
 const MOST_NAMES: usize = 4096;
 
+/// Names by whether it is a user's and the id, and until when each is believed.
+type Names = Recent<(bool, String), (Micros, Option<Named>)>;
+
 /// Asks identity on another host.
 #[derive(Debug)]
 pub struct Link {
@@ -48,7 +51,7 @@ pub struct Link {
     url: Uri,
     seal: Seal,
     clock: Arc<dyn Clock>,
-    names: Mutex<Recent<(bool, String), (Micros, Option<Named>)>>,
+    names: Mutex<Names>,
 }
 
 impl Link {
@@ -179,7 +182,7 @@ impl Link {
         }
     }
 
-    fn names(&self) -> std::sync::MutexGuard<'_, Recent<(bool, String), (Micros, Option<Named>)>> {
+    fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
