@@ -154,11 +154,13 @@ impl ObjectRow {
 
     /// What decides between two rows of one name: the data, then the metadata. An
     /// update of the metadata belongs to the data it was made over, and goes with it.
+    /// Of data and a deletion that two proxies gave one version the data win, as they
+    /// do where the object is.
     pub fn rank(&self) -> (Version, bool, u64, &str, Version, &str) {
         let (data, meta) = (self.version, self.meta_version);
         (
             data,
-            self.deleted,
+            !self.deleted,
             self.size,
             &self.etag,
             meta,

@@ -234,7 +234,7 @@ pub(crate) async fn second(
         common_prefixes: encoding.prefixes(page.prefixes),
         delimiter: encoding.maybe(wish.delimiter),
         encoding_type: input.encoding_type,
-        start_after: encoding.maybe(some(input.start_after)),
+        start_after: encoding.maybe(input.start_after),
         ..ListObjectsV2Output::default()
     }))
 }

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::{S3Result, s3_error};
 use virga_object_wire::object::{Header, ObjectStat, PostMeta};
 use virga_proxy::core::ObjectName;
-use virga_proxy::swift::headers::{put, to_text};
+use virga_proxy::swift::headers::{delete_at as swift_delete_at, put, to_text};
 
 use super::Backend;
 use super::fault::OrFault;
@@ -14,12 +14,13 @@ const MOST: usize = 2048;
 const OURS: &str = "x-amz-meta-";
 const STORED: &str = "x-object-meta-";
 /// What else is kept, under the same name.
-const CONTENT: [&str; 5] = [
+const CONTENT: [&str; 6] = [
     "cache-control",
     "content-disposition",
     "content-encoding",
     "content-language",
     "expires",
+    "x-robots-tag",
 ];
 /// Where the door puts an `Expires` that is no date: the protocol layer would
 /// refuse it.
@@ -66,6 +67,15 @@ pub(crate) fn type_of(headers: &HeaderMap) -> String {
     let given = headers.get(http::header::CONTENT_TYPE);
     let given = given.filter(|value| !value.is_empty()).map(to_text);
     given.unwrap_or_else(|| UNTYPED.to_owned())
+}
+
+/// When an object is to go by the headers of the other dialect (`X-Delete-At`,
+/// `X-Delete-After`), which Swift's own S3 takes too: seconds since the epoch.
+///
+/// # Errors
+/// `InvalidArgument` in Swift's words.
+pub(crate) fn delete_at(headers: &HeaderMap, now: u64) -> S3Result<Option<u64>> {
+    swift_delete_at(headers, now).map_err(|fault| s3_error!(InvalidArgument, "{}", fault.text()))
 }
 
 /// Shows what is stored.
@@ -121,6 +131,10 @@ mod tests {
         headers.append("x-amz-meta-color", HeaderValue::from_static("blue"));
         headers.insert("content-encoding", HeaderValue::from_static("gzip"));
         headers.insert("x-amz-acl", HeaderValue::from_static("private"));
+        headers.insert("x-delete-at", HeaderValue::from_static("101"));
+        assert_eq!(delete_at(&headers, 100).unwrap(), Some(101));
+        let past = delete_at(&headers, 101).unwrap_err();
+        assert_eq!(past.message(), Some("X-Delete-At in past"));
         let stored = of_request(&headers).unwrap();
         let expected = [("x-object-meta-color", "red,blue"), ("content-encoding", "gzip")];
         assert_eq!(stored, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));

@@ -266,7 +266,9 @@ impl Swift {
     fn info(&self, method: &Method) -> Result<Answer, Fault> {
         match *method {
             Method::GET | Method::HEAD => {
-                let mut answer = Answer::new(full(info::document(&self.0.config, self.0.beside.clone()).to_string()));
+                let mut answer = Answer::new(full(
+                    info::document(&self.0.config, self.0.beside.clone()).to_string(),
+                ));
                 let json = HeaderValue::from_static("application/json; charset=UTF-8");
                 answer.headers_mut().insert(CONTENT_TYPE, json);
                 Ok(answer)

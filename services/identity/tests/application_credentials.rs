@@ -255,7 +255,10 @@ async fn an_oauth2_client_gets_a_token_for_its_application_credential() {
     assert_eq!(good.status, 200, "{}", good.text);
     assert_eq!(good.headers["cache-control"], "no-store");
     let said = good.json();
-    assert_eq!((&said["token_type"], &said["expires_in"]), (&json!("Bearer"), &json!(3600)));
+    assert_eq!(
+        (&said["token_type"], &said["expires_in"]),
+        (&json!("Bearer"), &json!(3600))
+    );
     let token = said["access_token"].as_str().unwrap();
     let shown = b.about("GET", "", token, token).await.expect(200).json();
     assert_eq!(shown["token"]["methods"], json!(["application_credential"]));

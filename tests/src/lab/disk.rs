@@ -113,9 +113,12 @@ impl Disk {
         }
     }
 
-    /// The file is deleted.
+    /// The file is deleted, for good: an error of the file system would bring it back from the journal.
     pub fn free(&self) {
         let _ = std::fs::remove_file(self.foreign());
+        if let Ok(folder) = std::fs::File::open(&self.mount) {
+            let _ = rustix::fs::syncfs(folder);
+        }
     }
 
     fn foreign(&self) -> PathBuf {

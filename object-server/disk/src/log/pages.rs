@@ -101,6 +101,17 @@ impl Pages<'_> {
         }
     }
 
+    /// The whole pages between `at`, a multiple of the page, and `end`: a file that was cut short ends within one.
+    pub fn whole(&self, at: u64, end: u64) -> io::Result<AlignedBuf> {
+        let len = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX) / PAGE * PAGE;
+        let mut buf = AlignedBuf::with_capacity(len.max(PAGE));
+        buf.set_len(len);
+        if len > 0 {
+            self.read(&mut buf, at)?;
+        }
+        Ok(buf)
+    }
+
     /// First page from `from` on that is a batch header of this segment and pleases `wanted`.
     pub fn next_header(
         &self,

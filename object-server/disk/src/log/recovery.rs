@@ -11,7 +11,6 @@ use crate::batch::decode::{self, Bad};
 use crate::batch::record::RecordView;
 use crate::batch::{BatchHeader, HEADER_LEN, MAX_BATCH};
 use crate::io::PAGE;
-use crate::io::aligned::AlignedBuf;
 use crate::segment::table::{Segment, Segments, unless_read_only};
 use crate::segment::{Locator, Position, Stream};
 
@@ -389,8 +388,7 @@ impl<A: Apply> Scan<'_, A> {
             Some(header) => self.salvage(link, at, &header)?,
             None => {
                 let end = resume.min(at + MAX_BATCH as u64);
-                let mut buf = AlignedBuf::zeroed(usize::try_from(end - at).unwrap_or(PAGE));
-                link.pages().read(&mut buf, at)?;
+                let buf = link.pages().whole(at, end)?;
                 let piece = Damaged {
                     segment: link.segment.id(),
                     offset: at,
@@ -407,9 +405,8 @@ impl<A: Apply> Scan<'_, A> {
     /// Applies the readable records of a damaged batch and reports the others.
     fn salvage(&mut self, link: &Link, at: u64, header: &BatchHeader) -> Result<(), OpenLogError> {
         let segment = &link.segment;
-        let length = u64::from(header.length).min(segment.size() - at);
-        let mut buf = AlignedBuf::zeroed(usize::try_from(length).unwrap_or(PAGE));
-        link.pages().read(&mut buf, at)?;
+        let end = (at + u64::from(header.length)).min(segment.size());
+        let buf = link.pages().whole(at, end)?;
         let mut records = Vec::new();
         let mut rest = HEADER_LEN;
         let mut layout = false;

@@ -15,6 +15,7 @@ use crate::segment::table::SegmentOptions;
 use writer::{Carries, Tail};
 
 mod crash;
+mod cut;
 mod rebuild;
 
 pub(super) const IDENTITY: Identity = Identity {
@@ -33,6 +34,10 @@ const GROUPED: SyncPolicy = SyncPolicy::Grouped {
 };
 
 pub(super) fn segments(disk: &FaultDisk) -> Arc<Segments> {
+    segments_on(Arc::new(disk.clone()))
+}
+
+fn segments_on(disk: Arc<dyn Disk>) -> Arc<Segments> {
     let options = SegmentOptions {
         size: SEGMENT,
         spares: 0,
@@ -40,7 +45,7 @@ pub(super) fn segments(disk: &FaultDisk) -> Arc<Segments> {
         clock: Arc::new(|| 5),
         threads: crate::threads::Threads::Os,
     };
-    Segments::open(Arc::new(disk.clone()), IDENTITY, options).unwrap()
+    Segments::open(disk, IDENTITY, options).unwrap()
 }
 
 pub(super) fn record(number: u64, len: usize) -> NewRecord {

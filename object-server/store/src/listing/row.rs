@@ -143,9 +143,10 @@ impl From<&ContainerRow> for Value<'_> {
 
 impl<'a> ObjectValue<'a> {
     fn merge(self, other: Self) -> Self {
-        // An update of the metadata belongs to the data it was made over.
+        // As `ObjectRow::rank`: an update of the metadata belongs to the data it
+        // was made over, and data win over a deletion of their version.
         let rank = |v: &Self| {
-            let data = (v.version, v.deleted, v.size, v.etag);
+            let data = (v.version, !v.deleted, v.size, v.etag);
             (data, v.meta_version, v.content_type)
         };
         if rank(&self) >= rank(&other) { self } else { other }

@@ -2,7 +2,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderMap;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use virga_node::clock::Version;
 use virga_object_wire::object::Header;
 use virga_proxy::core::ObjectName;
@@ -11,6 +11,12 @@ use super::rules::Rule;
 use super::when;
 use crate::{Backend, dates, metadata, tagging};
 
+/// What is not sent as it is of a rule's id.
+const UNPLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 /// The last moment that a date of HTTP can name, seconds since the epoch.
 const LAST: u64 = 253_402_300_799;
 
@@ -21,23 +27,31 @@ pub(crate) struct Seen<'a> {
     pub(crate) size: u64,
     /// When it was written.
     pub(crate) written: Version,
+    /// When it goes by itself, as a client of either dialect asked: seconds
+    /// since the epoch.
+    pub(crate) delete_at: Option<u64>,
 }
 
-/// The rule that ends an object first, and when: seconds since the epoch.
-fn first<'a>(rules: &'a [Rule], key: &str, seen: &Seen<'_>) -> Option<(u64, &'a Rule)> {
+/// What an object's own end is called among the rules, as Swift's S3 calls it.
+const OWN_END: &str = "swift-object-expiration";
+
+/// The rule that ends an object first, by its id, and when: seconds since the
+/// epoch.
+fn first<'a>(rules: &'a [Rule], key: &str, seen: &Seen<'_>) -> Option<(u64, &'a str)> {
     let (written, tags) = (dates::seconds(seen.written), tagging::among(seen.headers));
     let about = rules.iter().filter(|rule| {
         rule.filter.fits(key, seen.size) && rule.filter.tags.iter().all(|tag| tags.contains(tag))
     });
     about
-        .filter_map(|rule| Some((when::expires(rule, written)?, rule)))
+        .filter_map(|rule| Some((when::expires(rule, written)?, rule.id.as_str())))
+        .chain(seen.delete_at.map(|at| (at, OWN_END)))
         .min_by_key(|(at, _)| *at)
 }
 
 fn header(rules: &[Rule], key: &str, seen: &Seen<'_>) -> Option<String> {
-    let (at, rule) = first(rules, key, seen)?;
+    let (at, id) = first(rules, key, seen)?;
     let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at.min(LAST)));
-    let id = utf8_percent_encode(&rule.id, NON_ALPHANUMERIC);
+    let id = utf8_percent_encode(id, UNPLAIN);
     Some(format!("expiry-date=\"{date}\", rule-id=\"{id}\""))
 }
 
@@ -81,27 +95,33 @@ mod tests {
         let mut tagged = rule("tagged one", Expiration::Days(1));
         tagged.filter.tags = vec![("a".into(), "b".into())];
         let rules = [rule("later", Expiration::Days(9)), tagged];
-        let said = |tags: Option<&str>| {
+        let said = |tags: Option<&str>, delete_at| {
             let headers: Vec<Header> = tagging::of_header(tags).unwrap().into_iter().collect();
             let seen = Seen {
                 headers: &headers,
                 size: 1,
                 written: Version::at(Micros(when::DAY * 1_000_000)),
+                delete_at,
             };
             header(&rules, "k", &seen)
         };
         assert_eq!(
-            said(None).unwrap(),
+            said(None, None).unwrap(),
             "expiry-date=\"Sun, 11 Jan 1970 00:00:00 GMT\", rule-id=\"later\""
         );
         assert_eq!(
-            said(Some("a=b&c=d")).unwrap(),
+            said(Some("a=b&c=d"), None).unwrap(),
             "expiry-date=\"Sat, 03 Jan 1970 00:00:00 GMT\", rule-id=\"tagged%20one\""
+        );
+        assert_eq!(
+            said(None, Some(86_400)).unwrap(),
+            "expiry-date=\"Fri, 02 Jan 1970 00:00:00 GMT\", rule-id=\"swift-object-expiration\""
         );
         let untagged = Seen {
             headers: &[],
             size: 1,
             written: Version(0),
+            delete_at: None,
         };
         assert_eq!(header(&rules[1..], "k", &untagged), None);
     }

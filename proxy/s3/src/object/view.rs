@@ -157,6 +157,7 @@ impl View {
             headers: &self.stat.meta.headers,
             size: self.size,
             written: self.modified,
+            delete_at: self.stat.meta.delete_at,
         }
     }
 

@@ -157,6 +157,8 @@ pub(crate) async fn put(
     let mut new = NewObject::new(metadata::type_of(&headers));
     new.headers = stored_headers(&headers, input.tagging.as_deref())?;
     new.headers.extend(list);
+    new.delete_at = metadata::delete_at(&headers, backend.0.clock.now().as_secs())?;
+    let delete_at = new.delete_at;
     new.expected_size = length;
     new.expected_etag = notes.announce(announced_md5(input.content_md5.as_deref())?);
     new.max_size = MOST_BYTES;
@@ -192,6 +194,7 @@ pub(crate) async fn put(
         headers: &kept,
         size: written.stored.size,
         written: written.modified,
+        delete_at,
     };
     backend.show_expiry(&name, seen, &mut response.headers).await;
     Ok(response)

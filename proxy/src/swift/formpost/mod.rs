@@ -108,7 +108,12 @@ impl Place {
 ///
 /// # Errors
 /// 400 for what is no such form, 401 for one that is not signed, or no more.
-pub(super) async fn handle(mut ctx: Ctx, target: Target, path: &str, upload: Upload) -> Result<Answer, Fault> {
+pub(super) async fn handle(
+    mut ctx: Ctx,
+    target: Target,
+    path: &str,
+    upload: Upload,
+) -> Result<Answer, Fault> {
     let place = Place::of(&target, path)?;
     let boundary = headers::text(&ctx.headers, "content-type")
         .and_then(multipart::boundary)

@@ -268,11 +268,11 @@ proptest! {
                 if let Change::Rows(to, rows) = change && *to == c {
                     for (name, n, dead) in rows {
                         let best = newest.entry(&names[usize::from(*name)]).or_default();
-                        *best = (*best).max((*n, *dead));
+                        *best = (*best).max((*n, !*dead));
                     }
                 }
             }
-            let live: Vec<&str> = newest.iter().filter(|(_, (_, dead))| !dead).map(|(name, _)| *name).collect();
+            let live: Vec<&str> = newest.iter().filter(|(_, (_, live))| *live).map(|(name, _)| *name).collect();
             prop_assert_eq!(alive(&devices[0], &at(&format!("c{c}"))), live);
         }
     }
@@ -319,11 +319,11 @@ proptest! {
                 if let Change::Rows(to, rows) = change && *to == c {
                     for (name, n, dead) in rows {
                         let best = newest.entry(&names[usize::from(*name)]).or_default();
-                        *best = (*best).max((*n, *dead));
+                        *best = (*best).max((*n, !*dead));
                     }
                 }
             }
-            let live: Vec<&str> = newest.iter().filter(|(_, (_, dead))| !dead).map(|(name, _)| *name).collect();
+            let live: Vec<&str> = newest.iter().filter(|(_, (_, live))| *live).map(|(name, _)| *name).collect();
             prop_assert_eq!(alive(&devices[0], &at(&format!("c{c}"))), live);
         }
     }
