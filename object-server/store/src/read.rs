@@ -284,9 +284,11 @@ impl Device {
         let mut posted = None;
         if let Some(post) = &entry.post {
             let update = self.update(name, post).await?;
-            record::merge_post(&mut meta, update.meta.clone());
-            meta_version = update.version;
-            type_version = update.typed.max(type_version);
+            if post.rank.shows_with(winner.version) {
+                record::merge_post(&mut meta, update.meta.clone());
+                meta_version = update.version;
+                type_version = update.typed.max(type_version);
+            }
             posted = Some(update);
         }
         let stat = ObjectStat {

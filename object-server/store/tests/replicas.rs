@@ -354,7 +354,8 @@ async fn a_content_type_that_one_replica_was_posted_reaches_those_that_took_only
 async fn newer_data_takes_the_place_of_older_data_with_all_that_was_posted_to_it() {
     let bench = Bench::small();
     let (old, new) = (body(100, 1), body(100, 2));
-    let versions: Vec<Version> = (0..4).map(|_| bench.next_version()).collect();
+    // Not one right behind the other, as an update of the old format would be.
+    let versions: Vec<Version> = (0..8).map(|_| bench.next_version()).step_by(2).collect();
     put(bench.device(), request("o", versions[0], &old), &old)
         .await
         .unwrap();
@@ -386,6 +387,11 @@ async fn newer_data_takes_the_place_of_older_data_with_all_that_was_posted_to_it
     device.push(&place, push(versions[0])).await.unwrap();
     assert_eq!(head().await.1, versions[1]);
     device.push(&place, push(versions[2])).await.unwrap();
+    assert_eq!(
+        head().await,
+        (versions[1], versions[1], late.meta.headers.clone()),
+        "what waits for its data is not shown with other data"
+    );
     let copy = PutObject {
         source: Source::Replica { row_owed: false },
         version: versions[2],

@@ -32,6 +32,14 @@ impl PostRank {
         self.over >= data
     }
 
+    /// Whether it is shown with data of this version: it was made over that, or
+    /// is of the time when updates said only how old their data may be. One over
+    /// newer data, which a replica has lost or not heard of yet, waits for it.
+    pub fn shows_with(&self, data: Version) -> bool {
+        let of_old = Version(self.version.0.saturating_sub(1));
+        self.over == data || (self.over == of_old && self.outlives(data))
+    }
+
     /// Whether this one, though not the larger, has a newer content type for the
     /// same data.
     pub fn has_newer_type(&self, than: &Self) -> bool {

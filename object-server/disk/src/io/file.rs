@@ -265,7 +265,9 @@ mod tests {
             let mut back = [0; 100];
             again.pread(&mut back, 8192 + 50).unwrap();
             assert_eq!(back, [7; 100]);
-            assert!(again.pread_nowait(&mut back, 8192 + 50).unwrap());
+            // The kernel may say "not now" of a page that somebody else holds for a moment.
+            let at_hand = (0..1000).any(|_| again.pread_nowait(&mut back, 8192 + 50).unwrap());
+            assert!(at_hand);
             let mut direct = AlignedBuf::zeroed(PAGE);
             again.pread_direct(&mut direct, 8192).unwrap();
             assert_eq!(direct[..], piece[..]);

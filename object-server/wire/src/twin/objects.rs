@@ -56,7 +56,7 @@ impl Slot {
             blake3,
             meta: put.meta.clone(),
         };
-        if let Some(post) = self.post.as_ref().filter(|post| post.rank().outlives(version)) {
+        if let Some(post) = self.post.as_ref().filter(|post| post.rank().shows_with(version)) {
             stat.meta_version = post.version;
             stat.meta.headers.clone_from(&post.meta.headers);
             stat.meta.delete_at = post.meta.delete_at;
