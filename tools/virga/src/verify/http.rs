@@ -54,7 +54,9 @@ pub struct Client {
 pub fn parse(url: &str) -> Result<Uri, String> {
     let parsed: Uri = url
         .parse()
-        .map_err(|error| format!("{url}: {error}; names in a URL are percent-encoded"))?;
+        .map_err(|error| {
+            format!("{url}: {error}; a URL begins with http:// or https://, names in it are percent-encoded")
+        })?;
     match parsed.scheme_str() {
         Some("http" | "https") => {}
         _ => return Err(format!("{url}: a URL begins with http:// or https://")),
