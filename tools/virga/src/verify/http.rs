@@ -52,11 +52,9 @@ pub struct Client {
 /// # Errors
 /// A sentence for the person who asked.
 pub fn parse(url: &str) -> Result<Uri, String> {
-    let parsed: Uri = url
-        .parse()
-        .map_err(|error| {
-            format!("{url}: {error}; a URL begins with http:// or https://, names in it are percent-encoded")
-        })?;
+    let parsed: Uri = url.parse().map_err(|error| {
+        format!("{url}: {error}; a URL begins with http:// or https://, names in it are percent-encoded")
+    })?;
     match parsed.scheme_str() {
         Some("http" | "https") => {}
         _ => return Err(format!("{url}: a URL begins with http:// or https://")),
