@@ -54,3 +54,10 @@ fn a_post_that_a_replica_took_is_not_said_to_have_found_nothing() {
 fn the_row_of_an_object_that_readers_brought_around_is_not_forgotten() {
     holds("full-then-expanded", 3);
 }
+
+/// Two proxies gave a PUT and a DELETE of one name the same version: replicas kept the
+/// data, and listings the deletion.
+#[test]
+fn data_and_a_deletion_of_one_version_end_alike_in_replicas_and_listings() {
+    holds("full-then-expanded", 98);
+}
