@@ -22,8 +22,11 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(10);
 /// How long SQLite itself waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a table is tried to be made while others make it too.
+/// How often a table is tried to be made while others make it too, and a file to
+/// be opened while others open it.
 const OPEN_TRIES: u32 = 20;
+/// Between two tries of opening a file.
+const OPEN_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where the records live.
 #[derive(Clone, Serialize, Deserialize)]
@@ -88,6 +91,25 @@ pub struct State {
     pub(crate) aside: bool,
 }
 
+/// Connects to the file. Processes that start at once all switch a new file to
+/// WAL, which SQLite refuses at once, without its own wait, while another does.
+async fn connect_sqlite(options: &SqliteConnectOptions, connections: u32) -> Result<SqlitePool, OpenError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_LIMIT)
+            .connect_with(options.clone());
+        match pool.await {
+            Err(error) if tries < OPEN_TRIES && is_contended(&error) => {
+                tokio::time::sleep(OPEN_PAUSE).await;
+            }
+            done => return done.map_err(OpenError::Connect),
+        }
+    }
+}
+
 impl State {
     /// Opens (and for SQLite creates) the database and makes the feed's table.
     pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
@@ -100,12 +122,7 @@ impl State {
                 .synchronous(SqliteSynchronous::Full)
                 .foreign_keys(true)
                 .busy_timeout(BUSY_TIMEOUT);
-            let pool = SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_LIMIT)
-                .connect_with(options)
-                .await
-                .map_err(OpenError::Connect)?;
+            let pool = connect_sqlite(&options, connections).await?;
             (Pool::Sqlite(pool), change::SQLITE_TABLE)
         } else if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
             let options = PgConnectOptions::from_str(&config.url).map_err(OpenError::Connect)?;
