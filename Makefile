@@ -7,7 +7,7 @@ UP ?=
 SEEDS ?= 1000
 FIRST ?= 1
 
-.PHONY: help up demo-rings demo-faults build test lab soak simulate fuzz check bench bench-ring bench-peers bench-identity deps-build deps-test
+.PHONY: help up demo-rings demo-faults build test lab soak simulate fuzz check bench bench-ring bench-peers bench-identity bench-s3 deps-build deps-test
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,12 @@ bench-peers: deps-build ## beside Swift, Garage and Ceph (root, apt): 12 minutes
 	@mkdir -p "$(CARGO_TARGET_DIR)/bench"
 	tools/bench/peers $(QUICK) > "$(CARGO_TARGET_DIR)/bench/peers.md"; code=$$?; \
 	  cat "$(CARGO_TARGET_DIR)/bench/peers.md"; exit $$code
+
+bench-s3: deps-build ## S3 beside Garage and Swift's s3api (root, apt): 8 minutes; target/bench/s3.md
+	cargo build --release --locked --bin virga --bin virga-bench
+	@mkdir -p "$(CARGO_TARGET_DIR)/bench"
+	tools/bench/peers $(QUICK) --only virga-s3,garage,swift-s3 > "$(CARGO_TARGET_DIR)/bench/s3.md"; code=$$?; \
+	  cat "$(CARGO_TARGET_DIR)/bench/s3.md"; exit $$code
 
 bench-identity: deps-build ## identity beside Debian's Keystone (root, apt): 2 minutes; target/bench/identity.md
 	cargo build --release --locked --bin virga --bin virga-bench
