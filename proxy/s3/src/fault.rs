@@ -31,6 +31,7 @@ impl IntoFault for Unavailable {
         match self {
             Self::Full => s3_error!(ServiceUnavailable, "There is no room for new data."),
             Self::NoQuorum { .. } | Self::NoRing(_) => s3_error!(ServiceUnavailable),
+            Self::NoKey(why) => s3_error!(ServiceUnavailable, "{why}"),
             Self::Refused(_) => s3_error!(InternalError),
         }
     }
@@ -288,4 +289,17 @@ pub(crate) fn sentence(code: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_lacks_keys_says_so_and_may_be_asked_again() {
+        let fault = Unavailable::NoKey("the keys are missing").into_fault();
+        assert_eq!(*fault.code(), S3ErrorCode::ServiceUnavailable);
+        assert_eq!(fault.status_code(), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert_eq!(fault.message(), Some("the keys are missing"));
+    }
 }

@@ -1,22 +1,27 @@
-//! MD5 and BLAKE3 of a body as it passes.
+//! MD5 and BLAKE3 of a body as it passes, and its encryption where it is sealed.
 //!
 //! MD5 runs at half a gigabyte a second, slower than anything else on the way:
-//! above [`Settings::hash_inline`](super::Settings) bytes both digests run on the blocking pool, MD5 of one
+//! above [`Settings::hash_inline`](super::Settings) bytes all of it runs on the blocking pool, MD5 of one
 //! piece while that piece is sent and the next one arrives. Every byte is
 //! BLAKE3-hashed once in a process: what comes out is sealed together with its
-//! hash, which nodes of the same process take as it is.
+//! hash, which nodes of the same process take as it is. A body goes through MD5
+//! once too, but for one that a client's key hides and whose MD5 was announced.
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use tokio::task::{JoinHandle, spawn_blocking};
 use virga_object_wire::checked::{Checked, Hashed};
 use virga_object_wire::tree;
 
+use super::sealing::{Pad, Work};
+
 /// What a body hashes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Digests {
-    /// Hex MD5.
+    /// Hex MD5: of the plain bytes, unless a client's key hides them.
     pub(super) etag: String,
-    /// BLAKE3.
+    /// That of the plain bytes, where it is another and was announced.
+    pub(super) plain: Option<String>,
+    /// BLAKE3 of what is stored.
     pub(super) blake3: [u8; 32],
 }
 
@@ -24,84 +29,149 @@ pub(super) struct Digests {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
-/// Hashes and seals a body that is here as a whole; up to `inline` bytes where
-/// it stands.
-pub(super) async fn whole(body: Bytes, inline: usize) -> Result<(Digests, Checked), Gone> {
-    let (etag, blake3) = if body.len() <= inline {
-        (Md5::digest(&body), *blake3::hash(&body).as_bytes())
-    } else {
-        let same = body.clone();
-        let md5 = spawn_blocking(move || Md5::digest(&same));
-        let blake3 = on_pool(&body, |body| *blake3::hash(body).as_bytes()).await?;
-        (md5.await.map_err(|_| Gone)?, blake3)
-    };
-    let digests = Digests {
-        etag: hex::encode(etag),
-        blake3,
-    };
-    Ok((digests, Checked::seal_hashed(body, Hashed::Object(blake3))))
+/// The MD5s of a body so far.
+#[derive(Clone, Default)]
+struct Md5s {
+    etag: Md5,
+    plain: Option<Md5>,
 }
 
-async fn on_pool<T: Send + 'static>(bytes: &Bytes, hash: fn(&Bytes) -> T) -> Result<T, Gone> {
-    let bytes = bytes.clone();
-    spawn_blocking(move || hash(&bytes)).await.map_err(|_| Gone)
+/// Does the work here, or on the pool.
+async fn done<T: Send + 'static>(here: bool, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Gone> {
+    match here {
+        true => Ok(work()),
+        false => spawn_blocking(work).await.map_err(|_| Gone),
+    }
+}
+
+/// Hashes a body that is here as a whole, up to `inline` bytes where it stands,
+/// and seals it.
+pub(super) async fn whole(
+    body: Bytes,
+    inline: usize,
+    work: Option<Work>,
+) -> Result<(Digests, Checked), Gone> {
+    let mut all = Extents::new(inline, work);
+    let hash = |stored: &Bytes| *blake3::hash(stored).as_bytes();
+    let (stored, blake3) = all.pass(body, hash).await?;
+    let digests = all.digests(blake3).await?;
+    Ok((digests, Checked::seal_hashed(stored, Hashed::Object(blake3))))
 }
 
 /// Digests of a body that comes as several extents.
 pub(super) struct Extents {
-    md5: Option<Md5>,
-    md5_job: Option<JoinHandle<Md5>>,
+    md5s: Option<Md5s>,
+    job: Option<JoinHandle<Md5s>>,
+    pad: Option<Pad>,
+    /// Whether the ETag is that of the stored bytes, though they are not the
+    /// body's.
+    hides: bool,
     values: Vec<[u8; 32]>,
     inline: usize,
 }
 
 impl Extents {
-    /// Extents up to `inline` bytes are hashed where they stand.
-    pub(super) fn new(inline: usize) -> Self {
+    /// Extents up to `inline` bytes are worked on where they stand.
+    pub(super) fn new(inline: usize, work: Option<Work>) -> Self {
+        let hides = work.as_ref().is_some_and(|work| !work.shown);
+        let announced = work.as_ref().is_some_and(|work| work.announced);
+        let md5s = Md5s {
+            plain: (hides && announced).then(Md5::new),
+            ..Md5s::default()
+        };
         Self {
-            md5: Some(Md5::new()),
-            md5_job: None,
+            md5s: Some(md5s),
+            job: None,
+            pad: work.map(|work| work.pad),
+            hides,
             values: Vec::new(),
             inline,
         }
     }
 
-    async fn md5(&mut self) -> Result<Md5, Gone> {
-        match self.md5_job.take() {
+    async fn md5s(&mut self) -> Result<Md5s, Gone> {
+        match self.job.take() {
             Some(job) => job.await.map_err(|_| Gone),
-            None => self.md5.take().ok_or(Gone),
+            None => self.md5s.take().ok_or(Gone),
         }
     }
 
-    /// Adds an extent and seals it with its subtree value. Returns when the MD5
-    /// of the one before is known, so that at most two are held.
-    pub(super) async fn seal(&mut self, extent: Bytes) -> Result<Checked, Gone> {
-        let mut md5 = self.md5().await?;
-        let index = self.values.len() as u64;
-        let value = if extent.len() <= self.inline {
-            md5.update(&extent);
-            self.md5 = Some(md5);
-            tree::extent(index, std::slice::from_ref(&extent))
-        } else {
-            let same = extent.clone();
-            self.md5_job = Some(spawn_blocking(move || {
-                md5.update(&same);
-                md5
-            }));
-            let same = extent.clone();
-            let value = spawn_blocking(move || tree::extent(index, &[same]));
-            value.await.map_err(|_| Gone)?
+    /// Adds bytes to the MD5s, here or meanwhile.
+    fn add(&mut self, mut md5s: Md5s, here: bool, of_etag: Bytes, plain: Bytes) {
+        let work = move || {
+            md5s.etag.update(&of_etag);
+            if let Some(md5) = &mut md5s.plain {
+                md5.update(&plain);
+            }
+            md5s
         };
+        match here {
+            true => self.md5s = Some(work()),
+            false => self.job = Some(spawn_blocking(work)),
+        }
+    }
+
+    /// What is stored of the bytes, and what that hashes to.
+    async fn stored(
+        &mut self,
+        plain: Bytes,
+        here: bool,
+        hash: impl FnOnce(&Bytes) -> [u8; 32] + Send + 'static,
+    ) -> Result<(Bytes, [u8; 32]), Gone> {
+        let mut pad = self.pad.take();
+        let work = move || {
+            let stored = match &mut pad {
+                Some(pad) => pad.apply(plain),
+                None => plain,
+            };
+            let value = hash(&stored);
+            (pad, stored, value)
+        };
+        let (pad, stored, value) = done(here, work).await?;
+        self.pad = pad;
+        Ok((stored, value))
+    }
+
+    /// The next bytes as they are stored, and what they hash to. Returns when
+    /// the MD5s of those before are known, so that at most two pieces are held.
+    async fn pass(
+        &mut self,
+        plain: Bytes,
+        hash: impl FnOnce(&Bytes) -> [u8; 32] + Send + 'static,
+    ) -> Result<(Bytes, [u8; 32]), Gone> {
+        let md5s = self.md5s().await?;
+        let here = plain.len() <= self.inline;
+        if self.hides {
+            let (stored, value) = self.stored(plain.clone(), here, hash).await?;
+            self.add(md5s, here, stored.clone(), plain);
+            return Ok((stored, value));
+        }
+        self.add(md5s, here, plain.clone(), Bytes::new());
+        self.stored(plain, here, hash).await
+    }
+
+    /// Adds an extent and seals it with its subtree value.
+    pub(super) async fn seal(&mut self, extent: Bytes) -> Result<Checked, Gone> {
+        let index = self.values.len() as u64;
+        let hash = move |stored: &Bytes| tree::extent(index, std::slice::from_ref(stored));
+        let (stored, value) = self.pass(extent, hash).await?;
         self.values.push(value);
-        Ok(Checked::seal_hashed(extent, Hashed::Extent { index, value }))
+        Ok(Checked::seal_hashed(stored, Hashed::Extent { index, value }))
+    }
+
+    async fn digests(mut self, blake3: [u8; 32]) -> Result<Digests, Gone> {
+        let Md5s { etag, plain } = self.md5s().await?;
+        Ok(Digests {
+            etag: hex::encode(etag.finalize()),
+            plain: plain.map(|md5| hex::encode(md5.finalize())),
+            blake3,
+        })
     }
 
     /// The digests of all extents, of which there are at least two.
-    pub(super) async fn finish(mut self) -> Result<Digests, Gone> {
-        Ok(Digests {
-            etag: hex::encode(self.md5().await?.finalize()),
-            blake3: tree::root(&self.values).ok_or(Gone)?,
-        })
+    pub(super) async fn finish(self) -> Result<Digests, Gone> {
+        let root = tree::root(&self.values).ok_or(Gone)?;
+        self.digests(root).await
     }
 }
 
@@ -120,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_hashed_and_sealed_with_what_it_hashes_to() {
         for len in [0, 1, INLINE, INLINE + 1, EXTENT] {
-            let (digests, sealed) = whole(body(len), INLINE).await.unwrap();
+            let (digests, sealed) = whole(body(len), INLINE, None).await.unwrap();
             assert_eq!(digests.etag, hex::encode(Md5::digest(body(len))));
             assert_eq!(digests.blake3, *blake3::hash(&body(len)).as_bytes());
             assert_eq!(sealed.hashed(), Some(Hashed::Object(digests.blake3)));
@@ -131,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn extents_hash_to_the_same_as_the_whole() {
         for len in [EXTENT + 1, 2 * EXTENT, 3 * EXTENT + INLINE + 7] {
-            let (body, mut extents) = (body(len), Extents::new(INLINE));
+            let (body, mut extents) = (body(len), Extents::new(INLINE, None));
             for (index, at) in (0..len).step_by(EXTENT).enumerate() {
                 let piece = body.slice(at..len.min(at + EXTENT));
                 let value = tree::extent(index as u64, std::slice::from_ref(&piece));

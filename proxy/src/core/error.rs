@@ -22,6 +22,10 @@ pub enum Unavailable {
     /// A container names a storage policy that this proxy has no ring for (503).
     #[error("no ring for storage policy {0}")]
     NoRing(u32),
+    /// An object is to be sealed, or opened, and this proxy cannot: it lacks the
+    /// keys, or chance to make one of (503).
+    #[error("{0}")]
+    NoKey(&'static str),
     /// A node refused the request itself: versions too far ahead of its clock,
     /// or a broken rule of the protocol (400 when the client chose the
     /// version, else 500).

@@ -21,7 +21,7 @@ use super::peer::Peer;
 use super::place::{Place, node_of};
 use super::quorum::Members;
 use super::rows::conclude;
-use super::sealing::Plain;
+use super::sealing::Treatment;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::upload;
@@ -156,20 +156,12 @@ pub(super) fn meta_of(name: &ObjectName, new: NewObject, etag: String, size: u64
 }
 
 /// Compares what came with what was announced, of sealed bytes what they were
-/// before; their ETag is put in place.
-pub(super) fn settle(
-    new: &NewObject,
-    plain: Option<Plain>,
-    digests: &mut Digests,
-) -> Result<(), PutObjectError> {
-    if let Some(plain) = plain {
-        return plain.settle(digests);
-    }
+/// before.
+pub(super) fn settle(new: &NewObject, digests: &Digests) -> Result<(), PutObjectError> {
+    let got = digests.plain.as_ref().unwrap_or(&digests.etag);
     match &new.expected_etag {
-        Some(expected) if !expected.eq_ignore_ascii_case(&digests.etag) => {
-            Err(PutObjectError::EtagMismatch {
-                got: digests.etag.clone(),
-            })
+        Some(expected) if !expected.eq_ignore_ascii_case(got) => {
+            Err(PutObjectError::EtagMismatch { got: got.clone() })
         }
         _ => Ok(()),
     }
@@ -209,7 +201,7 @@ impl Core {
             .await?
             .ok_or(PutObjectError::NoContainer)?;
         let policy = container.policy;
-        let mut plain = self.opener.seal(&mut new, &container.meta)?;
+        let treatment = self.opener.seal(&mut new, &container.meta)?;
         drop(container);
         if new.if_none_match_any {
             match self.head_object(name, false).await {
@@ -229,9 +221,10 @@ impl Core {
         // Not earlier: clients may take their time, and rings change.
         let mut place = self.shared.object_place(name, policy)?;
         let placed = if source.ended() {
-            self.put_whole(name, &mut place, (new, plain), first).await?
+            self.put_whole(name, &mut place, (new, treatment), first).await?
         } else {
-            let placed = upload::stream(&self.shared, name, &mut place, (new, plain), first, source).await?;
+            let new = (new, treatment);
+            let placed = upload::stream(&self.shared, name, &mut place, new, first, source).await?;
             let given_up = self.given_up_by(&place, &placed.stored).await;
             let now = match self.shared.renewed(&place, given_up.as_ref()).await {
                 Some(now) => now,
@@ -300,16 +293,17 @@ impl Core {
         &self,
         name: &ObjectName,
         place: &mut Place,
-        (new, plain): (NewObject, Option<Plain>),
+        (new, treatment): (NewObject, Treatment),
         body: Bytes,
     ) -> Result<Placed, PutObjectError> {
         let size = body.len() as u64;
-        let (mut digests, body) = digest::whole(body, self.shared.settings.hash_inline)
+        let (digests, body) = digest::whole(body, self.shared.settings.hash_inline, treatment.work)
             .await
             .map_err(|_| shutting_down())?;
-        settle(&new, plain, &mut digests)?;
+        settle(&new, &digests)?;
         let asked = new.version;
-        let meta = meta_of(name, new, digests.etag, size);
+        let etag = treatment.etag.unwrap_or(digests.etag);
+        let meta = meta_of(name, new, etag, size);
         let version = self.shared.version(asked);
         let put = PutObject {
             version,

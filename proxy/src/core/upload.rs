@@ -33,7 +33,7 @@ use super::place::{Place, node_of};
 use super::put::{BodySource, Placed, meta_of, settle, shutting_down};
 use super::quorum::Members;
 use super::renew::remember;
-use super::sealing::Plain;
+use super::sealing::Treatment;
 use super::shared::Shared;
 
 /// Extents queued for one replica.
@@ -386,7 +386,7 @@ pub(super) async fn stream<S>(
     shared: &Arc<Shared>,
     name: &ObjectName,
     place: &mut Place,
-    (new, plain): (NewObject, Option<Plain>),
+    (new, treatment): (NewObject, Treatment),
     first: Bytes,
     mut source: BodySource<'_, S>,
 ) -> Result<Placed, PutObjectError>
@@ -395,7 +395,7 @@ where
 {
     let mut upload = Upload::start(shared, place);
     let mut held = Held::default();
-    let mut digester = Extents::new(shared.settings.hash_inline);
+    let mut digester = Extents::new(shared.settings.hash_inline, treatment.work);
     let mut extent = first;
     loop {
         let piece = digester.seal(extent).await.map_err(|_| shutting_down())?;
@@ -408,10 +408,11 @@ where
         }
         extent = source.extent().await?;
     }
-    let mut digests = digester.finish().await.map_err(|_| shutting_down())?;
-    settle(&new, plain, &mut digests)?;
+    let digests = digester.finish().await.map_err(|_| shutting_down())?;
+    settle(&new, &digests)?;
     let asked = new.version;
-    let meta = meta_of(name, new, digests.etag, source.got());
+    let etag = treatment.etag.unwrap_or(digests.etag);
+    let meta = meta_of(name, new, etag, source.got());
     let version = shared.version(asked);
     let put = PutObject {
         version,

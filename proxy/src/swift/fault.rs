@@ -180,7 +180,9 @@ pub fn page(status: StatusCode) -> String {
 impl From<Unavailable> for Fault {
     fn from(error: Unavailable) -> Self {
         let status = match &error {
-            Unavailable::NoQuorum { .. } | Unavailable::NoRing(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Unavailable::NoQuorum { .. } | Unavailable::NoRing(_) | Unavailable::NoKey(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Unavailable::Full => StatusCode::INSUFFICIENT_STORAGE,
             Unavailable::Refused(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

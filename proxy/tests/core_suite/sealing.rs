@@ -97,7 +97,7 @@ async fn without_the_clouds_keys_nothing_sealed_is_shown_or_taken() {
     ] {
         let got = get(&other, &name, Wanted::All).await;
         assert!(
-            matches!(got, Err(ReadObjectError::Unavailable(Unavailable::Refused(_)))),
+            matches!(got, Err(ReadObjectError::Unavailable(Unavailable::NoKey(_)))),
             "{got:?}"
         );
         let stat = other.head_object(&name, false).await.unwrap();
@@ -109,7 +109,7 @@ async fn without_the_clouds_keys_nothing_sealed_is_shown_or_taken() {
         .put_object(&object("p"), sealed_with(Seal::Cloud), whole(bytes(1)))
         .await;
     assert!(
-        matches!(refused, Err(PutObjectError::Unavailable(Unavailable::Refused(_)))),
+        matches!(refused, Err(PutObjectError::Unavailable(Unavailable::NoKey(_)))),
         "{refused:?}"
     );
 }

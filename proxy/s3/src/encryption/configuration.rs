@@ -41,12 +41,7 @@ pub(crate) async fn put(
     let input = req.input;
     let (bucket, _) = backend.bucket(&asker, Action::Own, &input.bucket).await?;
     check(input.server_side_encryption_configuration)?;
-    if !backend.core().has_cloud_keys() {
-        return Err(s3_error!(
-            ServiceUnavailable,
-            "This proxy has no keys to encrypt objects with."
-        ));
-    }
+    backend.need_keys()?;
     let change = vec![(sealing::DEFAULT.to_owned(), sealing::CLOUD.to_owned())];
     backend.core().post_container(&bucket, change).await.or_fault()?;
     Ok(S3Response::new(PutBucketEncryptionOutput::default()))

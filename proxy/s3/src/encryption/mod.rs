@@ -88,23 +88,6 @@ pub(crate) fn check(stat: &ObjectStat, headers: &HeaderMap, names: &Names) -> S3
     }
 }
 
-/// Items of a new upload that say how its parts are to be sealed, and what the
-/// answer says.
-///
-/// # Errors
-/// As [`Wish::of`].
-pub(crate) fn of_upload(headers: &HeaderMap, bucket: &ContainerInfo) -> S3Result<(Option<Header>, Said)> {
-    let (how, said) = match (Wish::of(headers)?, sealing::default_of(&bucket.meta)) {
-        (Wish::Client(shown), _) => {
-            let check = Check::of(&shown.key).ok_or_else(|| s3_error!(InternalError))?;
-            (check.to_text(), Said::Client(shown.md5))
-        }
-        (Wish::Cloud, _) | (Wish::None, Some(_)) => (sealing::CLOUD.to_owned(), Said::Cloud),
-        (Wish::None, None) => return Ok((None, Said::Nothing)),
-    };
-    Ok((Some((PARTS.to_owned(), how)), said))
-}
-
 /// How a part of an upload is to be sealed, and what the answer says.
 ///
 /// # Errors
@@ -149,6 +132,44 @@ pub(crate) fn of_finished(upload: &ObjectStat) -> (Option<Seal>, Option<Header>,
 }
 
 impl Backend {
+    /// Nothing, where objects can be sealed with the cloud's keys.
+    ///
+    /// # Errors
+    /// `ServiceUnavailable`.
+    pub(crate) fn need_keys(&self) -> S3Result<()> {
+        match self.core().has_cloud_keys() {
+            true => Ok(()),
+            false => Err(s3_error!(
+                ServiceUnavailable,
+                "This proxy has no keys to encrypt objects with: its folder object-keys is missing."
+            )),
+        }
+    }
+
+    /// Items of a new upload that say how its parts are to be sealed, and what
+    /// the answer says.
+    ///
+    /// # Errors
+    /// As [`Wish::of`]; `ServiceUnavailable` where the cloud's keys are not here.
+    pub(crate) fn seal_upload(
+        &self,
+        headers: &HeaderMap,
+        bucket: &ContainerInfo,
+    ) -> S3Result<(Option<Header>, Said)> {
+        let (how, said) = match (Wish::of(headers)?, sealing::default_of(&bucket.meta)) {
+            (Wish::Client(shown), _) => {
+                let check = Check::of(&shown.key).ok_or_else(|| s3_error!(InternalError))?;
+                (check.to_text(), Said::Client(shown.md5))
+            }
+            (Wish::Cloud, _) | (Wish::None, Some(_)) => {
+                self.need_keys()?;
+                (sealing::CLOUD.to_owned(), Said::Cloud)
+            }
+            (Wish::None, None) => return Ok((None, Said::Nothing)),
+        };
+        Ok((Some((PARTS.to_owned(), how)), said))
+    }
+
     /// The backend in the hands of a client that shows a key under these names.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ use super::checksum::{Algorithm, Kind};
 use super::fault::{IntoFault, OrFault};
 use super::object::view::{S3_UPLOAD, sysmeta};
 use super::object::write;
-use super::{Backend, acl, encryption, lock, metadata, unset};
+use super::{Backend, acl, lock, metadata, unset};
 
 /// Largest number of a part.
 pub(crate) const MOST_PARTS: i32 = 10_000;
@@ -247,7 +247,7 @@ pub(crate) async fn create(
         ));
     }
     backend.lock_upload(&info, &headers, &mut new)?;
-    let (sealing, said) = encryption::of_upload(&headers, &info)?;
+    let (sealing, said) = backend.seal_upload(&headers, &info)?;
     new.sysmeta.extend(sealing);
     let container = hidden_of(&name)?;
     if meta(&info.meta, HAS_UPLOADS).is_none() {

@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use super::error::{PutObjectError, ReadObjectError, Unavailable};
 use super::{Core, NewObject};
 
-pub(super) use self::body::Plain;
+pub(super) use self::body::{Treatment, Work};
 pub(super) use self::pad::Pad;
 
 /// System metadata of a sealed object: how. Nobody but the core writes it.
@@ -194,14 +194,10 @@ pub(super) struct Opener {
     as_stored: bool,
 }
 
-fn refused(why: &str) -> Unavailable {
-    Unavailable::Refused(why.to_owned())
-}
-
 impl Opener {
     fn cloud(&self) -> Result<&Arc<dyn CloudKeys>, Unavailable> {
         let why = "this proxy has no keys to seal objects with: the folder object-keys is missing";
-        self.cloud.as_ref().ok_or_else(|| refused(why))
+        self.cloud.as_ref().ok_or_else(|| Unavailable::NoKey(why))
     }
 
     /// What turns the stored bytes of an object into its own; `None` where they
@@ -215,7 +211,9 @@ impl Opener {
             Sealed::Cloud { wrapped } => {
                 let key = self.cloud()?.unwrap(&wrapped);
                 let key = key.ok_or_else(|| {
-                    refused("the object is sealed with a key that is not here: restore it in object-keys")
+                    Unavailable::NoKey(
+                        "the object is sealed with a key that is not here: restore it in object-keys",
+                    )
                 })?;
                 Ok(Some(Pad::new(&key)))
             }
@@ -223,25 +221,27 @@ impl Opener {
                 Some(key) if check.fits(key) => Ok(Some(Pad::new(&key.derived(DATA, &check.salt)))),
                 key => Err(ReadObjectError::Sealed { given: key.is_some() }),
             },
-            Sealed::Unknown => Err(refused("the object is sealed in a way that is not known here").into()),
+            Sealed::Unknown => {
+                Err(Unavailable::NoKey("the object is sealed in a way that is not known here").into())
+            }
         }
     }
 
-    /// Prepares an object that is to be stored: what its bytes go through, if
-    /// they are to be sealed.
+    /// Prepares an object that is to be stored: what its bytes go through.
     pub(super) fn seal(
         &self,
         new: &mut NewObject,
         container: &[MetaItem],
-    ) -> Result<Option<Plain>, PutObjectError> {
+    ) -> Result<Treatment, PutObjectError> {
         let before = Sealed::found(&new.sysmeta);
         if self.as_stored && before.is_some() {
-            return Ok(Some(Plain::stored(new.expected_etag.take())));
+            let etag = new.expected_etag.take();
+            return Ok(Treatment { work: None, etag });
         }
         new.sysmeta.retain(|(name, _)| name != HOW);
         let copied = matches!(before, Some(Sealed::Cloud { .. })).then_some(Seal::Cloud);
         let seal = new.seal.take().or(copied).or_else(|| default_of(container));
-        let no_chance = || refused("the system gave no random bytes");
+        let no_chance = || Unavailable::NoKey("the system gave no random bytes");
         let (sealed, key, shown) = match seal {
             Some(Seal::Client(key)) => {
                 let check = Check::of(&key).ok_or_else(no_chance)?;
@@ -249,17 +249,25 @@ impl Opener {
                 (Sealed::Client(check), data, false)
             }
             Some(Seal::Cloud) => self.by_cloud()?,
-            None => return Ok(None),
+            None => return Ok(Treatment::default()),
         };
         new.sysmeta.push(sealed.item());
-        let expected = new.expected_etag.take();
-        Ok(Some(Plain::new(Pad::new(&key), expected, shown)))
+        let work = Work {
+            pad: Pad::new(&key),
+            shown,
+            announced: new.expected_etag.is_some(),
+        };
+        Ok(Treatment {
+            work: Some(work),
+            etag: None,
+        })
     }
 
     fn by_cloud(&self) -> Result<(Sealed, Zeroizing<[u8; 32]>, bool), Unavailable> {
-        let key = Zeroizing::new(chance().ok_or_else(|| refused("the system gave no random bytes"))?);
+        let key =
+            Zeroizing::new(chance().ok_or_else(|| Unavailable::NoKey("the system gave no random bytes"))?);
         let wrapped = self.cloud()?.wrap(&key);
-        let wrapped = wrapped.ok_or_else(|| refused("the key of an object cannot be wrapped"))?;
+        let wrapped = wrapped.ok_or_else(|| Unavailable::NoKey("the key of an object cannot be wrapped"))?;
         Ok((Sealed::Cloud { wrapped }, key, true))
     }
 }
