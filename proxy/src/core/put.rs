@@ -210,11 +210,6 @@ impl Core {
                 Err(ReadObjectError::Unavailable(error)) => return Err(error.into()),
             }
         }
-        let mut work = plain.as_mut().and_then(Plain::work);
-        let body = body.map(move |piece| match &mut work {
-            Some(work) => piece.map(|bytes| work.seal(bytes)),
-            None => piece,
-        });
         let body = pin!(body);
         let mut source = BodySource::new(body, &new, &self.shared.settings)?;
         let first = source.extent().await?;
