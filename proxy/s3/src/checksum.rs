@@ -380,6 +380,21 @@ pub(crate) fn of(stat: &ObjectStat) -> Option<(Algorithm, String, Kind)> {
     Some((algorithm, value, kind))
 }
 
+/// Shows checksums in a document of another type, which has the same fields;
+/// their kind, for those that have a field for it too.
+macro_rules! show_in {
+    ($output:ident, $shown:expr) => {{
+        let shown = $shown;
+        $output.checksum_crc32 = shown.checksum_crc32;
+        $output.checksum_crc32c = shown.checksum_crc32c;
+        $output.checksum_crc64nvme = shown.checksum_crc64nvme;
+        $output.checksum_sha1 = shown.checksum_sha1;
+        $output.checksum_sha256 = shown.checksum_sha256;
+        shown.checksum_type
+    }};
+}
+pub(crate) use show_in;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
-use s3s::dto::ETagCondition;
+use s3s::dto::{ETag, ETagCondition};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use virga_proxy::core::ObjectName;
@@ -165,6 +165,24 @@ impl Expect {
             (Self::Present(_), None) => Err(s3_error!(NoSuchKey)),
             (Self::Present(Some(wanted)), Some(etag)) if wanted == etag => Ok(()),
             (Self::Present(Some(_)), Some(_)) => Err(failed("If-Match")),
+    /// Reads the two headers where the protocol layer does not: those of a copy.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(crate) fn of_headers(headers: &HeaderMap) -> S3Result<Option<Self>> {
+        let condition = |name| {
+            let text = headers.get(name)?.to_str().unwrap_or_default().trim();
+            Some(match text {
+                "*" => ETagCondition::Any,
+                tag => ETagCondition::ETag(ETag::Strong(bare(tag).to_owned())),
+            })
+        };
+        Self::of(
+            condition(OWN.if_match).as_ref(),
+            condition(OWN.if_none_match).as_ref(),
+        )
+    }
+
         }
     }
 }
@@ -193,7 +211,7 @@ impl Backend {
     ) -> S3Result<Option<OwnedMutexGuard<()>>> {
         let guard = self.0.stripes.lock(name).await;
         self.expect(name, expect).await?;
-        Ok(guard)
+        Ok(held)
     }
 }
 
@@ -252,8 +270,16 @@ mod tests {
         ] {
             assert_eq!(expect.judge(etag).is_ok(), good, "{expect:?} {etag:?}");
         }
-        let tag = ETagCondition::ETag(s3s::dto::ETag::Strong("abc".into()));
-        assert_eq!(Expect::of(Some(&tag), None).unwrap(), Some(this));
+        let tag = ETagCondition::ETag(ETag::Strong("abc".into()));
+        assert_eq!(Expect::of(Some(&tag), None).unwrap(), Some(this.clone()));
         assert!(Expect::of(None, Some(&tag)).is_err());
     }
 }
+        let mut headers = HeaderMap::new();
+        assert_eq!(Expect::of_headers(&headers).unwrap(), None);
+        headers.insert("if-match", HeaderValue::from_static("\"abc\""));
+        assert_eq!(Expect::of_headers(&headers).unwrap(), Some(this));
+        headers.insert("if-none-match", HeaderValue::from_static("*"));
+        assert!(Expect::of_headers(&headers).is_err());
+        headers.remove("if-match");
+        assert_eq!(Expect::of_headers(&headers).unwrap(), Some(Expect::Absent));

@@ -1,10 +1,14 @@
 //! Metadata of objects: `x-amz-meta-*` here is `X-Object-Meta-*` there, and
 //! both dialects see the other content headers under the same names.
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::{S3Result, s3_error};
 use virga_object_wire::object::{Header, ObjectStat, PostMeta};
 use virga_proxy::core::ObjectName;
-use virga_proxy::swift::headers::{delete_at as swift_delete_at, put, to_text};
+use virga_proxy::swift::headers::{delete_at as swift_delete_at, put, to_text, to_value};
 
 use super::Backend;
 use super::fault::OrFault;
@@ -78,12 +82,23 @@ pub(crate) fn delete_at(headers: &HeaderMap, now: u64) -> S3Result<Option<u64>> 
     swift_delete_at(headers, now).map_err(|fault| s3_error!(InvalidArgument, "{}", fault.text()))
 }
 
+/// A value of user metadata as AWS shows it: what is not ASCII as an encoded
+/// word (RFC 2047). The other dialect shows it as it is.
+fn word(value: &str) -> Cow<'_, str> {
+    // What came as other bytes than UTF-8 leaves as it came.
+    let is_text = std::str::from_utf8(to_value(value).as_bytes()) == Ok(value);
+    match value.is_ascii() || !is_text {
+        true => value.into(),
+        false => format!("=?UTF-8?B?{}?=", STANDARD.encode(value)).into(),
+    }
+}
+
 /// Shows what is stored.
 pub(crate) fn show(stat: &ObjectStat, into: &mut HeaderMap) {
     put(into, "content-type", &stat.meta.content_type);
     for (name, value) in &stat.meta.headers {
         match name.strip_prefix(STORED) {
-            Some(key) => put(into, &format!("{OURS}{key}"), value),
+            Some(key) => put(into, &format!("{OURS}{key}"), &word(value)),
             None if CONTENT.contains(&name.as_str()) => put(into, name, value),
             None => {}
         }
@@ -123,6 +138,19 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_ascii_is_shown_as_an_encoded_word() {
+        for (stored, shown) in [
+            ("plain =?", "plain =?"),
+            ("\u{4f60}\u{597d}", "=?UTF-8?B?5L2g5aW9?="),
+            ("", ""),
+        ] {
+            assert_eq!(word(stored), shown);
+        }
+        let latin = to_text(&HeaderValue::from_bytes(b"caf\xe9").unwrap());
+        assert_eq!(word(&latin), latin, "no text, and left alone");
+    }
 
     #[test]
     fn metadata_is_mapped() {

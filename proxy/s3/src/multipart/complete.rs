@@ -185,20 +185,16 @@ fn output(
 ) -> S3Response<CompleteMultipartUploadOutput> {
     let shown = checksum.map(|(algorithm, value, kind)| algorithm.document(&value, Some(kind)));
     let shown = shown.unwrap_or_default();
-    S3Response::new(CompleteMultipartUploadOutput {
+    let mut output = CompleteMultipartUploadOutput {
         bucket: Some(input.bucket),
         key: Some(input.key),
         location: Some(location),
         e_tag: Some(ETag::Strong(etag)),
         version_id: version,
-        checksum_crc32: shown.checksum_crc32,
-        checksum_crc32c: shown.checksum_crc32c,
-        checksum_crc64nvme: shown.checksum_crc64nvme,
-        checksum_sha1: shown.checksum_sha1,
-        checksum_sha256: shown.checksum_sha256,
-        checksum_type: shown.checksum_type,
         ..CompleteMultipartUploadOutput::default()
-    })
+    };
+    output.checksum_type = checksum::show_in!(output, shown);
+    S3Response::new(output)
 }
 
 /// The object, if these parts of this very upload have become it already: the

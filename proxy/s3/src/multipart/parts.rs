@@ -11,7 +11,7 @@ use virga_proxy::core::{AtEnd, BodyError, Ending, NewObject};
 
 use super::{MOST_PARTS, Upload, initiator, parts_of};
 use crate::access::Action;
-use crate::checksum::{Algorithm, Claim};
+use crate::checksum::{self, Algorithm, Claim};
 use crate::detail::Detailed;
 use crate::fault::OrFault;
 use crate::object::body::{Arriving, Leaving, Notes, computed};
@@ -78,17 +78,15 @@ impl Row {
     fn shown(self) -> Part {
         let document = self.checksum.as_ref().map(|(a, value)| a.document(value, None));
         let document = document.unwrap_or_default();
-        Part {
-            checksum_crc32: document.checksum_crc32,
-            checksum_crc32c: document.checksum_crc32c,
-            checksum_crc64nvme: document.checksum_crc64nvme,
-            checksum_sha1: document.checksum_sha1,
-            checksum_sha256: document.checksum_sha256,
+        let mut part = Part {
             e_tag: Some(ETag::Strong(self.etag)),
             last_modified: Some(dates::timestamp(self.row.version)),
             part_number: Some(self.number),
             size: i64::try_from(self.size).ok(),
-        }
+            ..Part::default()
+        };
+        checksum::show_in!(part, document);
+        part
     }
 }
 
@@ -148,12 +146,7 @@ pub(crate) async fn upload(
         ..UploadPartOutput::default()
     };
     if let (Some(algorithm), Some(value)) = (algorithm, notes.checksum()) {
-        let shown = algorithm.document(&value, None);
-        output.checksum_crc32 = shown.checksum_crc32;
-        output.checksum_crc32c = shown.checksum_crc32c;
-        output.checksum_crc64nvme = shown.checksum_crc64nvme;
-        output.checksum_sha1 = shown.checksum_sha1;
-        output.checksum_sha256 = shown.checksum_sha256;
+        checksum::show_in!(output, algorithm.document(&value, None));
     }
     let mut response = S3Response::new(output);
     said.show(&mut response.headers);
@@ -224,16 +217,14 @@ pub(crate) async fn copy(
         (Some(algorithm), Some(value)) => algorithm.document(&value, None),
         _ => s3s::dto::Checksum::default(),
     };
+    let mut result = CopyPartResult {
+        e_tag: Some(ETag::Strong(stored.etag)),
+        last_modified: Some(dates::timestamp(stored.version)),
+        ..CopyPartResult::default()
+    };
+    checksum::show_in!(result, shown);
     let mut response = S3Response::new(UploadPartCopyOutput {
-        copy_part_result: Some(CopyPartResult {
-            checksum_crc32: shown.checksum_crc32,
-            checksum_crc32c: shown.checksum_crc32c,
-            checksum_crc64nvme: shown.checksum_crc64nvme,
-            checksum_sha1: shown.checksum_sha1,
-            checksum_sha256: shown.checksum_sha256,
-            e_tag: Some(ETag::Strong(stored.etag)),
-            last_modified: Some(dates::timestamp(stored.version)),
-        }),
+        copy_part_result: Some(result),
         copy_source_version_id: source_version,
         ..UploadPartCopyOutput::default()
     });

@@ -8,13 +8,13 @@ use s3s::{S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::object::Header;
 use virga_proxy::core::{BodyError, GetOptions, NewObject, ObjectName};
 
-use super::body::{Arriving, Notes, computed};
+use super::body::{Arriving, Notes, computed, expecting};
 use super::find::Asked;
 use super::view::View;
 use super::write::{self, Written};
 use crate::access::{Action, Asker};
 use crate::checksum::{self, Algorithm, Kind};
-use crate::conditions::{self, Held};
+use crate::conditions::{self, Expect, Held};
 use crate::{Backend, acl, dates, encryption, lock, metadata, tagging, unset};
 
 impl Backend {
@@ -105,6 +105,25 @@ fn headers_of(
     Ok(stored)
 }
 
+/// Refuses a copy onto itself that changes nothing (`onto_itself`: neither
+/// metadata nor tags nor encryption), and one that is too large.
+fn refuse_pointless(input: &CopyObjectInput, onto_itself: bool, size: u64) -> S3Result<()> {
+    let older = matches!(&input.copy_source, CopySource::Bucket { version_id, .. } if version_id.is_some());
+    if onto_itself && !older && input.checksum_algorithm.is_none() && input.storage_class.is_none() {
+        return Err(s3_error!(
+            InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
+        ));
+    }
+    match size > write::MOST_BYTES {
+        true => Err(s3_error!(
+            InvalidRequest,
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"
+        )),
+        false => Ok(()),
+    }
+}
+
 /// `CopyObject`.
 pub(crate) async fn copy(
     backend: &Backend,
@@ -117,6 +136,10 @@ pub(crate) async fn copy(
         .await?;
     unset::refuse_headers(&headers)?;
     let list = acl::of_new_object(&asker, &headers)?;
+    let expect = Expect::of_headers(&headers)?;
+    if let Some(expect) = &expect {
+        backend.expect(&name, expect).await?;
+    }
     let directive = input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let metadata = replaces(directive, MetadataDirective::REPLACE, MetadataDirective::COPY)?;
     let directive = input.tagging_directive.as_ref().map(TaggingDirective::as_str);
@@ -125,22 +148,8 @@ pub(crate) async fn copy(
     let reader = backend.holding(&headers, &encryption::SOURCE)?;
     let (source, view) = reader.source(&asker, &input.copy_source, &headers).await?;
     encryption::check(&view.stat, &headers, &encryption::SOURCE)?;
-    let older = matches!(&input.copy_source, CopySource::Bucket { version_id, .. } if version_id.is_some());
-    let same = source == name && !older;
-    let encrypts = !matches!(encryption::Wish::of(&headers)?, encryption::Wish::None);
-    let changes = metadata || tagging || encrypts;
-    if same && !changes && input.checksum_algorithm.is_none() && input.storage_class.is_none() {
-        return Err(s3_error!(
-            InvalidRequest,
-            "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes."
-        ));
-    }
-    if view.size > write::MOST_BYTES {
-        return Err(s3_error!(
-            InvalidRequest,
-            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"
-        ));
-    }
+    let changes = metadata || tagging || !matches!(encryption::Wish::of(&headers)?, encryption::Wish::None);
+    refuse_pointless(&input, source == name && !changes, view.size)?;
     let mut new = NewObject::new(match metadata {
         true => metadata::type_of(&headers),
         false => view.stat.meta.content_type.clone(),
@@ -167,6 +176,7 @@ pub(crate) async fn copy(
         notes.clone(),
     );
     let body = hashed.map(|piece| piece.map_err(|error| BodyError::Source(error.to_string())));
+    let body = expecting(body, backend, &name, expect, &notes);
     let Written {
         stored,
         version,
@@ -176,16 +186,12 @@ pub(crate) async fn copy(
         (Some(algorithm), Some(value)) => algorithm.document(&value, Some(Kind::Full)),
         _ => s3s::dto::Checksum::default(),
     };
-    let result = CopyObjectResult {
+    let mut result = CopyObjectResult {
         e_tag: Some(ETag::Strong(stored.etag)),
         last_modified: Some(dates::timestamp(modified)),
-        checksum_crc32: shown.checksum_crc32,
-        checksum_crc32c: shown.checksum_crc32c,
-        checksum_crc64nvme: shown.checksum_crc64nvme,
-        checksum_sha1: shown.checksum_sha1,
-        checksum_sha256: shown.checksum_sha256,
-        checksum_type: shown.checksum_type,
+        ..CopyObjectResult::default()
     };
+    result.checksum_type = checksum::show_in!(result, shown);
     let mut response = S3Response::new(CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: source_version,

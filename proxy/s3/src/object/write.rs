@@ -181,12 +181,7 @@ pub(crate) async fn put(
     };
     if let (Some(algorithm), Some(value)) = (algorithm, notes.checksum()) {
         let shown = algorithm.document(&value, Some(Kind::Full));
-        output.checksum_crc32 = shown.checksum_crc32;
-        output.checksum_crc32c = shown.checksum_crc32c;
-        output.checksum_crc64nvme = shown.checksum_crc64nvme;
-        output.checksum_sha1 = shown.checksum_sha1;
-        output.checksum_sha256 = shown.checksum_sha256;
-        output.checksum_type = shown.checksum_type;
+        output.checksum_type = checksum::show_in!(output, shown);
     }
     let mut response = S3Response::new(output);
     said.show(&mut response.headers);

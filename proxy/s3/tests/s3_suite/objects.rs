@@ -185,6 +185,40 @@ async fn copies_take_metadata_along_or_replace_it() {
 }
 
 #[tokio::test]
+async fn a_copy_may_expect_what_it_takes_the_place_of() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    door.alice("PUT /bucket/from", &[], b"new", 200).await;
+    let source = ("x-amz-copy-source", "/bucket/from");
+    let absent = [source, ("if-none-match", "*")];
+    door.alice("PUT /bucket/to", &absent, b"", 200).await;
+    let there = door.alice("PUT /bucket/to", &absent, b"", 412).await;
+    assert_eq!(there.code(), "PreconditionFailed");
+    let old = door.alice("PUT /bucket/to", &[], b"old", 200).await;
+    let this = [source, ("if-match", old.header("etag").unwrap())];
+    door.alice("PUT /bucket/to", &this, b"", 200).await;
+    let other = door.alice("PUT /bucket/to", &this, b"", 412).await;
+    assert_eq!(other.code(), "PreconditionFailed");
+    let gone = door.alice("PUT /bucket/nothing", &this, b"", 404).await;
+    assert_eq!(gone.code(), "NoSuchKey");
+    assert_eq!(door.alice("GET /bucket/to", &[], b"", 200).await.body, b"new");
+}
+
+#[tokio::test]
+async fn metadata_that_is_not_ascii_is_an_encoded_word_here_and_text_for_swift() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    let meta = [("x-amz-meta-greeting", "\u{4f60}\u{597d}")];
+    door.alice("PUT /bucket/k", &meta, b"x", 200).await;
+    for line in ["GET /bucket/k", "HEAD /bucket/k"] {
+        let got = door.alice(line, &[], b"", 200).await;
+        assert_eq!(got.header("x-amz-meta-greeting"), Some("=?UTF-8?B?5L2g5aW9?="));
+    }
+    let swift = door.swift("HEAD /v1/AUTH_p/bucket/k", &[], b"", 200).await;
+    assert_eq!(swift.header("x-object-meta-greeting"), Some("\u{4f60}\u{597d}"));
+}
+
+#[tokio::test]
 async fn several_objects_go_at_once_and_what_is_wrong_is_said_of_each() {
     let door = Door::open().await;
     door.alice("PUT /bucket", &[], b"", 200).await;
