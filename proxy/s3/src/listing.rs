@@ -10,7 +10,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::listing::{Entry, ListRequest, ObjectRow};
 use virga_proxy::core::ContainerName;
 
-use super::access::Action;
+use super::access::{Action, Asker};
 use super::fault::OrFault;
 use super::object::view::Listed;
 use super::{Backend, dates};
@@ -92,7 +92,8 @@ impl Encoding {
         name.map(|name| self.name(&name))
     }
 
-    fn prefixes(&self, prefixes: Vec<String>) -> Option<Vec<CommonPrefix>> {
+    /// Names rolled up at the delimiter; no element where there are none.
+    pub(crate) fn prefixes(&self, prefixes: impl IntoIterator<Item = String>) -> Option<Vec<CommonPrefix>> {
         let all: Vec<CommonPrefix> = prefixes
             .into_iter()
             .map(|prefix| CommonPrefix {
@@ -103,7 +104,34 @@ impl Encoding {
     }
 }
 
+/// What all listings of a bucket begin with.
+pub(crate) struct Opening {
+    pub(crate) container: ContainerName,
+    pub(crate) encoding: Encoding,
+    /// Entries of the page at most.
+    pub(crate) most: usize,
+}
+
 impl Backend {
+    /// The bucket to list, if the asker may, and how its listing is to look.
+    ///
+    /// # Errors
+    /// As [`Encoding::of`] and [`limit`].
+    pub(crate) async fn opening(
+        &self,
+        asker: &Asker,
+        bucket: &str,
+        encoding: Option<&EncodingType>,
+        most: Option<i32>,
+    ) -> S3Result<Opening> {
+        let (container, _) = self.bucket(asker, Action::List, bucket).await?;
+        Ok(Opening {
+            container,
+            encoding: Encoding::of(encoding)?,
+            most: limit(most)?,
+        })
+    }
+
     async fn page(&self, container: &ContainerName, wish: &Wish) -> S3Result<Page> {
         let list = ListRequest {
             prefix: wish.prefix.clone().unwrap_or_default(),
@@ -160,9 +188,13 @@ pub(crate) async fn first(
 ) -> S3Result<S3Response<ListObjectsOutput>> {
     let asker = backend.asker(&req).await?;
     let input = req.input;
-    let (container, _) = backend.bucket(&asker, Action::List, &input.bucket).await?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let most = limit(input.max_keys)?;
+    let kind = input.encoding_type.as_ref();
+    let opening = backend.opening(&asker, &input.bucket, kind, input.max_keys);
+    let Opening {
+        container,
+        encoding,
+        most,
+    } = opening.await?;
     let wish = Wish {
         prefix: some(input.prefix.clone()),
         delimiter: some(input.delimiter.clone()),
@@ -204,13 +236,17 @@ pub(crate) async fn second(
 ) -> S3Result<S3Response<ListObjectsV2Output>> {
     let asker = backend.asker(&req).await?;
     let input = req.input;
-    let (container, _) = backend.bucket(&asker, Action::List, &input.bucket).await?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
+    let kind = input.encoding_type.as_ref();
+    let opening = backend.opening(&asker, &input.bucket, kind, input.max_keys);
+    let Opening {
+        container,
+        encoding,
+        most,
+    } = opening.await?;
     let after = match &some(input.continuation_token.clone()) {
         Some(token) => read_token(token)?,
         None => input.start_after.clone().unwrap_or_default(),
     };
-    let most = limit(input.max_keys)?;
     let wish = Wish {
         prefix: some(input.prefix.clone()),
         delimiter: some(input.delimiter.clone()),

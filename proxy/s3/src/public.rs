@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use virga_object_wire::listing::{ContainerInfo, MetaItem};
 use virga_proxy::core::{ContainerName, MetaChange};
 
-use super::access::meta;
+use super::access::{Asker, meta};
 use super::fault::{named, not_set};
 use super::{Backend, acl};
 
@@ -155,22 +155,27 @@ impl Backend {
                 .is_some_and(|policy| policy.denies())
     }
 
-    /// Changes a setting, and holds lists back or gives them back where that
-    /// makes a difference to the other dialect.
-    pub(crate) async fn set_guarding(
-        &self,
-        (name, info): (&ContainerName, &ContainerInfo),
-        project: &str,
-        mut changes: Vec<MetaChange>,
-    ) -> S3Result<()> {
-        let before = self.is_guarded(name, info, project);
-        let after = self.is_guarded(name, &changed(info, &changes), project);
+    /// Takes a setting away from the bucket that a request is about, as
+    /// [`Self::set_guarding`] does.
+    pub(crate) async fn unset_guarding<T>(&self, req: &S3Request<T>, name: &str) -> S3Result<()> {
+        let asker = self.asker(req).await?;
+        self.set_guarding(&asker, (name.to_owned(), String::new())).await
+    }
+
+    /// Changes a setting of the bucket that the request is about, and holds lists
+    /// back or gives them back where that makes a difference to the other dialect.
+    pub(crate) async fn set_guarding(&self, asker: &Asker, change: MetaChange) -> S3Result<()> {
+        let (name, info) = self.settings_of(asker)?;
+        let project = asker.project();
+        let mut changes = vec![change];
+        let before = self.is_guarded(&name, &info, project);
+        let after = self.is_guarded(&name, &changed(&info, &changes), project);
         match (before, after) {
-            (false, true) => changes.extend(acl::hold(info)?),
-            (true, false) => changes.extend(acl::release(info)),
+            (false, true) => changes.extend(acl::hold(&info)?),
+            (true, false) => changes.extend(acl::release(&info)),
             (true, true) | (false, false) => {}
         }
-        self.set(name, changes).await
+        self.set(&name, changes).await
     }
 }
 
@@ -198,13 +203,9 @@ pub(crate) async fn put_block(
     req: S3Request<PutPublicAccessBlockInput>,
 ) -> S3Result<S3Response<PutPublicAccessBlockOutput>> {
     let asker = backend.asker(&req).await?;
-    let (name, info) = backend.settings_of(&asker)?;
     let block = Block::of_document(&req.input.public_access_block_configuration);
     let json = serde_json::to_string(&block).map_err(s3s::S3Error::internal_error)?;
-    let change = vec![(BLOCK.to_owned(), json)];
-    backend
-        .set_guarding((&name, &info), asker.project(), change)
-        .await?;
+    backend.set_guarding(&asker, (BLOCK.to_owned(), json)).await?;
     Ok(S3Response::new(PutPublicAccessBlockOutput::default()))
 }
 
@@ -213,12 +214,7 @@ pub(crate) async fn delete_block(
     backend: &Backend,
     req: S3Request<DeletePublicAccessBlockInput>,
 ) -> S3Result<S3Response<DeletePublicAccessBlockOutput>> {
-    let asker = backend.asker(&req).await?;
-    let (name, info) = backend.settings_of(&asker)?;
-    let change = vec![(BLOCK.to_owned(), String::new())];
-    backend
-        .set_guarding((&name, &info), asker.project(), change)
-        .await?;
+    backend.unset_guarding(&req, BLOCK).await?;
     Ok(S3Response::new(DeletePublicAccessBlockOutput::default()))
 }
 
@@ -249,7 +245,7 @@ pub(crate) async fn put_ownership(
     req: S3Request<PutBucketOwnershipControlsInput>,
 ) -> S3Result<S3Response<PutBucketOwnershipControlsOutput>> {
     let asker = backend.asker(&req).await?;
-    let (name, info) = backend.settings_of(&asker)?;
+    let (_, info) = backend.settings_of(&asker)?;
     let rules = &req.input.ownership_controls.rules;
     let [rule] = rules.as_slice() else {
         return Err(s3_error!(MalformedXML));
@@ -261,10 +257,7 @@ pub(crate) async fn put_ownership(
             "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting"
         ));
     }
-    let change = vec![ownership.change()];
-    backend
-        .set_guarding((&name, &info), asker.project(), change)
-        .await?;
+    backend.set_guarding(&asker, ownership.change()).await?;
     Ok(S3Response::new(PutBucketOwnershipControlsOutput::default()))
 }
 
@@ -273,12 +266,7 @@ pub(crate) async fn delete_ownership(
     backend: &Backend,
     req: S3Request<DeleteBucketOwnershipControlsInput>,
 ) -> S3Result<S3Response<DeleteBucketOwnershipControlsOutput>> {
-    let asker = backend.asker(&req).await?;
-    let (name, info) = backend.settings_of(&asker)?;
-    let change = vec![(OWNERSHIP.to_owned(), String::new())];
-    backend
-        .set_guarding((&name, &info), asker.project(), change)
-        .await?;
+    backend.unset_guarding(&req, OWNERSHIP).await?;
     Ok(S3Response::new(DeleteBucketOwnershipControlsOutput::default()))
 }
 

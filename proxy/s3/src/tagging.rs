@@ -164,17 +164,26 @@ async fn replace(
     Ok(version)
 }
 
+/// The version that a request is about: bucket, key and version id of it.
+async fn aim<T>(
+    backend: &Backend,
+    req: &S3Request<T>,
+    action: Action,
+    (bucket, key, version): (&str, &str, Option<&str>),
+) -> S3Result<(ObjectName, Asked)> {
+    let asker = backend.asker(req).await?;
+    let name = backend.object(&asker, action, bucket, key).await?;
+    Ok((name, Asked::of(version)?))
+}
+
 /// `GetObjectTagging`.
 pub(crate) async fn get(
     backend: &Backend,
     req: S3Request<GetObjectTaggingInput>,
 ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
-    let asker = backend.asker(&req).await?;
-    let input = req.input;
-    let name = backend
-        .object(&asker, Action::Read, &input.bucket, &input.key)
-        .await?;
-    let asked = Asked::of(input.version_id.as_deref())?;
+    let input = &req.input;
+    let at = (&*input.bucket, &*input.key, input.version_id.as_deref());
+    let (name, asked) = aim(backend, &req, Action::Read, at).await?;
     let found = backend.find(&name, asked, None).await?;
     Ok(S3Response::new(GetObjectTaggingOutput {
         tag_set: document(stored(&found.stat).unwrap_or_default()),
@@ -187,13 +196,10 @@ pub(crate) async fn put(
     backend: &Backend,
     req: S3Request<PutObjectTaggingInput>,
 ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
-    let asker = backend.asker(&req).await?;
-    let input = req.input;
-    let name = backend
-        .object(&asker, Action::Write, &input.bucket, &input.key)
-        .await?;
-    let asked = Asked::of(input.version_id.as_deref())?;
-    let tags = of_document(input.tagging, MOST)?;
+    let input = &req.input;
+    let at = (&*input.bucket, &*input.key, input.version_id.as_deref());
+    let (name, asked) = aim(backend, &req, Action::Write, at).await?;
+    let tags = of_document(req.input.tagging, MOST)?;
     let version_id = replace(backend, &name, asked, &tags).await?;
     Ok(S3Response::new(PutObjectTaggingOutput { version_id }))
 }
@@ -203,12 +209,9 @@ pub(crate) async fn delete(
     backend: &Backend,
     req: S3Request<DeleteObjectTaggingInput>,
 ) -> S3Result<S3Response<DeleteObjectTaggingOutput>> {
-    let asker = backend.asker(&req).await?;
-    let input = req.input;
-    let name = backend
-        .object(&asker, Action::Write, &input.bucket, &input.key)
-        .await?;
-    let asked = Asked::of(input.version_id.as_deref())?;
+    let input = &req.input;
+    let at = (&*input.bucket, &*input.key, input.version_id.as_deref());
+    let (name, asked) = aim(backend, &req, Action::Write, at).await?;
     let version_id = replace(backend, &name, asked, &[]).await?;
     Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
 }

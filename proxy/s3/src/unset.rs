@@ -25,9 +25,10 @@ pub(crate) fn refuse_headers(headers: &HeaderMap) -> S3Result<()> {
     }
 }
 
-/// Readers of settings that no bucket has.
-macro_rules! never_set {
-    ($($(#[$doc:meta])* $name:ident($input:ident) -> $output:ident: $error:expr;)*) => {
+/// Operations that all begin alike: the bucket is looked up for what they do,
+/// and the answer is known from the request alone.
+macro_rules! answers {
+    ($($(#[$doc:meta])* $name:ident($input:ident) -> $output:ident, $action:ident: $answer:expr;)*) => {
         $(
             $(#[$doc])*
             pub(crate) async fn $name(
@@ -35,67 +36,76 @@ macro_rules! never_set {
                 req: S3Request<$input>,
             ) -> S3Result<S3Response<$output>> {
                 let asker = backend.asker(&req).await?;
-                backend.bucket(&asker, Action::Read, &req.input.bucket).await?;
-                Err($error)
+                backend.bucket(&asker, Action::$action, &req.input.bucket).await?;
+                let answer: fn(&$input) -> S3Result<$output> = $answer;
+                answer(&req.input).map(S3Response::new)
             }
         )*
     };
 }
 
-never_set! {
+// Settings that no bucket has, and that it cannot be given.
+answers! {
     /// `GetBucketReplication`.
-    replication(GetBucketReplicationInput) -> GetBucketReplicationOutput: not_set(
-        "ReplicationConfigurationNotFoundError",
-        "The replication configuration was not found"
-    );
+    replication(GetBucketReplicationInput) -> GetBucketReplicationOutput, Read:
+        |_| Err(not_set(
+            "ReplicationConfigurationNotFoundError",
+            "The replication configuration was not found"
+        ));
     /// `GetBucketWebsite`.
-    website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput: s3_error!(NoSuchWebsiteConfiguration);
+    website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput, Read:
+        |_| Err(s3_error!(NoSuchWebsiteConfiguration));
     /// `GetBucketInventoryConfiguration`.
-    inventory(GetBucketInventoryConfigurationInput) -> GetBucketInventoryConfigurationOutput: no_such();
+    inventory(GetBucketInventoryConfigurationInput) -> GetBucketInventoryConfigurationOutput, Read:
+        |_| Err(no_such());
     /// `GetBucketAnalyticsConfiguration`.
-    analytics(GetBucketAnalyticsConfigurationInput) -> GetBucketAnalyticsConfigurationOutput: no_such();
+    analytics(GetBucketAnalyticsConfigurationInput) -> GetBucketAnalyticsConfigurationOutput, Read:
+        |_| Err(no_such());
     /// `GetBucketMetricsConfiguration`.
-    metrics(GetBucketMetricsConfigurationInput) -> GetBucketMetricsConfigurationOutput: no_such();
+    metrics(GetBucketMetricsConfigurationInput) -> GetBucketMetricsConfigurationOutput, Read:
+        |_| Err(no_such());
     /// `GetBucketIntelligentTieringConfiguration`.
-    tiering(GetBucketIntelligentTieringConfigurationInput) -> GetBucketIntelligentTieringConfigurationOutput:
-        no_such();
+    tiering(GetBucketIntelligentTieringConfigurationInput)
+        -> GetBucketIntelligentTieringConfigurationOutput, Read: |_| Err(no_such());
     /// `DeleteBucketInventoryConfiguration`.
-    remove_inventory(DeleteBucketInventoryConfigurationInput) -> DeleteBucketInventoryConfigurationOutput:
-        no_such();
+    remove_inventory(DeleteBucketInventoryConfigurationInput) -> DeleteBucketInventoryConfigurationOutput, Read:
+        |_| Err(no_such());
     /// `DeleteBucketAnalyticsConfiguration`.
-    remove_analytics(DeleteBucketAnalyticsConfigurationInput) -> DeleteBucketAnalyticsConfigurationOutput:
-        no_such();
+    remove_analytics(DeleteBucketAnalyticsConfigurationInput) -> DeleteBucketAnalyticsConfigurationOutput, Read:
+        |_| Err(no_such());
     /// `DeleteBucketMetricsConfiguration`.
-    remove_metrics(DeleteBucketMetricsConfigurationInput) -> DeleteBucketMetricsConfigurationOutput:
-        no_such();
+    remove_metrics(DeleteBucketMetricsConfigurationInput) -> DeleteBucketMetricsConfigurationOutput, Read:
+        |_| Err(no_such());
     /// `DeleteBucketIntelligentTieringConfiguration`.
     remove_tiering(DeleteBucketIntelligentTieringConfigurationInput)
-        -> DeleteBucketIntelligentTieringConfigurationOutput: no_such();
+        -> DeleteBucketIntelligentTieringConfigurationOutput, Read: |_| Err(no_such());
     /// `PutBucketWebsite`.
-    put_website(PutBucketWebsiteInput) -> PutBucketWebsiteOutput: s3_error!(
-        NotImplemented,
-        "S3 serves no websites here. Swift does: see X-Container-Meta-Web-Index."
-    );
+    put_website(PutBucketWebsiteInput) -> PutBucketWebsiteOutput, Read:
+        |_| Err(s3_error!(
+            NotImplemented,
+            "S3 serves no websites here. Swift does: see X-Container-Meta-Web-Index."
+        ));
     /// `PutBucketReplication`.
-    put_replication(PutBucketReplicationInput) -> PutBucketReplicationOutput: s3_error!(
-        NotImplemented,
-        "Buckets are not replicated to other buckets here; each object has its replicas in this cloud."
-    );
+    put_replication(PutBucketReplicationInput) -> PutBucketReplicationOutput, Read:
+        |_| Err(s3_error!(
+            NotImplemented,
+            "Buckets are not replicated to other buckets here; each object has its replicas in this cloud."
+        ));
     /// `PutBucketInventoryConfiguration`.
-    put_inventory(PutBucketInventoryConfigurationInput) -> PutBucketInventoryConfigurationOutput:
-        s3_error!(NotImplemented, "There are no inventory reports here: list the bucket.");
+    put_inventory(PutBucketInventoryConfigurationInput) -> PutBucketInventoryConfigurationOutput, Read:
+        |_| Err(s3_error!(NotImplemented, "There are no inventory reports here: list the bucket."));
     /// `PutBucketAnalyticsConfiguration`.
-    put_analytics(PutBucketAnalyticsConfigurationInput) -> PutBucketAnalyticsConfigurationOutput:
-        s3_error!(NotImplemented, "Storage classes are not analysed here: there is one.");
+    put_analytics(PutBucketAnalyticsConfigurationInput) -> PutBucketAnalyticsConfigurationOutput, Read:
+        |_| Err(s3_error!(NotImplemented, "Storage classes are not analysed here: there is one."));
     /// `PutBucketMetricsConfiguration`.
-    put_metrics(PutBucketMetricsConfigurationInput) -> PutBucketMetricsConfigurationOutput:
-        s3_error!(NotImplemented, "There are no metrics of single buckets here.");
+    put_metrics(PutBucketMetricsConfigurationInput) -> PutBucketMetricsConfigurationOutput, Read:
+        |_| Err(s3_error!(NotImplemented, "There are no metrics of single buckets here."));
     /// `PutBucketIntelligentTieringConfiguration`.
     put_tiering(PutBucketIntelligentTieringConfigurationInput)
-        -> PutBucketIntelligentTieringConfigurationOutput:
-        s3_error!(NotImplemented, "Objects are not moved between tiers here: there is one.");
+        -> PutBucketIntelligentTieringConfigurationOutput, Read:
+        |_| Err(s3_error!(NotImplemented, "Objects are not moved between tiers here: there is one."));
     /// `SelectObjectContent`, which AWS offers to nobody new either.
-    select(SelectObjectContentInput) -> SelectObjectContentOutput: s3_error!(MethodNotAllowed);
+    select(SelectObjectContentInput) -> SelectObjectContentOutput, Read: |_| Err(s3_error!(MethodNotAllowed));
 }
 
 fn no_such() -> S3Error {
@@ -105,97 +115,66 @@ fn no_such() -> S3Error {
     )
 }
 
-/// Readers of settings whose document is empty where nothing is set.
-macro_rules! empty {
-    ($($(#[$doc:meta])* $name:ident($input:ident) -> $output:ident: $value:expr;)*) => {
-        $(
-            $(#[$doc])*
-            pub(crate) async fn $name(
-                backend: &Backend,
-                req: S3Request<$input>,
-            ) -> S3Result<S3Response<$output>> {
-                let asker = backend.asker(&req).await?;
-                backend.bucket(&asker, Action::List, &req.input.bucket).await?;
-                Ok(S3Response::new($value))
-            }
-        )*
-    };
-}
-
-empty! {
+// Readers of settings whose document is empty where nothing is set.
+answers! {
     /// `GetBucketLogging`.
-    logging(GetBucketLoggingInput) -> GetBucketLoggingOutput: GetBucketLoggingOutput::default();
+    logging(GetBucketLoggingInput) -> GetBucketLoggingOutput, List: |_| Ok(Default::default());
     /// `GetBucketNotificationConfiguration`.
-    notification(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput:
-        GetBucketNotificationConfigurationOutput::default();
+    notification(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput, List:
+        |_| Ok(Default::default());
     /// `GetBucketAccelerateConfiguration`.
-    accelerate(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput:
-        GetBucketAccelerateConfigurationOutput::default();
+    accelerate(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput, List:
+        |_| Ok(Default::default());
     /// `GetBucketRequestPayment`.
-    request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput:
-        GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) };
+    request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput, List:
+        |_| Ok(GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) });
     /// `ListBucketInventoryConfigurations`.
-    inventories(ListBucketInventoryConfigurationsInput) -> ListBucketInventoryConfigurationsOutput:
-        ListBucketInventoryConfigurationsOutput {
-            is_truncated: Some(false),
-            ..ListBucketInventoryConfigurationsOutput::default()
-        };
+    inventories(ListBucketInventoryConfigurationsInput) -> ListBucketInventoryConfigurationsOutput, List:
+        |_| Ok(ListBucketInventoryConfigurationsOutput { is_truncated: Some(false), ..Default::default() });
     /// `ListBucketAnalyticsConfigurations`.
-    analyses(ListBucketAnalyticsConfigurationsInput) -> ListBucketAnalyticsConfigurationsOutput:
-        ListBucketAnalyticsConfigurationsOutput {
-            is_truncated: Some(false),
-            ..ListBucketAnalyticsConfigurationsOutput::default()
-        };
+    analyses(ListBucketAnalyticsConfigurationsInput) -> ListBucketAnalyticsConfigurationsOutput, List:
+        |_| Ok(ListBucketAnalyticsConfigurationsOutput { is_truncated: Some(false), ..Default::default() });
     /// `ListBucketMetricsConfigurations`.
-    all_metrics(ListBucketMetricsConfigurationsInput) -> ListBucketMetricsConfigurationsOutput:
-        ListBucketMetricsConfigurationsOutput {
-            is_truncated: Some(false),
-            ..ListBucketMetricsConfigurationsOutput::default()
-        };
+    all_metrics(ListBucketMetricsConfigurationsInput) -> ListBucketMetricsConfigurationsOutput, List:
+        |_| Ok(ListBucketMetricsConfigurationsOutput { is_truncated: Some(false), ..Default::default() });
     /// `ListBucketIntelligentTieringConfigurations`.
     tierings(ListBucketIntelligentTieringConfigurationsInput)
-        -> ListBucketIntelligentTieringConfigurationsOutput:
-        ListBucketIntelligentTieringConfigurationsOutput {
+        -> ListBucketIntelligentTieringConfigurationsOutput, List:
+        |_| Ok(ListBucketIntelligentTieringConfigurationsOutput {
             is_truncated: Some(false),
-            ..ListBucketIntelligentTieringConfigurationsOutput::default()
-        };
+            ..Default::default()
+        });
 }
 
-/// Switching off what is off is done; switching it on is not possible.
-macro_rules! off_only {
-    ($($(#[$doc:meta])* $name:ident($input:ident) -> $output:ident: $off:expr, $refusal:literal;)*) => {
-        $(
-            $(#[$doc])*
-            pub(crate) async fn $name(
-                backend: &Backend,
-                req: S3Request<$input>,
-            ) -> S3Result<S3Response<$output>> {
-                let asker = backend.asker(&req).await?;
-                backend.bucket(&asker, Action::Own, &req.input.bucket).await?;
-                let off: fn(&$input) -> bool = $off;
-                match off(&req.input) {
-                    true => Ok(S3Response::new($output::default())),
-                    false => Err(s3_error!(NotImplemented, $refusal)),
-                }
-            }
-        )*
-    };
-}
-
-off_only! {
+// Switching off what is off is done; switching it on is not possible.
+answers! {
     /// `PutBucketLogging`.
-    put_logging(PutBucketLoggingInput) -> PutBucketLoggingOutput:
-        |input| input.bucket_logging_status.logging_enabled.is_none(),
-        "Requests to a bucket are not logged into another here.";
+    put_logging(PutBucketLoggingInput) -> PutBucketLoggingOutput, Own:
+        |input| off_or(
+            input.bucket_logging_status.logging_enabled.is_none(),
+            "Requests to a bucket are not logged into another here."
+        );
     /// `PutBucketNotificationConfiguration`.
-    put_notification(PutBucketNotificationConfigurationInput) -> PutBucketNotificationConfigurationOutput:
-        |input| notifies_nobody(&input.notification_configuration),
-        "Buckets notify nobody of what happens in them here.";
+    put_notification(PutBucketNotificationConfigurationInput) -> PutBucketNotificationConfigurationOutput, Own:
+        |input| off_or(
+            notifies_nobody(&input.notification_configuration),
+            "Buckets notify nobody of what happens in them here."
+        );
     /// `PutBucketAccelerateConfiguration`.
-    put_accelerate(PutBucketAccelerateConfigurationInput) -> PutBucketAccelerateConfigurationOutput:
-        |input| input.accelerate_configuration.status.as_ref()
-            .is_none_or(|status| status.as_str() == BucketAccelerateStatus::SUSPENDED),
-        "There is no transfer acceleration here.";
+    put_accelerate(PutBucketAccelerateConfigurationInput) -> PutBucketAccelerateConfigurationOutput, Own:
+        |input| off_or(
+            input.accelerate_configuration.status.as_ref()
+                .is_none_or(|status| status.as_str() == BucketAccelerateStatus::SUSPENDED),
+            "There is no transfer acceleration here."
+        );
+}
+
+/// The empty answer where what is asked for is off.
+fn off_or<T: Default>(off: bool, refusal: &'static str) -> S3Result<T> {
+    match off {
+        true => Ok(T::default()),
+        false => Err(s3_error!(NotImplemented, "{refusal}")),
+    }
 }
 
 fn notifies_nobody(asked: &NotificationConfiguration) -> bool {
@@ -226,26 +205,11 @@ pub(crate) async fn restore(
     ))
 }
 
-/// Removing what is not set changes nothing.
-macro_rules! nothing_to_remove {
-    ($($(#[$doc:meta])* $name:ident($input:ident) -> $output:ident;)*) => {
-        $(
-            $(#[$doc])*
-            pub(crate) async fn $name(
-                backend: &Backend,
-                req: S3Request<$input>,
-            ) -> S3Result<S3Response<$output>> {
-                let asker = backend.asker(&req).await?;
-                backend.bucket(&asker, Action::Own, &req.input.bucket).await?;
-                Ok(S3Response::new($output::default()))
-            }
-        )*
-    };
-}
-
-nothing_to_remove! {
+// Removing what is not set changes nothing.
+answers! {
     /// `DeleteBucketReplication`.
-    remove_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput;
+    remove_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput, Own:
+        |_| Ok(Default::default());
     /// `DeleteBucketWebsite`.
-    remove_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput;
+    remove_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput, Own: |_| Ok(Default::default());
 }

@@ -1,15 +1,12 @@
 //! Retention and legal hold of a version that is stored already.
-use std::sync::Arc;
-
 use s3s::dto::{
     GetObjectLegalHoldInput, GetObjectLegalHoldOutput, GetObjectRetentionInput, GetObjectRetentionOutput,
     ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention, ObjectLockRetentionMode,
     PutObjectLegalHoldInput, PutObjectLegalHoldOutput, PutObjectRetentionInput, PutObjectRetentionOutput,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
-use virga_object_wire::listing::ContainerInfo;
 use virga_object_wire::object::{Header, PostMeta};
-use virga_proxy::core::{ContainerName, ObjectName};
+use virga_proxy::core::ObjectName;
 use virga_proxy::swift::versions::lock::{self, Lock, Mode, Retention};
 
 use super::{future, missing, mode_of};
@@ -18,13 +15,21 @@ use crate::fault::{OrFault, not_set};
 use crate::object::find::{Asked, Found};
 use crate::{Backend, dates};
 
-/// The object of a bucket whose versions can be locked.
-fn lockable(found: (ContainerName, Arc<ContainerInfo>), key: &str) -> S3Result<ObjectName> {
-    let (container, info) = found;
+/// The version that a request is about: bucket, key and version id of it.
+/// Versions of the bucket can be locked.
+async fn aim<T>(
+    backend: &Backend,
+    req: &S3Request<T>,
+    action: Action,
+    (bucket, key, version): (&str, &str, Option<&str>),
+) -> S3Result<(ObjectName, Asked)> {
+    let asker = backend.asker(req).await?;
+    let (container, info) = backend.bucket(&asker, action, bucket).await?;
     if lock::of_container(&info).is_none() {
         return Err(missing());
     }
-    container.object(key).map_err(|_| s3_error!(InvalidURI))
+    let name = container.object(key).map_err(|_| s3_error!(InvalidURI))?;
+    Ok((name, Asked::of(version)?))
 }
 
 fn none() -> s3s::S3Error {
@@ -67,16 +72,12 @@ pub(crate) async fn put_retention(
     backend: &Backend,
     req: S3Request<PutObjectRetentionInput>,
 ) -> S3Result<S3Response<PutObjectRetentionOutput>> {
-    let asker = backend.asker(&req).await?;
-    let input = req.input;
-    let name = lockable(
-        backend.bucket(&asker, Action::Own, &input.bucket).await?,
-        &input.key,
-    )?;
-    let asked = Asked::of(input.version_id.as_deref())?;
+    let input = &req.input;
+    let at = (&*input.bucket, &*input.key, input.version_id.as_deref());
+    let (name, asked) = aim(backend, &req, Action::Own, at).await?;
     let bypass = input.bypass_governance_retention == Some(true);
     let now = backend.now();
-    let wanted = input.retention.ok_or_else(|| s3_error!(MalformedXML))?;
+    let wanted = input.retention.clone().ok_or_else(|| s3_error!(MalformedXML))?;
     let wanted = match (wanted.mode, wanted.retain_until_date) {
         (None, None) => None,
         (Some(mode), Some(until)) => {
@@ -105,13 +106,9 @@ pub(crate) async fn get_retention(
     backend: &Backend,
     req: S3Request<GetObjectRetentionInput>,
 ) -> S3Result<S3Response<GetObjectRetentionOutput>> {
-    let asker = backend.asker(&req).await?;
-    let input = req.input;
-    let name = lockable(
-        backend.bucket(&asker, Action::Read, &input.bucket).await?,
-        &input.key,
-    )?;
-    let asked = Asked::of(input.version_id.as_deref())?;
+    let input = &req.input;
+    let at = (&*input.bucket, &*input.key, input.version_id.as_deref());
+    let (name, asked) = aim(backend, &req, Action::Read, at).await?;
     let found = backend.find(&name, asked, None).await?;
     let Retention { mode, until } = Lock::of(&found.stat).retention.ok_or_else(none)?;
     Ok(S3Response::new(GetObjectRetentionOutput {
@@ -127,15 +124,11 @@ pub(crate) async fn put_hold(
     backend: &Backend,
     req: S3Request<PutObjectLegalHoldInput>,
 ) -> S3Result<S3Response<PutObjectLegalHoldOutput>> {
-    let asker = backend.asker(&req).await?;
-    let input = req.input;
-    let name = lockable(
-        backend.bucket(&asker, Action::Own, &input.bucket).await?,
-        &input.key,
-    )?;
-    let asked = Asked::of(input.version_id.as_deref())?;
-    let status = input.legal_hold.and_then(|hold| hold.status);
-    let on = match status.as_ref().map(ObjectLockLegalHoldStatus::as_str) {
+    let input = &req.input;
+    let at = (&*input.bucket, &*input.key, input.version_id.as_deref());
+    let (name, asked) = aim(backend, &req, Action::Own, at).await?;
+    let status = input.legal_hold.as_ref().and_then(|hold| hold.status.as_ref());
+    let on = match status.map(ObjectLockLegalHoldStatus::as_str) {
         Some(ObjectLockLegalHoldStatus::ON) => true,
         Some(ObjectLockLegalHoldStatus::OFF) => false,
         _ => return Err(s3_error!(MalformedXML)),
@@ -151,13 +144,9 @@ pub(crate) async fn get_hold(
     backend: &Backend,
     req: S3Request<GetObjectLegalHoldInput>,
 ) -> S3Result<S3Response<GetObjectLegalHoldOutput>> {
-    let asker = backend.asker(&req).await?;
-    let input = req.input;
-    let name = lockable(
-        backend.bucket(&asker, Action::Read, &input.bucket).await?,
-        &input.key,
-    )?;
-    let asked = Asked::of(input.version_id.as_deref())?;
+    let input = &req.input;
+    let at = (&*input.bucket, &*input.key, input.version_id.as_deref());
+    let (name, asked) = aim(backend, &req, Action::Read, at).await?;
     let found = backend.find(&name, asked, None).await?;
     let status = match Lock::of(&found.stat).hold.ok_or_else(none)? {
         true => ObjectLockLegalHoldStatus::ON,

@@ -1,17 +1,14 @@
 //! ListMultipartUploads: what is under way in a bucket.
 use std::collections::BTreeSet;
 
-use s3s::dto::{
-    CommonPrefix, ListMultipartUploadsInput, ListMultipartUploadsOutput, MultipartUpload, StorageClass,
-};
+use s3s::dto::{ListMultipartUploadsInput, ListMultipartUploadsOutput, MultipartUpload, StorageClass};
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::listing::{Entry, ListRequest, ObjectRow};
 use virga_proxy::core::{ContainerName, ListError};
 
 use super::{hidden, initiator, is_id};
-use crate::access::Action;
 use crate::fault::IntoFault;
-use crate::listing::{Encoding, limit};
+use crate::listing::Opening;
 use crate::{Backend, dates};
 
 /// What the names of all markers start with.
@@ -125,9 +122,13 @@ pub(crate) async fn uploads(
 ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
     let asker = backend.asker(&req).await?;
     let input = req.input;
-    let (bucket, _) = backend.bucket(&asker, Action::List, &input.bucket).await?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let most = limit(input.max_uploads)?;
+    let kind = input.encoding_type.as_ref();
+    let opening = backend.opening(&asker, &input.bucket, kind, input.max_uploads);
+    let Opening {
+        container: bucket,
+        encoding,
+        most,
+    } = opening.await?;
     let container = bucket.account_name().container(&hidden(&input.bucket));
     let container = container.map_err(|_| s3_error!(InvalidBucketName))?;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -154,16 +155,9 @@ pub(crate) async fn uploads(
         ..MultipartUpload::default()
     };
     let (last_key, last_id) = found.last;
-    let prefixes: Vec<CommonPrefix> = found
-        .prefixes
-        .iter()
-        .map(|prefix| CommonPrefix {
-            prefix: Some(encoding.name(prefix)),
-        })
-        .collect();
     Ok(S3Response::new(ListMultipartUploadsOutput {
         bucket: Some(input.bucket),
-        common_prefixes: (!prefixes.is_empty()).then_some(prefixes),
+        common_prefixes: encoding.prefixes(found.prefixes),
         delimiter: input.delimiter.map(|delimiter| encoding.name(&delimiter)),
         encoding_type: input.encoding_type,
         is_truncated: Some(found.truncated),

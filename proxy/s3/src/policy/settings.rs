@@ -101,10 +101,7 @@ pub(crate) async fn put(
     let policy = Policy::read(&text, place)
         .map_err(|error| S3Error::with_message(S3ErrorCode::MalformedPolicy, error))?;
     refuse_public(Block::of(&info).block_public_policy && policy.is_public())?;
-    let change = vec![(STORED.to_owned(), text)];
-    backend
-        .set_guarding((&name, &info), asker.project(), change)
-        .await?;
+    backend.set_guarding(&asker, (STORED.to_owned(), text)).await?;
     Ok(S3Response::new(PutBucketPolicyOutput::default()))
 }
 
@@ -113,12 +110,7 @@ pub(crate) async fn delete(
     backend: &Backend,
     req: S3Request<DeleteBucketPolicyInput>,
 ) -> S3Result<S3Response<DeleteBucketPolicyOutput>> {
-    let asker = backend.asker(&req).await?;
-    let (name, info) = backend.settings_of(&asker)?;
-    let change = vec![(STORED.to_owned(), String::new())];
-    backend
-        .set_guarding((&name, &info), asker.project(), change)
-        .await?;
+    backend.unset_guarding(&req, STORED).await?;
     Ok(S3Response::new(DeleteBucketPolicyOutput::default()))
 }
 

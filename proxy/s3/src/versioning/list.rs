@@ -1,13 +1,12 @@
 //! ListObjectVersions.
 use s3s::dto::{
-    CommonPrefix, DeleteMarkerEntry, ETag, ListObjectVersionsInput, ListObjectVersionsOutput, ObjectVersion,
+    DeleteMarkerEntry, ETag, ListObjectVersionsInput, ListObjectVersionsOutput, ObjectVersion,
     ObjectVersionStorageClass,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 
 use super::page::{Item, Wish, page};
-use crate::access::Action;
-use crate::listing::{Encoding, limit};
+use crate::listing::Opening;
 use crate::object::find::Asked;
 use crate::{Backend, dates};
 
@@ -33,9 +32,13 @@ pub(crate) async fn versions(
 ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
     let asker = backend.asker(&req).await?;
     let input = req.input;
-    let (container, _) = backend.bucket(&asker, Action::List, &input.bucket).await?;
-    let encoding = Encoding::of(input.encoding_type.as_ref())?;
-    let most = limit(input.max_keys)?;
+    let kind = input.encoding_type.as_ref();
+    let opening = backend.opening(&asker, &input.bucket, kind, input.max_keys);
+    let Opening {
+        container,
+        encoding,
+        most,
+    } = opening.await?;
     let wish = Wish {
         prefix: input.prefix.clone().unwrap_or_default(),
         delimiter: input.delimiter.clone().unwrap_or_default(),
@@ -81,17 +84,10 @@ pub(crate) async fn versions(
             });
         }
     }
-    let prefixes: Vec<CommonPrefix> = found
-        .prefixes
-        .iter()
-        .map(|prefix| CommonPrefix {
-            prefix: Some(encoding.name(prefix)),
-        })
-        .collect();
     let truncated = found.next.is_some();
     let (next_key, next_version) = found.next.unzip();
     Ok(S3Response::new(ListObjectVersionsOutput {
-        common_prefixes: (!prefixes.is_empty()).then_some(prefixes),
+        common_prefixes: encoding.prefixes(found.prefixes),
         delete_markers: (!markers.is_empty()).then_some(markers),
         is_truncated: Some(truncated),
         key_marker: Some(encoding.name(&wish.key)),
