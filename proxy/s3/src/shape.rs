@@ -104,92 +104,140 @@ const DOCUMENTS: [&str; 7] = [
     "ListPartsResult",
 ];
 
+/// Elements in elements, at most: the deepest document has five.
+const DEEPEST: usize = 16;
+
 fn order_of(name: &str) -> Option<&'static [&'static str]> {
     let found = ORDERS.iter().find(|(known, _)| *known == name);
     found.map(|(_, order)| *order)
 }
 
-/// The tag that a text begins with: its name, and how long it is.
-fn tag(text: &str) -> Option<(&str, usize)> {
-    let inner = text.strip_prefix('<')?;
-    let end = inner.find('>')?;
-    let name = inner.get(..end)?.trim_end_matches('/');
-    let name = name.split_ascii_whitespace().next()?;
-    Some((name, end + 2))
+/// A tag: its name, and where it ends.
+struct Tag<'a> {
+    name: &'a str,
+    end: usize,
+    /// `<Name/>`
+    whole: bool,
 }
 
-/// The element that a text begins with: its name, and all of it.
-fn first(text: &str) -> Option<(&str, &str)> {
-    let (name, _) = tag(text)?;
-    let (mut at, mut depth) = (0, 0u32);
-    loop {
-        at += text.get(at..)?.find('<')?;
-        let rest = text.get(at..)?;
-        let (_, length) = tag(rest)?;
-        let whole = rest.get(..length)?;
-        at += length;
-        if whole.starts_with("</") {
-            depth = depth.checked_sub(1)?;
-        } else if !whole.ends_with("/>") {
-            depth += 1;
+/// A child that has been written: its place in the order, and where it stands.
+struct Child {
+    rank: usize,
+    written: std::ops::Range<usize>,
+}
+
+/// A document on its way into order, in one pass: pages of a thousand names are
+/// rewritten for every listing.
+struct Ordering<'a> {
+    text: &'a str,
+    at: usize,
+    written: String,
+    /// Children of the elements that are open, the innermost's last.
+    children: Vec<Child>,
+}
+
+impl<'a> Ordering<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            at: 0,
+            written: String::with_capacity(text.len() + 1),
+            children: Vec::new(),
         }
-        if depth == 0 {
-            return Some((name, text.get(..at)?));
+    }
+
+    /// The next position of a byte.
+    fn find(&self, byte: u8) -> Option<usize> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        memchr::memchr(byte, rest).map(|found| self.at + found)
+    }
+
+    /// The tag that begins here.
+    fn tag(&self) -> Option<Tag<'a>> {
+        let end = self.find(b'>')?;
+        let inner = self.text.get(self.at..end)?.strip_prefix('<')?;
+        let name = inner.split([' ', '/']).next()?;
+        Some(Tag {
+            name,
+            end: end + 1,
+            whole: inner.ends_with('/'),
+        })
+    }
+
+    /// Writes everything up to a position.
+    fn copy(&mut self, upto: usize) -> Option<()> {
+        self.written.push_str(self.text.get(self.at..upto)?);
+        self.at = upto;
+        Some(())
+    }
+
+    /// Writes the element that begins here, with what it holds in order;
+    /// `None` for what cannot be read.
+    fn element(&mut self, depth: usize) -> Option<&'a str> {
+        let tag = self.tag().filter(|tag| depth < DEEPEST && !tag.name.is_empty())?;
+        self.copy(tag.end)?;
+        if tag.whole {
+            return Some(tag.name);
         }
+        let order = order_of(tag.name);
+        let (begin, open) = (self.written.len(), self.children.len());
+        loop {
+            let next = self.find(b'<')?;
+            self.copy(next)?;
+            if self.text.as_bytes().get(next + 1) == Some(&b'/') {
+                break;
+            }
+            let from = self.written.len();
+            let name = self.element(depth + 1)?;
+            if let Some(order) = order {
+                let rank = order.iter().position(|known| *known == name);
+                self.children.push(Child {
+                    rank: rank.unwrap_or(order.len()),
+                    written: from..self.written.len(),
+                });
+            }
+        }
+        self.sort(begin, open);
+        let end = self.text.get(self.at..)?.strip_prefix("</")?;
+        let end = end.strip_prefix(tag.name)?.starts_with('>');
+        self.copy(self.at + tag.name.len() + 3).filter(|()| end)?;
+        Some(tag.name)
     }
-}
 
-/// An element with what it holds in order; `None` for what cannot be read.
-fn element(text: &str) -> Option<String> {
-    let (name, start) = tag(text)?;
-    let Some(order) = order_of(name) else {
-        return Some(text.to_owned());
-    };
-    let Some(end) = text
-        .rfind("</")
-        .filter(|_| !text.get(..start).is_some_and(|tag| tag.ends_with("/>")))
-    else {
-        return Some(text.to_owned());
-    };
-    let mut rest = text.get(start..end)?;
-    let mut parts = Vec::new();
-    while !rest.is_empty() {
-        let (name, whole) = first(rest)?;
-        let rank = order.iter().position(|known| *known == name);
-        parts.push((rank.unwrap_or(order.len()), whole));
-        rest = rest.get(whole.len()..)?;
+    /// Puts the children of the innermost element in order: those noted from
+    /// `open` on, written from `begin` on. Text between them keeps them as they are.
+    fn sort(&mut self, begin: usize, open: usize) {
+        let mut children: Vec<Child> = self.children.drain(open..).collect();
+        let length: usize = children.iter().map(|child| child.written.len()).sum();
+        if children.is_sorted_by_key(|child| child.rank) || length != self.written.len() - begin {
+            return;
+        }
+        children.sort_by_key(|child| child.rank);
+        let mut sorted = String::with_capacity(length);
+        for child in children {
+            sorted.push_str(self.written.get(child.written).unwrap_or_default());
+        }
+        self.written.truncate(begin);
+        self.written.push_str(&sorted);
     }
-    parts.sort_by_key(|(rank, _)| *rank);
-    let mut written = text.get(..start)?.to_owned();
-    for (_, whole) in parts {
-        written.push_str(&element_or(whole));
-    }
-    written.push_str(text.get(end..)?);
-    Some(written)
-}
-
-/// An element in order, or as it is: text holds no elements.
-fn element_or(text: &str) -> String {
-    element(text).unwrap_or_else(|| text.to_owned())
 }
 
 /// A document in AWS's order, and its declaration on a line of its own, if it
 /// is one that is put in order.
 pub(crate) fn ordered(document: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(document).ok()?;
-    let (declaration, root) = match text.strip_prefix("<?xml") {
-        Some(rest) => {
-            let (declared, root) = rest.split_once("?>")?;
-            (format!("<?xml{declared}?>\n"), root.trim_start())
-        }
-        None => (String::new(), text),
-    };
-    let (name, _) = tag(root)?;
-    if !DOCUMENTS.contains(&name) {
+    let mut ordering = Ordering::new(text);
+    if text.starts_with("<?xml") {
+        let end = text.find("?>")? + 2;
+        ordering.copy(end)?;
+        ordering.written.push('\n');
+        ordering.at += text.get(end..)?.len() - text.get(end..)?.trim_start().len();
+    }
+    if !DOCUMENTS.contains(&ordering.tag()?.name) {
         return None;
     }
-    let written = element(root)?;
-    Some(declaration + &written)
+    ordering.element(0)?;
+    (ordering.at == text.len()).then_some(ordering.written)
 }
 
 #[cfg(test)]
@@ -205,7 +253,7 @@ mod tests {
             ),
             (
                 "<ListAllMyBucketsResult><Buckets><Bucket><CreationDate>1</CreationDate><Name>b</Name></Bucket></Buckets><Owner/></ListAllMyBucketsResult>",
-                "<ListAllMyBucketsResult><Owner/><Buckets><Bucket><CreationDate>1</CreationDate><Name>b</Name></Bucket></Buckets></ListAllMyBucketsResult>",
+                "<ListAllMyBucketsResult><Owner/><Buckets><Bucket><Name>b</Name><CreationDate>1</CreationDate></Bucket></Buckets></ListAllMyBucketsResult>",
             ),
             (
                 "<ListMultipartUploadsResult><Bucket>b</Bucket><IsTruncated>false</IsTruncated><MaxUploads>1</MaxUploads><Upload><Initiated>2</Initiated><Key>k</Key></Upload><Other>1</Other></ListMultipartUploadsResult>",
@@ -219,6 +267,9 @@ mod tests {
             "",
             "<",
             "<CopyPartResult><A></CopyPartResult>",
+            "<CopyPartResult></CopyPartResult><CopyPartResult/>",
+            "<CopyPartResult",
+            "<CopyPartResult></CopyPartResul",
         ] {
             assert_eq!(ordered(other.as_bytes()), None, "{other}");
         }
