@@ -170,3 +170,6 @@ impl<'a> Iterator for Handoffs<'a> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,4 +202,31 @@ mod tests {
     fn a_hash_path_without_any_secret_is_refused() {
         assert_eq!(HashPath::new("", "").unwrap_err(), HashPathError::Empty);
     }
+
+    #[test]
+    fn what_is_printed_of_a_hash_path_is_no_secret() {
+        let path = HashPath::new("before", "after").unwrap();
+        assert_eq!(format!("{path:?}"), "HashPath { .. }");
+        let mut bytes = [0; 16];
+        bytes[..2].copy_from_slice(&[0x1a, 0xb2]);
+        let digits = format!("1ab2{}", "0".repeat(28));
+        assert_eq!(NameHash(bytes).to_string(), digits);
+        assert_eq!(format!("{:?}", NameHash(bytes)), format!("NameHash({digits})"));
+        assert_eq!(NameHash::from_hex(&digits.to_uppercase()), Some(NameHash(bytes)));
+    }
+
+    #[test]
+    fn names_of_every_length_hash_as_they_are() {
+        // Up to a length names are put together first, longer ones are not.
+        let path = HashPath::new("<", ">").unwrap();
+        for len in [0, 1, 200, 249, 250, 251, 252, 253, 254, 255, 256, 257, 1000] {
+            let object = "x".repeat(len);
+            let want = match len {
+                0 => "</a/c>".to_owned(),
+                _ => format!("</a/c/{object}>"),
+            };
+            let found = path.hash("a", Some("c"), Some(&object));
+            assert_eq!(found, NameHash(Md5::digest(want).into()), "{len}");
+        }
+    }
 }

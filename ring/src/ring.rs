@@ -363,3 +363,6 @@ fn number_tiers(devices: &[Option<Device>], used: &[bool]) -> TierNumbers {
         totals: [regions.len(), zones.len(), servers.len(), owners],
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,4 +223,54 @@ mod tests {
         let table = Table::from_row_major(2, &[1, 2, 3]).unwrap().doubled().unwrap();
         assert_eq!(table.row_major().collect::<Vec<_>>(), [1, 1, 2, 2, 3, 3]);
     }
+
+    #[test]
+    fn shapes_that_contradict_themselves_are_refused() {
+        for (parts, rows, last_row, good) in [
+            (4, 2, 4, true),
+            (4, 2, 1, true),
+            (4, 2, 5, false),
+            (4, 2, 0, false),
+            (4, 0, 1, false),
+            (4, 0, 0, true),
+            (MAX_SLOTS, 2, 1, false),
+            (usize::MAX, 2, 1, false),
+        ] {
+            assert_eq!(
+                Table::new(parts, rows, last_row).is_some(),
+                good,
+                "{parts} {rows} {last_row}"
+            );
+        }
+        for replicas in [f64::NAN, f64::INFINITY, 0.0, -1.0, 1e6 + 1.0] {
+            assert_eq!(shape(4, replicas), None, "{replicas}");
+        }
+        assert_eq!((shape(0, 3.0), shape(4, 1e6)), (None, Some((1_000_000, 4))));
+        assert_eq!((shape(4, 0.1), shape(4, 0.5)), (Some((0, 0)), Some((1, 2))));
+    }
+
+    #[test]
+    fn a_table_says_how_many_slots_it_has_and_whose_they_are() {
+        for replicas in [1.0, 2.37, 3.0, 0.5] {
+            let table = Table::for_replicas(8, replicas).unwrap();
+            assert_eq!(Table::slots_for(8, replicas), Some(table.slots()));
+            let slots: usize = (0..9).map(|part| table.of(part).len()).sum();
+            assert_eq!((table.slots(), table.row_major().count()), (slots, slots));
+            assert_eq!(table.replica_count(), slots as f64 / 8.0);
+            assert_eq!((table.row(table.rows()).count(), table.parts()), (0, 8));
+        }
+        assert_eq!(
+            (Table::default().slots(), Table::default().replica_count()),
+            (0, 0.0)
+        );
+        let mut table = Table::from_row_major(4, &[0, 1, 2, 0, 7, 1]).unwrap();
+        assert_eq!(table.count_by_device(3), [2, 2, 1]);
+        assert_eq!(table.row(1).collect::<Vec<_>>(), [7, 1]);
+        table.of_mut(2).fill(1);
+        assert_eq!(
+            (table.of(1), table.of(2), table.of(3)),
+            (&[1, 1][..], &[1][..], &[0][..])
+        );
+        assert!(table.of_mut(4).is_empty() && table.of_mut(usize::MAX).is_empty());
+    }
 }

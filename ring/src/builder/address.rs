@@ -64,4 +64,26 @@ mod tests {
             assert_eq!(normalize(bad), None, "{bad}");
         }
     }
+
+    #[test]
+    fn a_host_name_is_as_long_as_dns_lets_it_be() {
+        let label = "a".repeat(63);
+        let longest = [label.as_str(); 4].join(".");
+        assert_eq!(longest.len(), 255);
+        for (name, good) in [
+            (label.clone(), true),
+            (longest.clone(), true),
+            (format!("{longest}."), false),
+            (format!("b.{longest}"), false),
+            ("node.".to_owned(), true),
+            ("node-".to_owned(), false),
+            ("-node.b".to_owned(), false),
+            ("node_1".to_owned(), false),
+            ("7.node".to_owned(), true),
+            ("node.7".to_owned(), false),
+            (".".to_owned(), false),
+        ] {
+            assert_eq!(normalize(&name).is_some(), good, "{name}");
+        }
+    }
 }

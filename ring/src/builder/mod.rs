@@ -298,3 +298,5 @@ mod exact;
 mod optimum_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verb_tests;

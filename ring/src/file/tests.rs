@@ -185,6 +185,187 @@ fn a_replaced_file_leaves_no_other_file_behind() {
     assert_eq!(std::fs::read(&path).unwrap(), b"two");
 }
 
+#[test]
+fn a_file_says_how_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ring.gz");
+    let ring = ring(4, 2.0, 5);
+    for (format, id_bytes, want) in [
+        (Format::V1, None, (1, 2)),
+        (Format::V2, None, (2, 2)),
+        (Format::V2, Some(4), (2, 4)),
+    ] {
+        replace(&path, &encode(&ring, format, "x.ring.gz", id_bytes).unwrap()).unwrap();
+        let stored = describe(&path).unwrap();
+        assert_eq!((stored.format, stored.id_bytes), want);
+        assert_eq!(stored.version, ring.version());
+        assert_eq!(load(&path).unwrap().table(), ring.table());
+    }
+    for id_bytes in [0, 1, 3, 8] {
+        assert!(matches!(
+            encode(&ring, Format::V2, "x", Some(id_bytes)),
+            Err(EncodeRingError::IdBytes(bytes)) if bytes == id_bytes
+        ));
+    }
+    replace(&path, b"not a ring").unwrap();
+    assert!(matches!(describe(&path), Err(ReadRingError::Decode { .. })));
+    assert!(matches!(load(&path), Err(ReadRingError::Decode { .. })));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(describe(&path), Err(ReadRingError::Read { .. })));
+    assert!(matches!(load(&path), Err(ReadRingError::Read { .. })));
+}
+
+/// A file of format 2 whose content was changed before it was zipped again:
+/// first the bytes before the index, then the index.
+fn edited(
+    bytes: impl FnOnce(&mut Vec<u8>),
+    index: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>, &[u8]),
+) -> Result<Ring, DecodeRingError> {
+    let file = encode(&ring(3, 2.0, 4), Format::V2, "x", None).unwrap();
+    let content = gzip::Reader::new(&file).rest(Vec::new()).unwrap();
+    let end = content.len() - 16;
+    let offset = u64::from_be_bytes(content[end..end + 8].try_into().unwrap()) as usize;
+    let mut entries = serde_json::from_slice(&content[offset + 8..end]).unwrap();
+    let mut whole = content[..offset].to_vec();
+    bytes(&mut whole);
+    index(&mut entries, &whole);
+    let text = serde_json::to_vec(&entries).unwrap();
+    whole.extend((text.len() as u64).to_be_bytes());
+    whole.extend(text);
+    whole.extend(&content[end..]);
+    let mut zip = gzip::Writer::new("x");
+    zip.section(&whole).unwrap();
+    decode(&zip.finish())
+}
+
+#[test]
+fn sections_are_found_by_the_index_and_checked_by_its_digests() {
+    use md5::{Digest, Md5};
+    const DEVICES: &str = "swift/ring/devices";
+    let section = |entry: &serde_json::Value, bytes: &[u8]| {
+        let at = |field: usize| entry[field].as_u64().unwrap() as usize;
+        bytes[at(1)..at(3)].to_vec()
+    };
+    let hex = |digest: &[u8]| -> String { digest.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let with_digest = |method: &'static str, of: &dyn Fn(&[u8]) -> String| {
+        edited(
+            |_| {},
+            |index, bytes| {
+                let digest = of(&section(&index[DEVICES], bytes));
+                index[DEVICES][4] = method.into();
+                index[DEVICES][5] = digest.into();
+            },
+        )
+    };
+    with_digest("md5", &|bytes| hex(&Md5::digest(bytes))).unwrap();
+    with_digest("sha1", &|bytes| hex(&sha1::Sha1::digest(bytes))).unwrap();
+    with_digest("sha256", &|bytes| {
+        hex(&sha2::Sha256::digest(bytes)).to_uppercase()
+    })
+    .unwrap();
+    with_digest("sha512", &|bytes| hex(&sha2::Sha512::digest(bytes))).unwrap();
+    for method in ["md5", "sha1", "sha256", "sha512"] {
+        let wrong = with_digest(method, &|_| "00".repeat(16));
+        assert!(matches!(wrong, Err(DecodeRingError::Digest(name)) if name == DEVICES));
+    }
+    let strange = with_digest("crc", &|_| String::new()).unwrap_err().to_string();
+    assert_eq!(strange, "digest method \"crc\" is not known");
+    edited(|_| {}, |index, _| index[DEVICES][4] = serde_json::Value::Null).unwrap();
+
+    let gone = edited(|_| {}, |index, _| drop(index.remove(DEVICES))).unwrap_err();
+    assert_eq!(gone.to_string(), "no section swift/ring/devices");
+    for (name, good) in [("a/b-7", true), ("a b", false), ("", false), ("a_b", false)] {
+        let named = edited(
+            |_| {},
+            |index, _| drop(index.insert(name.to_owned(), index[DEVICES].clone())),
+        );
+        assert_eq!(named.is_ok(), good, "{name:?}");
+    }
+    let moved = |field: usize, by: i64| {
+        edited(
+            |_| {},
+            |index, _| {
+                let was = index[DEVICES][field].as_i64().unwrap();
+                index[DEVICES][field] = (was + by).into();
+            },
+        )
+    };
+    for by in [-1, 1] {
+        let refused = moved(3, by).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "section swift/ring/devices does not end where the index says"
+        );
+    }
+    let beyond = moved(1, 1 << 40);
+    assert!(matches!(beyond, Err(DecodeRingError::Truncated(DEVICES))));
+}
+
+#[test]
+fn metadata_that_contradicts_the_rows_is_refused() {
+    let with = |piece: &str, other: &str| {
+        edited(
+            |bytes| {
+                let at = bytes.windows(piece.len()).position(|it| it == piece.as_bytes());
+                let at = at.unwrap_or_else(|| panic!("{piece} is not in the file"));
+                bytes.splice(at..at + piece.len(), other.bytes());
+            },
+            |index, _| index["swift/ring/metadata"][5] = serde_json::Value::Null,
+        )
+    };
+    with("\"part_shift\": 29", "\"part_shift\": 29").unwrap();
+    for (piece, other) in [
+        ("\"dev_id_bytes\": 2", "\"dev_id_bytes\": 3"),
+        ("\"dev_id_bytes\": 2", "\"dev_id_bytes\": 4"),
+        ("\"replica_count\": 2.0", "\"replica_count\": 3.0"),
+        ("\"replica_count\": 2.0", "\"replica_count\": 1.0"),
+        ("\"part_shift\": 29", "\"part_shift\": 30"),
+        ("\"part_shift\": 29", "\"part_shift\": 99"),
+    ] {
+        let refused = with(piece, other);
+        assert!(
+            matches!(refused, Err(DecodeRingError::Value(_))),
+            "{other}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn the_name_in_the_header_is_one_that_gzip_may_carry() {
+    let name = |name: &str| {
+        let file = gzip::Writer::new(name).finish();
+        let zip = flate2::bufread::GzDecoder::new(&file[..]);
+        zip.header().unwrap().filename().unwrap().to_vec()
+    };
+    assert_eq!(name("object.ring.gz"), b"object.ring");
+    assert_eq!(name("object"), b"object");
+    assert_eq!(name("\u{e9}\0\u{20ac}x"), b"\xe9__x");
+}
+
+#[test]
+fn large_contents_are_zipped_piece_by_piece_and_come_back() {
+    let mut state = 1_u32;
+    let noise: Vec<u8> = (0..300_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    let mut zip = gzip::Writer::new("x");
+    zip.stored(&noise[..65_535]);
+    zip.section(&noise).unwrap();
+    zip.section(&[]).unwrap();
+    assert_eq!(zip.content_at(), 365_535);
+    let file = zip.finish();
+    let mut reader = gzip::Reader::new(&file);
+    assert!(matches!(
+        gzip::Reader::new(&file).take(365_536, "it"),
+        Err(DecodeRingError::Truncated("it"))
+    ));
+    assert!(reader.take(65_535, "it").unwrap() == noise[..65_535]);
+    assert!(reader.rest(vec![7]).unwrap() == [&[7], &noise[..]].concat());
+}
+
 proptest! {
     #[test]
     fn damaged_ring_files_never_panic(
