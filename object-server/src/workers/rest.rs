@@ -3,7 +3,9 @@
 //! A round that finds nothing to do may take one part in so many of a device's
 //! time: the longer it took, the longer the rest. What it waited for its peers is
 //! not counted ([`Effort`]): a peer that hung for ten seconds would otherwise cost
-//! minutes of rest, in which nobody sees that it is back. And a device whose
+//! minutes of rest, in which nobody sees that it is back. Neither does one slow round
+//! alone count: the machine may have stood still, or worked for somebody else. Only
+//! what two rounds in a row took is the device's own. And a device whose
 //! last round lacked peers asks for them while it rests, one call every few
 //! seconds; the first that answers again starts the next round ([`Rests`]).
 use std::collections::BTreeMap;
@@ -115,8 +117,8 @@ pub(super) fn is_away(error: &NodeError) -> bool {
 
 /// How a device's last round went.
 struct Last<P> {
-    /// What it took, if it found nothing to do.
-    idle: Duration,
+    /// What it took, if it found nothing to do, and the round before it.
+    idle: [Duration; 2],
     /// Peers that were away.
     away: Vec<P>,
     /// By address: when that peer last ended a rest.
@@ -146,14 +148,18 @@ impl<P: Peer> Rests<P> {
     pub(super) fn note(&self, device: &Arc<str>, effort: &Effort, idle: bool, away: Vec<P>) {
         let idle = if idle { effort.spent() } else { Duration::ZERO };
         let mut all = self.all();
-        let woke = all.remove(device).map(|last| last.woke).unwrap_or_default();
+        let before = all.remove(device);
+        let (before, woke) = before.map(|last| (last.idle[0], last.woke)).unwrap_or_default();
+        let idle = [idle, before];
         all.insert(Arc::clone(device), Last { idle, away, woke });
     }
 
     /// How long a device rests that usually rests so long.
     pub(super) fn rest(&self, device: &str, usual: Duration) -> Duration {
-        let idle = self.all().get(device).map_or(Duration::ZERO, |last| last.idle);
-        usual.max(idle.saturating_mul(IDLE_SHARE).min(LONGEST_REST))
+        let all = self.all();
+        let idle = all.get(device).and_then(|last| last.idle.iter().min().copied());
+        let idle = idle.unwrap_or_default().saturating_mul(IDLE_SHARE);
+        usual.max(idle.min(LONGEST_REST))
     }
 
     /// Waits until one of those that were away answers again; for ever if nobody
@@ -238,6 +244,7 @@ mod tests {
         assert_eq!(effort.spent(), SECOND);
         let device = "d1".into();
         rests.note(&device, &effort, true, Vec::new());
+        rests.note(&device, &effort, true, Vec::new());
         assert_eq!(rests.rest("d1", 3 * SECOND), IDLE_SHARE * SECOND);
         assert_eq!(
             rests.rest("d2", 3 * SECOND),
@@ -250,6 +257,25 @@ mod tests {
             3 * SECOND,
             "there was something to do"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slow_round_is_not_followed_by_a_long_rest_but_two_in_a_row_are() {
+        let (rests, device) = (Rests::<Device>::new(), "d1".into());
+        let round = async |took: Duration, idle: bool| {
+            let effort = Effort::begin();
+            tokio::time::sleep(took).await;
+            rests.note(&device, &effort, idle, Vec::new());
+            rests.rest("d1", 3 * SECOND)
+        };
+        assert_eq!(round(9 * SECOND, true).await, 3 * SECOND, "the first ever");
+        assert_eq!(round(SECOND, true).await, IDLE_SHARE * SECOND);
+        assert_eq!(round(9 * SECOND, true).await, IDLE_SHARE * SECOND, "a stall");
+        assert_eq!(round(8 * SECOND, true).await, 8 * IDLE_SHARE * SECOND);
+        assert_eq!(round(SECOND, false).await, 3 * SECOND);
+        assert_eq!(round(9 * SECOND, true).await, 3 * SECOND, "after work");
+        assert_eq!(round(99 * SECOND, true).await, 9 * IDLE_SHARE * SECOND);
+        assert_eq!(round(99 * SECOND, true).await, LONGEST_REST);
     }
 
     #[tokio::test(start_paused = true)]

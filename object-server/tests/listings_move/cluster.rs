@@ -1,9 +1,10 @@
 //! Four servers with one device each, reached through ports that count bytes,
 //! and a ring that names some of them.
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -45,6 +46,8 @@ pub struct Cluster {
     /// Where the rings say the servers are, and bytes that passed there.
     pub doors: Vec<Door>,
     settings: WorkerSettings,
+    /// Containers that were made.
+    made: Mutex<BTreeSet<String>>,
 }
 
 pub struct Server {
@@ -112,6 +115,7 @@ pub fn settings(reconcile_ms: u64) -> WorkerSettings {
         owed_age_ms: 0,
         report_containers_ms: 50,
         expire_ms: 1000,
+        delay_reaping_ms: 0,
         reconcile_ms,
         in_flight_ms: 0,
         move_bytes_per_s: 0,
@@ -140,6 +144,7 @@ impl Cluster {
             servers: Vec::new(),
             doors,
             settings,
+            made: Mutex::default(),
         };
         for (n, listener) in listeners.into_iter().enumerate() {
             let server = cluster.server(n, listener).await;
@@ -183,10 +188,8 @@ impl Cluster {
             progress: progress.clone(),
         };
         let running = tasks.spawn(run(config, parts));
-        until("the server is up", async || {
-            !health.snapshot().is_empty() && health.serving()
-        })
-        .await;
+        let up = comes(async || !health.snapshot().is_empty() && health.serving());
+        assert!(up.await, "d{n} does not come up: {:?}", health.snapshot());
         Server {
             tasks,
             progress,
@@ -233,6 +236,7 @@ impl Cluster {
 
     pub async fn make(&self, on: &[usize], container: &str) {
         let version = self.hlc.next();
+        self.made.lock().unwrap().insert(container.to_owned());
         for n in on {
             let put = PutContainer {
                 account: "a".into(),
@@ -333,7 +337,7 @@ impl Cluster {
 
     pub async fn equal(&self, devices: &[usize]) {
         let what = format!("{devices:?} know the same");
-        until(&what, async || {
+        self.until(&what, async || {
             let first = self.sums(devices[0]).await;
             for n in &devices[1..] {
                 if self.sums(*n).await != first {
@@ -353,13 +357,56 @@ impl Cluster {
         let id = self.handle.id();
         for n in devices {
             for ring in [RingName::Account, RingName::Container] {
-                until(&format!("d{n} is done with its {ring}s"), async || {
+                self.until(&format!("d{n} is done with its {ring}s"), async || {
                     let movement = self.movement(*n, ring).await;
                     movement.reconciled == Some(id) && movement.round_started >= since
                 })
                 .await;
             }
         }
+    }
+
+    /// Waits for a condition, and says in what state all is if it does not come.
+    pub async fn until(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
+        if !comes(holds).await {
+            panic!("waited too long: {what}\n{}", self.state().await);
+        }
+    }
+
+    /// What every server holds and what its workers have done, for a person.
+    async fn state(&self) -> String {
+        let mut text = format!("it is {:?}, ring {:?}\n", self.clock.now(), self.handle.id());
+        for n in 0..self.servers.len() {
+            let Some(server) = &self.servers[n] else {
+                let _ = writeln!(text, "d{n} is stopped");
+                continue;
+            };
+            let _ = writeln!(text, "d{n} lists in the account:");
+            let list = ListRequest {
+                limit: 10_000,
+                ..ListRequest::default()
+            };
+            let at = self.at(n, None);
+            match soon(self.node(n).list_account(&at, list)).await {
+                Ok(page) => page.entries.iter().for_each(|entry| {
+                    let _ = writeln!(text, "  {entry:?}");
+                }),
+                Err(error) => {
+                    let _ = writeln!(text, "  {error}");
+                }
+            }
+            let made: Vec<String> = self.made.lock().unwrap().iter().take(20).cloned().collect();
+            for container in made {
+                let at = self.at(n, Some(&container));
+                let info = soon(self.node(n).head_container(&at)).await;
+                let _ = writeln!(text, "  {container}: {info:?}");
+            }
+            let _ = writeln!(text, "  movement: {:?}", soon(self.node(n).movement()).await);
+            for worker in server.progress.snapshot() {
+                let _ = writeln!(text, "  {worker:?}");
+            }
+        }
+        text
     }
 
     pub async fn finish(mut self) {
@@ -391,12 +438,24 @@ fn ring(ports: &[u16], devices: &[usize]) -> Ring {
     builder.to_ring().unwrap().unwrap()
 }
 
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+/// What a call says within five seconds.
+async fn soon<T>(call: impl Future<Output = Result<T, NodeError>>) -> Result<T, NodeError> {
+    let late = |_| Err(NodeError::Unreachable("no answer in time".into()));
+    tokio::time::timeout(Duration::from_secs(5), call)
+        .await
+        .unwrap_or_else(late)
+}
+
+/// Whether a condition comes to hold before long.
+async fn comes(mut holds: impl AsyncFnMut() -> bool) -> bool {
     let end = tokio::time::Instant::now() + LONG;
     while !holds().await {
-        assert!(tokio::time::Instant::now() < end, "waited too long: {what}");
+        if tokio::time::Instant::now() >= end {
+            return false;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    true
 }
 
 pub fn set(names: impl IntoIterator<Item = String>) -> BTreeSet<String> {

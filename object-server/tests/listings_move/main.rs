@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cluster::{Cluster, WEEK, set, settings, until};
+use cluster::{Cluster, WEEK, set, settings};
 use virga_node::clock::Version;
 use virga_object_server::config::WorkerSettings;
 use virga_object_wire::listing::{ContainerInfo, MetaItem, ObjectRow};
@@ -112,24 +112,25 @@ async fn listings_follow_the_ring_while_they_are_read_and_written() {
     // Two of three stay: any two of the new primaries list everything, also
     // what is written meanwhile, whatever has arrived on the third.
     let mut round = 0;
-    until("d0 is empty", async || {
-        let late = vec![cluster.row(&format!("late{round}"))];
-        names.push(format!("late{round}"));
-        round += 1;
-        cluster.put_rows(&[1, 2], "c0", late).await;
-        for c in 0..10 {
-            let expected = if c == 0 { names.len() } else { 50 };
-            for pair in [[1, 3], [2, 3]] {
-                let mut seen = BTreeSet::new();
-                for n in pair {
-                    seen.extend(cluster.names(n, &format!("c{c}")).await);
+    cluster
+        .until("d0 is empty", async || {
+            let late = vec![cluster.row(&format!("late{round}"))];
+            names.push(format!("late{round}"));
+            round += 1;
+            cluster.put_rows(&[1, 2], "c0", late).await;
+            for c in 0..10 {
+                let expected = if c == 0 { names.len() } else { 50 };
+                for pair in [[1, 3], [2, 3]] {
+                    let mut seen = BTreeSet::new();
+                    for n in pair {
+                        seen.extend(cluster.names(n, &format!("c{c}")).await);
+                    }
+                    assert_eq!(seen.len(), expected, "c{c} on {pair:?}");
                 }
-                assert_eq!(seen.len(), expected, "c{c} on {pair:?}");
             }
-        }
-        cluster.sums(0).await.iter().all(|sum| *sum == 0)
-    })
-    .await;
+            cluster.sums(0).await.iter().all(|sum| *sum == 0)
+        })
+        .await;
     cluster.equal(&[1, 2, 3]).await;
     cluster.reconciled(&[0, 1, 2, 3]).await;
     assert_eq!(cluster.names(3, "c0").await, set(names));
@@ -177,16 +178,17 @@ async fn what_was_deleted_while_a_device_was_out_of_the_ring_for_long_does_not_c
     }
     cluster.clock.advance(WEEK + Duration::from_secs(60));
     cluster.reconciled(&now).await;
-    until("the deletions are forgotten", async || {
-        let mut forgotten = true;
-        for n in now {
-            forgotten &= cluster.info(n, "dead").await == ContainerInfo::default();
-            let horizon = cluster.movement(n, RingName::Container).await.horizon;
-            forgotten &= horizon >= deletion;
-        }
-        forgotten
-    })
-    .await;
+    cluster
+        .until("the deletions are forgotten", async || {
+            let mut forgotten = true;
+            for n in now {
+                forgotten &= cluster.info(n, "dead").await == ContainerInfo::default();
+                let horizon = cluster.movement(n, RingName::Container).await.horizon;
+                forgotten &= horizon >= deletion;
+            }
+            forgotten
+        })
+        .await;
     cluster.use_ring(&[0, 1, 2]);
     cluster.restart(1).await;
     cluster.reconciled(&[0, 1, 2, 3]).await;
@@ -237,10 +239,11 @@ async fn three_rows_that_differ_among_many_are_found_with_a_few_kilobytes() {
             .filter(|worker| worker.worker == "reconcile containers");
         mine.map(|worker| worker.done).sum()
     };
-    until("both have pushed what the other lacked", async || {
-        done(0) >= 2 && done(1) >= 1
-    })
-    .await;
+    cluster
+        .until("both have pushed what the other lacked", async || {
+            done(0) >= 2 && done(1) >= 1
+        })
+        .await;
     let cost = passed() - before;
     cluster.equal(&[0, 1]).await;
     println!("{rows} rows, 3 of them new: {cost} bytes");
@@ -321,27 +324,64 @@ async fn a_container_deleted_while_an_object_was_on_its_way_is_there_again() {
     let dead = ObjectRow::deletion("deleted", cluster.hlc.next());
     cluster.put_rows(&[0, 1], "really gone", vec![dead]).await;
     cluster.put_rows(&[2], "really gone", vec![row]).await;
-    until("the container is there again", async || {
-        let mut there = true;
-        for n in all {
-            let info = cluster.info(n, "raced").await;
-            there &= info.exists() && info.objects == 1;
-        }
-        there
-    })
-    .await;
+    cluster
+        .until("the container is there again", async || {
+            let mut there = true;
+            for n in all {
+                let info = cluster.info(n, "raced").await;
+                there &= info.exists() && info.objects == 1;
+            }
+            there
+        })
+        .await;
     cluster.reconciled(&all).await;
     cluster.equal(&all).await;
-    until("the account lists it", async || {
-        let mut listed = true;
-        for n in all {
-            listed &= cluster.containers(n).await == set(["raced".to_owned()]);
-        }
-        listed
-    })
-    .await;
+    cluster
+        .until("the account lists it", async || {
+            let mut listed = true;
+            for n in all {
+                listed &= cluster.containers(n).await == set(["raced".to_owned()]);
+            }
+            listed
+        })
+        .await;
     for n in all {
         assert!(!cluster.info(n, "really gone").await.exists(), "d{n}");
+    }
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_whose_last_row_is_heard_to_be_deleted_while_it_is_looked_at_stays_deleted() {
+    let cluster = Cluster::start(&[0, 1, 2], settings(50)).await;
+    let all = [0, 1, 2];
+    cluster.make_account(&all).await;
+    let names: Vec<String> = (0..60).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        cluster.make(&all, name).await;
+        let deletion = cluster.hlc.next();
+        for n in all {
+            let at = cluster.at(n, Some(name));
+            cluster.node(n).delete_container(&at, deletion).await.unwrap();
+        }
+    }
+    cluster.equal(&all).await;
+    // One replica alone missed that the row was deleted, and is told so while it
+    // looks for containers that are to be made again.
+    for round in 0..4 {
+        let row = format!("o{round}");
+        for name in &names {
+            let (row, dead) = (cluster.row(&row), ObjectRow::deletion(&row, cluster.hlc.next()));
+            cluster.put_rows(&[0, 1], name, vec![dead]).await;
+            cluster.put_rows(&[2], name, vec![row]).await;
+        }
+        cluster.reconciled(&all).await;
+        cluster.equal(&all).await;
+    }
+    for n in all {
+        for name in &names {
+            assert!(!cluster.info(n, name).await.exists(), "{name} on d{n} is back");
+        }
     }
     cluster.finish().await;
 }
@@ -362,10 +402,11 @@ async fn a_row_on_its_way_is_not_pushed_by_another_replica() {
     cluster.clock.advance(Duration::from_secs(120));
     let new = cluster.row(new);
     cluster.put_rows(&[0, 1], "hot", vec![old, new]).await;
-    until("the third replica has the row that should be there", async || {
-        cluster.names(2, "hot").await.contains("old")
-    })
-    .await;
+    cluster
+        .until("the third replica has the row that should be there", async || {
+            cluster.names(2, "hot").await.contains("old")
+        })
+        .await;
     assert!(!cluster.names(2, "hot").await.contains("new"));
     // Its time is over: now it is brought.
     cluster.clock.advance(Duration::from_secs(61));

@@ -6,6 +6,11 @@
 //! same, and that includes live rows, nobody can know of a deletion of those
 //! rows: the container is made again, right behind its deletion. Every primary
 //! may do it; they all write the same.
+//!
+//! That a row is live is asked of the same moment as what the others are compared
+//! with: between finding such containers and looking at one, its rows may have
+//! been heard to be deleted too, and then all know the same of a container that is
+//! rightly gone.
 use std::sync::Arc;
 
 use virga_node::clock::Version;
@@ -51,9 +56,8 @@ impl Looking<'_> {
         };
         let here = place(&self.device.name);
         let (listings, kind) = (&self.device.listings, self.duty.kind);
-        let Some(ours) = listings.state(kind, &here).await.map_err(NodeError::from)? else {
-            return Ok(false);
-        };
+        let ours = listings.hidden_state(&here).await.map_err(NodeError::from)?;
+        let Some(ours) = ours else { return Ok(false) };
         let mut own = false;
         let mut others = Vec::new();
         for (_, device) in self.ring.primaries(partition) {

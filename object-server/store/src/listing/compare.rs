@@ -14,7 +14,7 @@ use virga_ring::hash::NameHash;
 
 use super::db::Db;
 use super::fault::ReadError;
-use super::head::Kind;
+use super::head::{Head, Kind};
 use super::keys;
 use super::op::Rows;
 use super::parts::{parse, walk};
@@ -138,8 +138,21 @@ fn bounds(kind: Kind, power: u8, partition: Partition) -> Result<(Vec<u8>, Vec<u
 
 /// What is known of a shard beside its rows; `None` if nothing.
 pub fn state(db: &Db, kind: Kind, shard: NameHash) -> Result<Option<ListingState>, ReadError> {
+    state_if(db, shard, |head| head.kind == kind)
+}
+
+/// The same of a deleted container with live rows; `None` if it is none now.
+pub fn hidden_state(db: &Db, shard: NameHash) -> Result<Option<ListingState>, ReadError> {
+    state_if(db, shard, Head::hides_rows)
+}
+
+fn state_if(
+    db: &Db,
+    shard: NameHash,
+    wanted: impl FnOnce(&Head) -> bool,
+) -> Result<Option<ListingState>, ReadError> {
     let mut cursor = db.cursor(keys::SHARD, keys::head(shard), Some(keys::row(shard, "")))?;
-    let Some(head) = read::head(&mut cursor, shard)?.filter(|head| head.kind == kind) else {
+    let Some(head) = read::head(&mut cursor, shard)?.filter(wanted) else {
         return Ok(None);
     };
     let meta = read::meta(&mut cursor, shard)?;

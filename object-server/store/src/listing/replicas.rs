@@ -100,6 +100,12 @@ impl Listings {
         compare::state(&self.db, kind, at.hash)
     }
 
+    /// The same of a container that is deleted and has live rows at this moment;
+    /// `None` for any other, also one that [`Listings::hidden`] has just named.
+    pub async fn hidden_state(&self, at: &At) -> Result<Option<ListingState>, ReadError> {
+        compare::hidden_state(&self.db, at.hash)
+    }
+
     /// A range of rows in parts of this level, with the names they begin with.
     pub async fn named_parts(
         &self,

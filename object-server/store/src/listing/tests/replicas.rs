@@ -530,3 +530,24 @@ fn what_is_set_aside_is_out_of_sight_and_still_there() {
     assert!(kept.contains_key(&keys::row(at.hash, "old")) && kept.contains_key(&keys::head(at.hash)));
     check_sums(&device);
 }
+
+#[test]
+fn a_container_is_told_of_as_hidden_only_while_it_hides_a_live_row() {
+    let device = Device::new();
+    let listings = device.listings();
+    let hidden = || device.run(listings.hidden(None, 10)).unwrap();
+    let told = |at: &At| device.run(listings.hidden_state(at)).unwrap();
+    let at = device.put_container("c0", 1);
+    device.put_rows(&at, &[object("o", 2, 7)]);
+    assert_eq!((hidden(), told(&at)), (vec![], None), "it exists");
+    device.put_rows(&at, &[deleted("o", 3)]);
+    device.run(listings.delete_container(&at, v(4))).unwrap();
+    assert_eq!((hidden(), told(&at)), (vec![], None), "it was empty");
+    device.put_rows(&at, &[object("late", 2, 7)]);
+    assert_eq!(hidden(), [at.hash]);
+    assert_eq!(told(&at), state(&device, Kind::Container, &at));
+    // Whoever was told its name a moment ago must not take it for hidden still.
+    device.put_rows(&at, &[deleted("late", 3)]);
+    assert_eq!((hidden(), told(&at)), (vec![], None), "the row was deleted too");
+    assert!(state(&device, Kind::Container, &at).is_some());
+}
