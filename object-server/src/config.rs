@@ -59,6 +59,10 @@ pub struct WorkerSettings {
     pub report_containers_ms: u64,
     /// Between looks for expired objects.
     pub expire_ms: u64,
+    /// How long an object whose time is over is kept before it is deleted, for
+    /// those who may open it still (`allow_open_expired` of the proxy); in whole
+    /// seconds.
+    pub delay_reaping_ms: u64,
     /// Between rounds in which replicas are compared and what lies on the wrong
     /// device is moved; a change of a ring begins one at once. Longer on a
     /// device whose idle rounds take long.
@@ -80,6 +84,7 @@ impl Default for WorkerSettings {
             owed_age_ms: 3000,
             report_containers_ms: 500,
             expire_ms: 5000,
+            delay_reaping_ms: 0,
             reconcile_ms: 5000,
             in_flight_ms: 2000,
             move_bytes_per_s: 0,

@@ -197,6 +197,13 @@ impl ObjectNode for LocalNode {
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
         self.believed(RingName::Object(at.policy), at)?
             .objects
+    async fn get_expired_too(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        self.believed(RingName::Object(at.policy), at)?
+            .objects
+            .get_expired_too(at, span)
+            .await
+    }
+
             .head(at)
             .await
     }
@@ -226,6 +233,19 @@ impl ObjectNode for LocalNode {
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
         self.admit(version)?;
         self.asked(RingName::Object(at.policy), at)?
+    async fn post_expired_too(
+        &self,
+        at: &At,
+        version: Version,
+        meta: PostMeta,
+    ) -> Result<ObjectStat, NodeError> {
+        self.admit(version)?;
+        self.believed(RingName::Object(at.policy), at)?
+            .objects
+            .post_expired_too(at, version, meta)
+            .await
+    }
+
             .objects
             .delete(at, version, path)
             .await

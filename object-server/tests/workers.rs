@@ -57,6 +57,7 @@ fn fast() -> WorkerSettings {
         owed_age_ms: 0,
         report_containers_ms: 20,
         expire_ms: 20,
+        delay_reaping_ms: 0,
         reconcile_ms: 20,
         in_flight_ms: 0,
         move_bytes_per_s: 0,

@@ -1,6 +1,7 @@
 //! `expire`: deletes objects whose time has come.
 //!
-//! Readers do not see them any more; this frees their space and takes them out
+//! Readers do not see them any more, unless they ask for expired ones too, for
+//! whose sake deletion may be put off; this frees their space and takes them out
 //! of the listing (the deletion owes its row like any other). Every replica
 //! deletes its own copy, at the version right behind what expired, so that all
 //! write the same deletion and none overtakes a later change. The other
@@ -49,7 +50,8 @@ impl Duty for Expire {
             // What it holds may be long gone.
             return Ok(Round::default());
         }
-        let expired = device.objects.expired(OBJECTS).await?;
+        let secs = self.0.settings.delay_reaping_ms / 1000;
+        let expired = device.objects.expired(OBJECTS, secs).await?;
         let full = expired.len() == OBJECTS;
         let results: Vec<_> = stream::iter(expired)
             .map(|expired| self.delete(device, expired))

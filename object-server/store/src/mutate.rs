@@ -16,6 +16,7 @@ use crate::apply::{Fate, Outcome};
 use crate::device::Device;
 use crate::entry::{Entry, Kind};
 use crate::keys::NameKey;
+use crate::read::BEFORE_ALL;
 use crate::record::{self, Basis, Facts, TombstoneHead};
 
 /// Bodies longer than this are hashed on a thread that may block: a worker of
@@ -87,10 +88,33 @@ impl Device {
     /// `NotFound` without an object, `Newer` if its metadata is newer, and as
     /// for [`Device::put`].
     pub async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError> {
+        self.post_as_of(at, version, meta, self.now_secs()).await
+    }
+
+    /// The same to an object that has expired too.
+    ///
+    /// # Errors
+    /// As [`Device::post`].
+    pub async fn post_expired_too(
+        &self,
+        at: &At,
+        version: Version,
+        meta: PostMeta,
+    ) -> Result<ObjectStat, NodeError> {
+        self.post_as_of(at, version, meta, BEFORE_ALL).await
+    }
+
+    async fn post_as_of(
+        &self,
+        at: &At,
+        version: Version,
+        meta: PostMeta,
+        now_secs: u64,
+    ) -> Result<ObjectStat, NodeError> {
         self.condition().admit_data()?;
         self.check_clock(version)?;
         let name = NameKey::of(at);
-        let before = self.seen(&name).await?.ok_or(NodeError::NotFound)?;
+        let before = self.seen(&name, now_secs).await?.ok_or(NodeError::NotFound)?;
         let mut stat = before.stat;
         if stat.meta_version >= version {
             let same = before.posted.is_some_and(|post| post.is_of(version, &meta));

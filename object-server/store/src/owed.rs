@@ -189,18 +189,18 @@ impl Device {
         }
     }
 
-    /// At most `limit` objects whose time has come, beginning where the call before
-    /// ended, so that those that cannot be deleted yet do not hide the others.
-    /// Readers do not see them any more.
+    /// At most `limit` objects whose time has been over for `secs` seconds, beginning
+    /// where the call before ended, so that those that cannot be deleted yet do not
+    /// hide the others. Readers do not see them any more.
     ///
     /// # Errors
     /// `Device` if the index or the device fails.
-    pub async fn expired(&self, limit: usize) -> Result<Vec<Expired>, NodeError> {
+    pub async fn expired(&self, limit: usize, secs: u64) -> Result<Vec<Expired>, NodeError> {
         let device = self.clone();
         let due = self
             .reader()
             .pool()
-            .run(move || device.due(limit))
+            .run(move || device.due(limit, secs))
             .await
             .map_err(device_failed)??;
         let mut expired = Vec::new();
@@ -220,9 +220,9 @@ impl Device {
         Ok(expired)
     }
 
-    fn due(&self, limit: usize) -> Result<Vec<NameKey>, NodeError> {
+    fn due(&self, limit: usize, secs: u64) -> Result<Vec<NameKey>, NodeError> {
         let failed = |error| self.index_failed(&error);
-        let now = self.now_secs();
+        let now = self.now_secs().saturating_sub(secs);
         let mut position = self.due_cursor().lock().unwrap_or_else(PoisonError::into_inner);
         let mut cursor = self.index().cursor(keys::DUE, Bounds::all()).map_err(failed)?;
         match position.as_ref() {

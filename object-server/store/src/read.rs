@@ -26,6 +26,9 @@ pub(crate) const FOLLOW: usize = 4;
 /// Extents of a large object read at the same time by one reader (I10).
 const READ_AHEAD: usize = 2;
 
+/// A time, in Unix seconds, at which nothing had expired.
+pub(crate) const BEFORE_ALL: u64 = 0;
+
 /// An object as the device knows it, for those who change it.
 pub(crate) struct Seen {
     pub stat: ObjectStat,
@@ -66,7 +69,7 @@ impl Device {
             let Some(entry) = self.entry(&name).await? else {
                 return Ok(Found::Absent);
             };
-            let Some(winner) = self.live_winner(&entry) else {
+            let Some(winner) = live_winner(&entry, self.now_secs()) else {
                 return Ok(gone(&entry).map_or(Found::Absent, Found::Deleted));
             };
             match self.open_winner(&name, &entry, winner, Some((0, 0))).await {
@@ -83,12 +86,24 @@ impl Device {
     /// # Errors
     /// As [`Device::head`]; damage found later ends the body with `Damaged`.
     pub async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        self.get_as_of(at, span, self.now_secs()).await
+    }
+
+    /// The same of an object that has expired too.
+    ///
+    /// # Errors
+    /// As [`Device::get`].
+    pub async fn get_expired_too(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        self.get_as_of(at, span, BEFORE_ALL).await
+    }
+
+    async fn get_as_of(&self, at: &At, span: Option<Span>, now_secs: u64) -> Result<Read, NodeError> {
         let name = NameKey::of(at);
         for _ in 0..FOLLOW {
             let Some(entry) = self.entry(&name).await? else {
                 return Ok(Read::Gone(None));
             };
-            let Some(winner) = self.live_winner(&entry) else {
+            let Some(winner) = live_winner(&entry, now_secs) else {
                 return Ok(Read::Gone(gone(&entry)));
             };
             let attempt = match winner.kind {
@@ -104,26 +119,18 @@ impl Device {
         Err(NodeError::Busy)
     }
 
-    /// The object with its newest metadata, if there is one to be seen.
-    pub(crate) async fn seen(&self, name: &NameKey) -> Result<Option<Seen>, NodeError> {
-        self.seen_if(name, |entry| visible(entry, self.now_secs())).await
-    }
-
     /// The head of an object, whether or not it has expired.
     pub(crate) async fn stat_expired_too(&self, name: &NameKey) -> Result<Option<ObjectStat>, NodeError> {
-        Ok(self.seen_if(name, |_| true).await?.map(|seen| seen.stat))
+        Ok(self.seen(name, BEFORE_ALL).await?.map(|seen| seen.stat))
     }
 
-    async fn seen_if(
-        &self,
-        name: &NameKey,
-        wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<Option<Seen>, NodeError> {
+    /// The object with its newest metadata, if there is one to be seen at a time.
+    pub(crate) async fn seen(&self, name: &NameKey, now_secs: u64) -> Result<Option<Seen>, NodeError> {
         for _ in 0..FOLLOW {
             let Some(entry) = self.entry(name).await? else {
                 return Ok(None);
             };
-            let Some(winner) = entry.object().filter(|_| wanted(&entry)) else {
+            let Some(winner) = live_winner(&entry, now_secs) else {
                 return Ok(None);
             };
             match self.open_winner(name, &entry, winner, Some((0, 0))).await {
@@ -148,14 +155,6 @@ impl Device {
         winner: &Winner,
     ) -> Result<ObjectStat, Miss> {
         Ok(self.open_winner(name, entry, winner, Some((0, 0))).await?.stat)
-    }
-
-    fn live_winner<'a>(&self, entry: &'a Entry) -> Option<&'a Winner> {
-        if visible(entry, self.now_secs()) {
-            entry.object()
-        } else {
-            None
-        }
     }
 
     pub(crate) async fn read_whole(
@@ -343,6 +342,11 @@ impl Device {
         };
         Err(Miss::Failed(self.set_aside(name, place, place, bytes).await))
     }
+}
+
+/// The object that a reader may see at `now_secs`.
+fn live_winner(entry: &Entry, now_secs: u64) -> Option<&Winner> {
+    entry.object().filter(|_| visible(entry, now_secs))
 }
 
 /// The version a name was deleted or expired at, if it ever was anything.

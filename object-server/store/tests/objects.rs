@@ -207,9 +207,10 @@ async fn an_expired_object_is_gone_at_once_and_listed_for_deletion() {
     let mut wanted = request("o", version, &bytes);
     wanted.meta.delete_at = Some(START + 100);
     put(bench.device(), wanted, &bytes).await.unwrap();
-    assert!(bench.device().expired(10).await.unwrap().is_empty());
+    assert!(bench.device().expired(10, 0).await.unwrap().is_empty());
     bench.advance(Duration::from_secs(100));
     assert_eq!(get(bench.device(), "o").await.unwrap(), None);
+    assert!(bench.device().expired(10, 1).await.unwrap().is_empty());
     assert_eq!(
         bench.device().head(&at("o")).await.unwrap(),
         Found::Deleted(version)
@@ -219,7 +220,7 @@ async fn an_expired_object_is_gone_at_once_and_listed_for_deletion() {
         .post(&at("o"), bench.next_version(), PostMeta::default())
         .await;
     assert_eq!(post, Err(NodeError::NotFound));
-    let expired = bench.device().expired(10).await.unwrap();
+    let expired = bench.device().expired(10, 0).await.unwrap();
     assert_eq!((expired.len(), expired[0].path.as_str()), (1, "a/c/o"));
     let tombstone = Version(expired[0].stat.meta_version.0 + 1);
     let deleted = bench
@@ -228,7 +229,58 @@ async fn an_expired_object_is_gone_at_once_and_listed_for_deletion() {
         .await
         .unwrap();
     assert!(!deleted.existed, "readers saw it gone already");
-    assert!(bench.device().expired(10).await.unwrap().is_empty());
+    assert!(bench.device().expired(10, 0).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_expired_object_is_opened_and_made_to_last_until_it_is_deleted() {
+    let bench = Bench::small();
+    for (len, over) in [(10, START + 100), (EXTENT + 1000, START + 250)] {
+        let (name, bytes) = (format!("o{len}"), body(len, 5));
+        let mut wanted = request(&name, bench.next_version(), &bytes);
+        wanted.meta.delete_at = Some(over);
+        put(bench.device(), wanted, &bytes).await.unwrap();
+        bench.advance(Duration::from_secs(150));
+        let device = bench.device();
+        assert_eq!(get(device, &name).await.unwrap(), None);
+        let Read::Object(mut read) = device.get_expired_too(&at(&name), None).await.unwrap() else {
+            panic!("{name} is not there")
+        };
+        assert_eq!(
+            (read.stat.size, read.stat.meta.delete_at),
+            (len as u64, Some(over))
+        );
+        let mut all = Vec::new();
+        while let Some(piece) = read.body.next().await {
+            all.extend_from_slice(piece.unwrap().data());
+        }
+        assert!(all == bytes, "{name}");
+        let nothing = Some(Span { start: 0, end: 0 });
+        let Read::Object(mut head) = device.get_expired_too(&at(&name), nothing).await.unwrap() else {
+            panic!("{name} has no head")
+        };
+        assert!(
+            head.body
+                .next()
+                .await
+                .is_none_or(|piece| piece.unwrap().is_empty())
+        );
+        let last = PostMeta::default();
+        let version = bench.next_version();
+        let stat = device.post_expired_too(&at(&name), version, last).await.unwrap();
+        assert_eq!((stat.meta_version, stat.meta.delete_at), (version, None));
+        assert_eq!(get(device, &name).await.unwrap(), Some(bytes));
+        device
+            .delete(&at(&name), bench.next_version(), "a/c/o")
+            .await
+            .unwrap();
+        let gone = device.get_expired_too(&at(&name), None).await.unwrap();
+        assert!(matches!(gone, Read::Gone(Some(_))));
+        let refused = device
+            .post_expired_too(&at(&name), bench.next_version(), PostMeta::default())
+            .await;
+        assert_eq!(refused, Err(NodeError::NotFound));
+    }
 }
 
 #[tokio::test]
@@ -249,7 +301,7 @@ async fn a_post_moves_the_expiry() {
         .unwrap();
     bench.advance(Duration::from_secs(150));
     assert!(get(bench.device(), "o").await.unwrap().is_some());
-    assert!(bench.device().expired(10).await.unwrap().is_empty());
+    assert!(bench.device().expired(10, 0).await.unwrap().is_empty());
     let (never, version) = (PostMeta::default(), bench.next_version());
     bench.device().post(&at("o"), version, never).await.unwrap();
     bench.advance(Duration::from_secs(1000));
@@ -545,13 +597,13 @@ async fn expired_objects_that_cannot_be_deleted_yet_do_not_hide_the_others() {
     bench.advance(Duration::from_secs(10));
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..3 {
-        for expired in bench.device().expired(2).await.unwrap() {
+        for expired in bench.device().expired(2, 0).await.unwrap() {
             seen.insert(expired.path);
         }
     }
     assert_eq!(seen.len(), 5, "all of them, two at a time");
     assert_eq!(
-        bench.device().expired(2).await.unwrap().len(),
+        bench.device().expired(2, 0).await.unwrap().len(),
         2,
         "and from the start again"
     );

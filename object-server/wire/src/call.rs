@@ -31,6 +31,8 @@ pub(crate) enum Op {
     Settle = 7,
     Subtrees = 8,
     Records = 9,
+    GetExpiredToo = 10,
+    PostExpiredToo = 11,
     PutContainer = 16,
     PostContainer = 17,
     DeleteContainer = 18,
@@ -62,11 +64,11 @@ pub(crate) enum Op {
 impl Op {
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         use Op::{
-            Admin, BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, Head, HeadAccount,
-            HeadContainer, HearOfRing, ListAccount, ListContainer, ListingParts, ListingRows, ListingShards,
-            ListingState, ListingSums, MergeListing, Movement, Names, Post, PostContainer, Push, Put,
-            PutAccount, PutContainer, PutContainerRows, PutObjectRows, Records, RingFile, Settle, Status,
-            Subtrees, Sums,
+            Admin, BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, GetExpiredToo, Head,
+            HeadAccount, HeadContainer, HearOfRing, ListAccount, ListContainer, ListingParts,
+            ListingRows, ListingShards, ListingState, ListingSums, MergeListing, Movement, Names, Post,
+            PostContainer, PostExpiredToo, Push, Put, PutAccount, PutContainer, PutContainerRows,
+            PutObjectRows, Records, RingFile, Settle, Status, Subtrees, Sums,
         };
         let all = [
             Put,
@@ -79,6 +81,8 @@ impl Op {
             Subtrees,
             Records,
             PutContainer,
+            GetExpiredToo,
+            PostExpiredToo,
             PostContainer,
             DeleteContainer,
             HeadContainer,
@@ -297,6 +301,6 @@ mod tests {
                 assert_eq!(op as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 35);
+        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 37);
     }
 }

@@ -77,10 +77,11 @@ impl Handler for Dispatch {
         match op {
             Op::Put => self.put(first).await,
             Op::BeginPut => self.begin_put(first, rest).await,
-            Op::Get => self.get(first, piece).await,
+            Op::Get | Op::GetExpiredToo => self.get(op, first, piece).await,
             Op::Head
             | Op::Post
             | Op::Delete
+            | Op::PostExpiredToo
             | Op::Settle
             | Op::Subtrees
             | Op::Records
@@ -132,9 +133,13 @@ impl Dispatch {
         })
     }
 
-    async fn get(&self, first: Message, piece: usize) -> Result<Answer, Refusal> {
+    async fn get(&self, op: Op, first: Message, piece: usize) -> Result<Answer, Refusal> {
         let (at, span): (At, Option<Span>) = from_head(&first.head).map_err(refusal)?;
-        let read = match self.node.get(&at, span).await {
+        let read = match op {
+            Op::GetExpiredToo => self.node.get_expired_too(&at, span).await,
+            _ => self.node.get(&at, span).await,
+        };
+        let read = match read {
             Ok(Read::Object(read)) => read,
             Ok(Read::Gone(version)) => return short(&Ok(ReadHead::Gone(version))).map(Answer::one),
             Err(error) => return short::<ReadHead>(&Err(error)).map(Answer::one),
@@ -180,6 +185,10 @@ impl Dispatch {
             }
             Op::Delete => {
                 let (at, version, path): (At, Version, String) = value(first)?;
+            Op::PostExpiredToo => {
+                let (at, version, meta): (At, Version, PostMeta) = value(first)?;
+                reply(&node.post_expired_too(&at, version, meta).await, piece)
+            }
                 reply(&node.delete(&at, version, &path).await, piece)
             }
             Op::Settle => {

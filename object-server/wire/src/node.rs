@@ -89,6 +89,10 @@ pub trait ObjectNode: Send + Sync + 'static {
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError>;
 
     /// What the node knows of the name, from the index and the record's head.
+    /// As [`Self::get`], also of an object whose time is over and that has not
+    /// been deleted for it yet. An empty span asks for the head alone.
+    async fn get_expired_too(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError>;
+
     async fn head(&self, at: &At) -> Result<Found, NodeError>;
 
     /// BLAKE3 subtree values (non-root chaining values) of extents of an object
@@ -104,6 +108,15 @@ pub trait ObjectNode: Send + Sync + 'static {
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError>;
 
     /// Marks an object deleted, whether or not this node has heard of it.
+    /// As [`Self::post`], to an object whose time is over too: the new metadata
+    /// say whether it still is.
+    async fn post_expired_too(
+        &self,
+        at: &At,
+        version: Version,
+        meta: PostMeta,
+    ) -> Result<ObjectStat, NodeError>;
+
     /// `path` ("account/container/object") lets the node pay the row it owes.
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError>;
 

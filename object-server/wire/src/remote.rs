@@ -84,6 +84,25 @@ impl RemoteNode {
     }
 
     /// Sends rows in requests of bounded size. Rows merge one by one, so a
+    /// Reads an object, by the operation that says which.
+    async fn read(&self, op: Op, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        let large = span.is_some_and(|span| span.end.saturating_sub(span.start) > Lane::Small.piece() as u64);
+        let lane = if large { Lane::Bulk } else { Lane::Small };
+        let answer = self.call(op, lane, Message::head(to_head(&(at, span))?)).await?;
+        match from_head::<Result<ReadHead, NodeError>>(&answer.first.head)?? {
+            ReadHead::Gone(version) => Ok(Read::Gone(version)),
+            ReadHead::Object { stat, body_start } => {
+                let first = from_piece(answer.first.piece)?;
+                let first = (!first.is_empty()).then_some(first);
+                Ok(Read::Object(ObjectRead {
+                    stat,
+                    body_start,
+                    body: body(first, answer.rest),
+                }))
+            }
+        }
+    }
+
     /// failure half way leaves nothing that asking again would not set right.
     async fn rows<P, R>(&self, op: Op, place: &P, rows: &[R]) -> Result<(), NodeError>
     where
@@ -228,23 +247,11 @@ impl ObjectNode for RemoteNode {
     }
 
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
-        let large = span.is_some_and(|span| span.end.saturating_sub(span.start) > Lane::Small.piece() as u64);
-        let lane = if large { Lane::Bulk } else { Lane::Small };
-        let answer = self
-            .call(Op::Get, lane, Message::head(to_head(&(at, span))?))
-            .await?;
-        match from_head::<Result<ReadHead, NodeError>>(&answer.first.head)?? {
-            ReadHead::Gone(version) => Ok(Read::Gone(version)),
-            ReadHead::Object { stat, body_start } => {
-                let first = from_piece(answer.first.piece)?;
-                let first = (!first.is_empty()).then_some(first);
-                Ok(Read::Object(ObjectRead {
-                    stat,
-                    body_start,
-                    body: body(first, answer.rest),
-                }))
-            }
-        }
+        self.read(Op::Get, at, span).await
+    }
+
+    async fn get_expired_too(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        self.read(Op::GetExpiredToo, at, span).await
     }
 
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
@@ -264,6 +271,15 @@ impl ObjectNode for RemoteNode {
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
+    async fn post_expired_too(
+        &self,
+        at: &At,
+        version: Version,
+        meta: PostMeta,
+    ) -> Result<ObjectStat, NodeError> {
+        self.ask(Op::PostExpiredToo, &(at, version, meta)).await
+    }
+
         self.ask(Op::Delete, &(at, version, path)).await
     }
 

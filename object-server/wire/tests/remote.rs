@@ -90,7 +90,11 @@ fn bytes(len: usize) -> Vec<u8> {
 
 /// What a get gave, in a form that can be compared; adjoining pieces are one.
 async fn read(node: &dyn ObjectNode, at: &At, span: Option<Span>) -> String {
-    match node.get(at, span).await {
+    shown(node.get(at, span).await).await
+}
+
+async fn shown(read: Result<Read, NodeError>) -> String {
+    match read {
         Err(error) => format!("{error:?}"),
         Ok(Read::Gone(version)) => format!("gone {version:?}"),
         Ok(Read::Object(mut read)) => {
@@ -249,14 +253,21 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
         Step::Get(n, span) => {
             let found = node.head(&at(n)).await;
             let span = span.map(|(start, end)| Span { start, end });
-            format!("{found:?} {}", read(node, &at(n), span).await)
+            let visible = read(node, &at(n), span).await;
+            let expired_too = shown(node.get_expired_too(&at(n), span).await).await;
+            format!("{found:?} {visible} {expired_too}")
         }
         Step::Post(n, v) => {
             let meta = PostMeta {
                 content_type: (v % 2 == 0).then(|| format!("t/{v}")),
                 ..PostMeta::default()
             };
-            format!("{:?}", node.post(&at(n), Version(v), meta).await)
+            match v % 5 {
+                0 => format!("{:?}", node.post_expired_too(&at(n), Version(v), meta).await),
+                _ => format!("{:?}", node.post(&at(n), Version(v), meta).await),
+            }
+                // Some are over since long ago.
+                delete_at: (v % 3 == 0).then_some(1),
         }
         Step::Delete(n, v) => format!("{:?}", node.delete(&at(n), Version(v), "a/c/o").await),
         Step::Push(n, v, deleted) => {

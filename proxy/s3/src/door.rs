@@ -212,6 +212,10 @@ impl Dialect for S3Door {
             };
             return dress(answer, &method, &uri, id);
         }
+        if self.backend.is_read_only() && method != Method::GET && method != Method::HEAD {
+            let refused = dress_error(s3s::s3_error!(MethodNotAllowed));
+            return dress(refused, &method, &uri, id);
+        }
         let headers = page.then(|| request.headers().clone());
         let host = bucket_of_host(&self.domains, host_of(request.headers())).map(str::to_owned);
         if form::is_one(&method, request.headers()) {

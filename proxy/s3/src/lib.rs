@@ -13,6 +13,8 @@ mod access;
 mod acl;
 mod bucket;
 mod checksum;
+#[cfg(test)]
+mod compat;
 mod conditions;
 mod cors;
 mod dates;
@@ -21,6 +23,10 @@ mod door;
 pub mod encryption;
 mod fault;
 mod form;
+#[cfg(test)]
+mod fuzz_bodies;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzed;
 mod info;
 mod judge;
 pub mod keys;
@@ -106,6 +112,11 @@ impl Backend {
     /// The same backend over another handle to its core.
     fn with_core(&self, core: Core) -> Self {
         Self(Arc::clone(&self.0), core)
+    /// Whether nothing may be changed for now.
+    fn is_read_only(&self) -> bool {
+        self.0.config.read_only
+    }
+
     }
 
     fn config(&self) -> &SwiftConfig {

@@ -52,9 +52,9 @@ macro_rules! operations {
             )*
         }
 
-        /// Operations and their actions.
+        /// Operations, their actions, and who does them.
         #[cfg(test)]
-        pub(crate) const TABLE: &[(&str, &str)] = &[$((stringify!($name), $action)),*];
+        pub(crate) const TABLE: &[(&str, &str, &str)] = &[$((stringify!($name), $action, stringify!($done))),*];
     };
 }
 

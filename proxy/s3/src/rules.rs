@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn every_operation_has_an_action_that_policies_can_name() {
         assert!(ACTIONS.is_sorted(), "so that a missing one is seen");
-        for (operation, action) in crate::operations::TABLE {
+        for (operation, action, _) in crate::operations::TABLE {
             assert!(ACTIONS.contains(action), "{operation}: {action}");
             assert!(ACTIONS.contains(&of_version(action)), "{operation}");
         }

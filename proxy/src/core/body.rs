@@ -34,6 +34,9 @@ pub(super) struct Reader {
     shared: Arc<Shared>,
     place: Place,
     data: DataId,
+    /// When its time is over, if ever: who began to read it before, or was let
+    /// read it after, goes on.
+    delete_at: Option<u64>,
     /// Next byte to deliver, and one past the last.
     next: u64,
     end: u64,
@@ -51,6 +54,7 @@ impl Reader {
             shared: Arc::clone(shared),
             place: place.clone(),
             data: data_of(stat),
+            delete_at: stat.meta.delete_at,
             next: range.start,
             end: range.end,
             source: None,
@@ -154,7 +158,12 @@ impl Reader {
                 continue;
             }
             let (node, at) = (node_of(&*self.shared.nodes, &peer), self.place.at(&peer));
-            let asked = timeout(self.shared.settings.node_timeout, node.get(&at, Some(span))).await;
+            let now = self.shared.hlc.clock().now().as_secs();
+            let asked = match self.delete_at.is_some_and(|at| at <= now) {
+                true => node.get_expired_too(&at, Some(span)),
+                false => node.get(&at, Some(span)),
+            };
+            let asked = timeout(self.shared.settings.node_timeout, asked).await;
             match asked {
                 Ok(Ok(Read::Object(read))) if data_of(&read.stat) == self.data => {
                     self.source = Some(Source {

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::{ObjectNode, ObjectRead, Read, Span};
-use virga_object_wire::object::{Found, ObjectStat};
+use virga_object_wire::object::{At, Found, ObjectStat};
 
 use super::error::{ReadObjectError, Unavailable};
 use super::fanout::why_unavailable;
@@ -58,12 +58,24 @@ pub(super) struct Statement {
     pub(super) state: StateId,
 }
 
+/// What a node knows of a name, where an object counts that has expired.
+async fn head_expired_too(node: &dyn ObjectNode, at: &At) -> Result<Found, NodeError> {
+    let nothing = Span { start: 0, end: 0 };
+    Ok(match node.get_expired_too(at, Some(nothing)).await? {
+        Read::Object(read) => Found::Object(read.stat),
+        Read::Gone(Some(version)) => Found::Deleted(version),
+        Read::Gone(None) => Found::Absent,
+    })
+}
+
 /// A read under way.
 pub(super) struct Reading<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) name: &'a ObjectName,
     pub(super) place: &'a Place,
     span: Option<Span>,
+    /// Whether an object counts that has expired.
+    expired_too: bool,
     started: Instant,
     patience: Patience,
     pending: Pending,
@@ -107,6 +119,7 @@ impl<'a> Reading<'a> {
         name: &'a ObjectName,
         place: &'a Place,
         span: Option<Span>,
+        expired_too: bool,
     ) -> Self {
         let started = Instant::now();
         Self {
@@ -114,6 +127,7 @@ impl<'a> Reading<'a> {
             name,
             place,
             span,
+            expired_too,
             started,
             patience: Patience::Fresh,
             pending: FuturesUnordered::new(),
@@ -144,9 +158,12 @@ impl<'a> Reading<'a> {
 
     pub(super) fn ask_head(&mut self, asked: Asked) {
         let (node, under_way) = self.begin(&asked);
-        let at = self.place.at(&asked.peer);
+        let (at, expired_too) = (self.place.at(&asked.peer), self.expired_too);
         self.pending.push(Box::pin(async move {
-            let said = node.head(&at).await;
+            let said = match expired_too {
+                true => head_expired_too(&*node, &at).await,
+                false => node.head(&at).await,
+            };
             drop(under_way);
             (asked, Said::Head(said))
         }));
@@ -155,9 +172,12 @@ impl<'a> Reading<'a> {
     pub(super) fn ask_data(&mut self, asked: Asked) {
         self.data_out += 1;
         let (node, under_way) = self.begin(&asked);
-        let (at, span) = (self.place.at(&asked.peer), self.span);
+        let (at, span, expired_too) = (self.place.at(&asked.peer), self.span, self.expired_too);
         self.pending.push(Box::pin(async move {
-            let said = node.get(&at, span).await;
+            let said = match expired_too {
+                true => node.get_expired_too(&at, span).await,
+                false => node.get(&at, span).await,
+            };
             drop(under_way);
             (asked, Said::Data(said))
         }));
@@ -466,8 +486,9 @@ impl<'a> Reading<'a> {
         }
         self.write_back().await;
         let now = self.shared.hlc.clock().now().as_secs();
+        let lasts = |at: Option<u64>| self.expired_too || at.is_none_or(|at| at > now);
         let deleted = match std::mem::replace(&mut self.best, Found::Absent) {
-            Found::Object(stat) if stat.meta.delete_at.is_none_or(|at| at > now) => return Ok(stat),
+            Found::Object(stat) if lasts(stat.meta.delete_at) => return Ok(stat),
             Found::Object(stat) => Some(stat.version),
             Found::Deleted(version) => Some(version),
             Found::Absent => None,

@@ -263,6 +263,8 @@ pub struct Core {
 }
 
 impl Core {
+    /// Whether objects are there for it whose time is over.
+    expired_too: bool,
     /// Puts the parts together. Starts no task before the first request.
     pub fn new(parts: CoreParts) -> Self {
         let CoreParts {
@@ -315,6 +317,17 @@ impl Core {
         }
     }
 
+            expired_too: false,
+        }
+    }
+
+    /// The same core, for which objects are there too that have expired and are
+    /// not deleted yet: it reads them, and a POST to them may make them last.
+    #[must_use]
+    pub fn opening_expired(&self) -> Self {
+        Self {
+            expired_too: true,
+            ..self.clone()
     /// The clock of versions (`X-Timestamp` of answers).
     pub fn hlc(&self) -> &Arc<Hlc> {
         &self.shared.hlc

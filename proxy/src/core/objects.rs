@@ -68,10 +68,15 @@ impl Core {
         let (mut tries, mut stamped) = (0, Instant::now());
         loop {
             tries += 1;
-            let meta = meta.clone();
+            let (meta, expired_too) = (meta.clone(), self.expired_too);
             let call: Call<ObjectStat> = Box::new(move |node, at, _| {
                 let meta = meta.clone();
-                Box::pin(async move { node.post(&at, stamp, meta).await })
+                Box::pin(async move {
+                    match expired_too {
+                        true => node.post_expired_too(&at, stamp, meta).await,
+                        false => node.post(&at, stamp, meta).await,
+                    }
+                })
             });
             let (mut tally, late) = fanout::write(&self.shared, &mut place, call).await;
             if !tally.reached {

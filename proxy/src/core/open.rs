@@ -73,7 +73,13 @@ impl Core {
         let mut tries = 0;
         let (stat, peer, read) = loop {
             tries += 1;
-            let mut reading = Reading::new(&self.shared, name, place, span_of(options.wanted));
+            let mut reading = Reading::new(
+                &self.shared,
+                name,
+                place,
+                span_of(options.wanted),
+                self.expired_too,
+            );
             match reading.next_candidate() {
                 Some(first) => reading.ask_data(first),
                 None => return Err(reading.unavailable().into()),
@@ -156,12 +162,13 @@ impl Core {
         place: &Place,
         newest: bool,
     ) -> Result<ObjectStat, ReadObjectError> {
-        let mut reading = Reading::new(&self.shared, name, place, None);
+        let mut reading = Reading::new(&self.shared, name, place, None, self.expired_too);
         let head = reading.head(newest).await;
         if matches!(head, Err(ReadObjectError::Unavailable(_)))
             && let Some(now) = self.shared.renewed(place, reading.last.as_ref()).await
         {
-            return Reading::new(&self.shared, name, &now, None).head(newest).await;
+            let mut reading = Reading::new(&self.shared, name, &now, None, self.expired_too);
+            return reading.head(newest).await;
         }
         self.shared.renew_later(place, reading.last.as_ref());
         head

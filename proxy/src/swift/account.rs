@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::headers::{self, Level};
 use super::target::Target;
 use super::{
-    Ctx, account_acl, cors, done, drop_owner_headers, etag_quoter, listing, meta_value, not_allowed,
+    Ctx, account_acl, cors, done, drop_owner_headers, etag_quoter, listing, meta_value, methods, not_allowed,
     put_number, quota, timestamp, versions,
 };
 use crate::core::{AccountName, ListError, PostMetaError};
@@ -28,7 +28,7 @@ pub async fn handle(ctx: Ctx, name: AccountName) -> Result<Answer, Fault> {
         Method::POST => post(&ctx, &name).await,
         Method::PUT => put(&ctx, &name).await,
         Method::DELETE => delete(&ctx, &name).await,
-        _ => Err(not_allowed(&ctx.swift.methods(&Target::Account(name)))),
+        _ => Err(not_allowed(&methods::of(ctx.config(), &Target::Account(name)))),
     }
 }
 
@@ -230,7 +230,10 @@ async fn post(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
 
 async fn put(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
     if !ctx.config().allow_account_management {
-        return Err(not_allowed(&ctx.swift.methods(&Target::Account(name.clone()))));
+        return Err(not_allowed(&methods::of(
+            ctx.config(),
+            &Target::Account(name.clone()),
+        )));
     }
     ctx.authorize_account(name).await?;
     check_name(ctx, name)?;
@@ -245,7 +248,10 @@ async fn put(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
 
 async fn delete(ctx: &Ctx, name: &AccountName) -> Result<Answer, Fault> {
     if !ctx.config().allow_account_management {
-        return Err(not_allowed(&ctx.swift.methods(&Target::Account(name.clone()))));
+        return Err(not_allowed(&methods::of(
+            ctx.config(),
+            &Target::Account(name.clone()),
+        )));
     }
     ctx.authorize_account(name).await?;
     if !ctx.query.is_empty() {

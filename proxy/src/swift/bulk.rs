@@ -8,9 +8,10 @@ use super::body::Answer;
 use super::fault::{self, Fault};
 use super::query::Query;
 use super::report::{Field, Report, heartbeat};
+use super::target::Target;
 use super::upload::Upload;
 use super::versions::name::VersionId;
-use super::{Ctx, container, object, target};
+use super::{Ctx, container, object, ratelimit, target};
 use crate::core::{AccountName, ContainerName, ObjectName};
 
 /// One deletion to be done, or known not to be possible.
@@ -156,6 +157,14 @@ pub async fn run(ctx: &Ctx, account: &str, items: Vec<Item>, most_failures: usiz
     Report { errors, ..report }
 }
 
+/// Counts one deletion of several. The segments of a manifest go with it.
+async fn admit(ctx: &Ctx, own: &Ctx, target: &Target) -> Result<(), Fault> {
+    match is_wanted(ctx) {
+        true => ratelimit::admit(own, target).await,
+        false => Ok(()),
+    }
+}
+
 async fn delete_one(ctx: &Ctx, account: &str, item: Item) -> Outcome {
     let mut query = Query::default();
     let name = match item {
@@ -179,12 +188,18 @@ async fn delete_one(ctx: &Ctx, account: &str, item: Item) -> Outcome {
     let done = match bare.split_once('/') {
         Some((container, object)) if !object.is_empty() => {
             match ObjectName::new(account, container, object) {
-                Ok(object) => object::delete(&own, &object).await,
+                Ok(object) => match admit(ctx, &own, &Target::Object(object.clone())).await {
+                    Ok(()) => object::delete(&own, &object).await,
+                    Err(fault) => Err(fault),
+                },
                 Err(_) => Err(Fault::page(StatusCode::BAD_REQUEST)),
             }
         }
         _ => match ContainerName::new(account, bare.trim_end_matches('/')) {
-            Ok(container) => container::handle(own, container).await,
+            Ok(container) => match admit(ctx, &own, &Target::Container(container.clone())).await {
+                Ok(()) => container::handle(own, container).await,
+                Err(fault) => Err(fault),
+            },
             Err(_) => Err(Fault::page(StatusCode::BAD_REQUEST)),
         },
     };

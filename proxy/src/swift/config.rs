@@ -4,6 +4,8 @@
 //! what it expects. Unknown keys are errors.
 use serde::{Deserialize, Serialize};
 
+use super::ratelimit::RateLimits;
+
 /// Settings of the Swift API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -46,6 +48,11 @@ pub struct Config {
     pub cross_domain_policy: String,
     /// Whether nothing may be changed, for a time of repairs: writes get 405.
     pub read_only: bool,
+    /// Whether GET, HEAD and POST with `X-Open-Expired` find objects whose time is
+    /// over and that are not deleted yet.
+    pub allow_open_expired: bool,
+    /// Rate limits.
+    pub ratelimit: RateLimits,
     /// Appended to every transaction id.
     pub trans_id_suffix: String,
 }
@@ -77,6 +84,8 @@ impl Default for Config {
             tempurl_digests: vec![Digest::Sha256, Digest::Sha512],
             cross_domain_policy: String::new(),
             read_only: false,
+            allow_open_expired: false,
+            ratelimit: RateLimits::default(),
             trans_id_suffix: String::new(),
         }
     }
@@ -115,6 +124,7 @@ impl Config {
         if self.policies.iter().filter(|p| p.default).count() != 1 {
             return Err("exactly one storage policy must be the default".into());
         }
+        self.ratelimit.check()?;
         for (at, policy) in self.policies.iter().enumerate() {
             let same =
                 |other: &Policy| other.index == policy.index || other.name.eq_ignore_ascii_case(&policy.name);

@@ -13,8 +13,8 @@ use super::fault::Fault;
 use super::headers::{self, Level};
 use super::target::Target;
 use super::{
-    Ctx, OWNER_HEADERS, acl, done, drop_owner_headers, etag_quoter, listing, meta_value, not_allowed,
-    put_number, quota, timestamp, versions,
+    Ctx, OWNER_HEADERS, acl, done, drop_owner_headers, etag_quoter, listing, meta_value, methods,
+    not_allowed, put_number, quota, timestamp, versions,
 };
 use crate::core::{ContainerName, ListError};
 
@@ -37,7 +37,7 @@ pub async fn handle(ctx: Ctx, name: ContainerName) -> Result<Answer, Fault> {
         Method::POST => post(&ctx, &name).await,
         Method::PUT => put(&ctx, &name).await,
         Method::DELETE => delete(&ctx, &name).await,
-        _ => Err(not_allowed(&ctx.swift.methods(&Target::Container(name)))),
+        _ => Err(not_allowed(&methods::of(ctx.config(), &Target::Container(name)))),
     }
 }
 

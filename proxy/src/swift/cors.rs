@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use super::body::{Answer, empty};
 use super::fault::Fault;
 use super::target::Target;
-use super::{Ctx, Swift, headers, meta_value};
+use super::{Ctx, Swift, headers, meta_value, methods};
 use crate::core::ContainerName;
 
 /// Response headers that every allowed origin may read.
@@ -151,7 +151,7 @@ pub async fn preflight(ctx: &Ctx, name: &ContainerName, object: bool) -> Result<
             .map_err(|_| Fault::not_found())?,
         false => Target::Container(name.clone()),
     };
-    let methods = ctx.swift.methods(&target);
+    let methods = methods::of(ctx.config(), &target);
     let allow = headers::to_value(&methods.join(", "));
     let mut answer = Answer::new(empty());
     answer.headers_mut().insert(ALLOW, allow.clone());
@@ -192,7 +192,7 @@ pub async fn preflight(ctx: &Ctx, name: &ContainerName, object: bool) -> Result<
 pub fn account_options(ctx: &Ctx, target: &Target) -> Answer {
     debug_assert_eq!(ctx.method, Method::OPTIONS);
     let mut answer = Answer::new(empty());
-    let allow: HeaderValue = headers::to_value(&ctx.swift.methods(target).join(", "));
+    let allow: HeaderValue = headers::to_value(&methods::of(ctx.config(), target).join(", "));
     answer.headers_mut().insert(ALLOW, allow);
     answer
 }

@@ -147,6 +147,8 @@ fn explanation(status: StatusCode) -> &'static str {
         }
         401 => "This server could not verify that you are authorized to access the document you requested.",
         403 => "Access was denied to this resource.",
+        497 => "Blacklisted",
+        498 => "Rate Limited",
         404 => "The resource could not be found.",
         405 => "The method is not allowed for this resource.",
         406 => "The resource is not available in a format acceptable to your browser.",

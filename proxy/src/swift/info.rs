@@ -54,7 +54,7 @@ fn swift(config: &Config) -> Value {
         "valid_api_versions": ["v1", "v1.0"],
         "account_autocreate": config.account_autocreate,
         "allow_account_management": config.allow_account_management,
-        "allow_open_expired": false,
+        "allow_open_expired": config.allow_open_expired,
         "policies": policies,
     })
 }
@@ -119,6 +119,9 @@ pub fn document(config: &Config, beside: Option<(&str, Value)>) -> Value {
     });
     if cross_domain(config).is_some() {
         document["crossdomain"] = json!({});
+    }
+    if config.ratelimit.any() {
+        document["ratelimit"] = config.ratelimit.info();
     }
     if !config.storage_domains.is_empty() {
         document["domain_remap"] = json!({ "default_reseller_prefix": null });

@@ -13,6 +13,8 @@ pub mod auth_v1;
 pub mod body;
 mod bulk;
 pub mod conditional;
+#[cfg(test)]
+mod compat;
 pub mod config;
 mod container;
 mod content_type;
@@ -23,14 +25,20 @@ mod etag_quoter;
 pub mod fault;
 pub mod formpost;
 pub mod headers;
+#[cfg(test)]
+mod fuzz_bodies;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzed;
 mod info;
 mod listing;
 mod object;
+mod methods;
 mod query;
 mod quota;
 mod range;
 mod report;
 mod slo;
+pub mod ratelimit;
 mod staticweb;
 mod symlink;
 mod target;
@@ -61,7 +69,9 @@ use fault::Fault;
 use query::Query;
 use target::Target;
 use upload::{Upload, UploadBounds};
+use methods::not_allowed;
 
+use ratelimit::Limiter;
 pub use symlink::Link;
 
 /// Where old players look for what pages of other origins may do.
@@ -93,7 +103,7 @@ pub struct SwiftParts {
 
 /// The Swift API. Cheap to clone.
 #[derive(Clone)]
-pub struct Swift(Arc<SwiftParts>);
+pub struct Swift(Arc<SwiftParts>, Arc<Limiter>);
 
 /// A request, taken apart.
 struct Ctx {
@@ -109,13 +119,15 @@ struct Ctx {
     learnt: OnceCell<Who>,
     /// The temporary URL of the request, if it is one for several objects.
     shared: Option<Arc<tempurl::Shared>>,
+    /// The core, where objects count that have expired, if they do.
+    opening_expired: Option<Core>,
     now: Micros,
 }
 
 impl Swift {
     /// Puts the parts together.
     pub fn new(parts: SwiftParts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), Arc::default())
     }
 
     /// Answers a request. `path` is that of the request, still encoded.
@@ -153,7 +165,7 @@ impl Swift {
         let target = target::parse(remapped.as_deref().unwrap_or(parts.uri.path()))?;
         let mut parts_headers = std::mem::take(&mut parts.headers);
         headers::drop_internal(&mut parts_headers);
-        self.allowed(&parts.method, &target)?;
+        methods::check(&self.0.config, &parts.method, &target)?;
         if self.0.config.read_only && ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method) {
             let says = "Writes are disabled for this account.";
             return Err(Fault::plain(StatusCode::METHOD_NOT_ALLOWED, says));
@@ -168,6 +180,7 @@ impl Swift {
             learnt: OnceCell::new(),
             shared: None,
             now: self.0.clock.now(),
+            opening_expired: None,
         };
         if ctx.method != Method::OPTIONS && tempurl::claimed(&ctx.query) {
             return self.temporary(ctx, target, upload, peer).await;
@@ -179,34 +192,11 @@ impl Swift {
         }
         ctx.who = self.identify(&ctx.headers, (&ctx.method, &ctx.path)).await?;
         ctx.refuse_unsupported()?;
+        ctx.open_expired();
         if archive::is_wanted(&ctx) {
             return archive::extract(ctx, target, upload).await;
         }
         dispatch(ctx, target, upload).await
-    }
-
-    /// Names of methods that exist at this level.
-    fn methods(&self, target: &Target) -> Vec<&'static str> {
-        let mut methods = match target {
-            Target::Account(_) => vec!["GET", "HEAD", "OPTIONS", "POST"],
-            Target::Container(_) => vec!["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"],
-            Target::Object(_) => vec!["COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"],
-        };
-        if matches!(target, Target::Account(_)) && self.0.config.allow_account_management {
-            methods.extend(["DELETE", "PUT"]);
-        }
-        methods
-    }
-
-    fn allowed(&self, method: &Method, target: &Target) -> Result<(), Fault> {
-        let methods = self.methods(target);
-        // Bulk deletion may come as a DELETE of the account, an archive as a PUT of it.
-        let bulk =
-            matches!(target, Target::Account(_)) && (*method == Method::DELETE || *method == Method::PUT);
-        match methods.contains(&method.as_str()) || bulk {
-            true => Ok(()),
-            false => Err(not_allowed(&methods)),
-        }
     }
 
     async fn identify(&self, headers: &HeaderMap, call: (&Method, &str)) -> Result<Who, Fault> {
@@ -290,6 +280,7 @@ async fn dispatch(ctx: Ctx, target: Target, upload: Upload) -> Result<Answer, Fa
         return bulk::delete(ctx, target.account(), upload).await;
     }
     match target {
+    ratelimit::admit(&ctx, &target).await?;
         Target::Account(name) => account::handle(ctx, name).await,
         Target::Container(name) if ctx.method == Method::OPTIONS => cors::preflight(&ctx, &name, false).await,
         Target::Object(name) if ctx.method == Method::OPTIONS => {
@@ -337,10 +328,6 @@ fn s3_not_implemented() -> Answer {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
     answer
-}
-
-fn not_allowed(methods: &[&str]) -> Fault {
-    Fault::page(StatusCode::METHOD_NOT_ALLOWED).with(ALLOW, headers::to_value(&methods.join(", ")))
 }
 
 fn plain(text: &'static str) -> Answer {
@@ -396,7 +383,16 @@ fn sysmeta<'a>(stat: &'a virga_object_wire::object::ObjectStat, name: &str) -> O
 
 impl Ctx {
     fn core(&self) -> &Core {
-        &self.swift.0.core
+        self.opening_expired.as_ref().unwrap_or(&self.swift.0.core)
+    }
+
+    /// Lets objects count that have expired, if that is asked for and allowed.
+    /// Temporary URLs never do.
+    fn open_expired(&mut self) {
+        let may = [Method::GET, Method::HEAD, Method::POST].contains(&self.method);
+        if may && self.config().allow_open_expired && headers::truthy(&self.headers, "x-open-expired") {
+            self.opening_expired = Some(self.core().opening_expired());
+        }
     }
 
     fn config(&self) -> &Config {
@@ -431,6 +427,7 @@ impl Ctx {
             learnt: self.learnt.clone(),
             shared: self.shared.clone(),
             now: self.now,
+            opening_expired: None,
         }
     }
 

@@ -376,6 +376,25 @@ fn write_listing(
 }
 
 /// A number of bytes in at most four digits ("12Ki").
+/// The page of a directory with these files, for a container with these settings.
+#[cfg(any(test, feature = "fuzzing"))]
+pub fn fuzzed_listing([css, label, prefix]: [&str; 3], names: &[&str]) -> String {
+    let site = Site {
+        css: css.to_owned(),
+        label: label.to_owned(),
+        ..Site::default()
+    };
+    let row = |name: &&str| {
+        let name = format!("{prefix}{name}");
+        let mut row = ObjectRow::deletion(&name, virga_node::clock::Version(1));
+        row.deleted = false;
+        row.content_type = label.to_owned();
+        Entry::Row(row)
+    };
+    let rows: Vec<Entry<ObjectRow>> = names.iter().map(row).collect();
+    write_listing(None, label, &site, prefix, &rows)
+}
+
 fn readable(mut size: u64) -> String {
     let mut unit = "";
     for next in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] {

@@ -91,6 +91,20 @@ impl Wire {
 }
 
 /// An upload to another machine.
+impl Wire {
+    /// What was found, with a body that travels.
+    fn arriving(&self, read: Read) -> Result<Read, NodeError> {
+        let (_, life) = self.network.target(self.to)?;
+        Ok(match read {
+            Read::Object(read) => Read::Object(ObjectRead {
+                body: self.body(read.body, life),
+                ..read
+            }),
+            Read::Gone(version) => Read::Gone(version),
+        })
+    }
+}
+
 struct Upload {
     wire: Wire,
     stream: Box<dyn PutStream>,
@@ -170,14 +184,12 @@ impl ObjectNode for Wire {
 
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
         let read = carried!(self, Some(at), get, at = at.clone() => &at, span = span => span)?;
-        let (_, life) = self.network.target(self.to)?;
-        Ok(match read {
-            Read::Object(read) => Read::Object(ObjectRead {
-                body: self.body(read.body, life),
-                ..read
-            }),
-            Read::Gone(version) => Read::Gone(version),
-        })
+        self.arriving(read)
+    }
+
+    async fn get_expired_too(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        let read = carried!(self, Some(at), get_expired_too, at = at.clone() => &at, span = span => span)?;
+        self.arriving(read)
     }
 
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
@@ -199,6 +211,17 @@ impl ObjectNode for Wire {
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
+    async fn post_expired_too(
+        &self,
+        at: &At,
+        version: Version,
+        meta: PostMeta,
+    ) -> Result<ObjectStat, NodeError> {
+        let stat = carried!(self, Some(at), post_expired_too, at = at.clone() => &at, version = version => version, meta = meta => meta)?;
+        self.network.witness(at.hash, Witnessed::Update(version), self.to);
+        Ok(stat)
+    }
+
         let deleted = carried!(self, Some(at), delete, at = at.clone() => &at, version = version => version, path = path.to_owned() => &path)?;
         self.network.witness(at.hash, Witnessed::Data(version), self.to);
         Ok(deleted)

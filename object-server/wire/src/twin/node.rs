@@ -100,6 +100,42 @@ impl MemoryNode {
 }
 
 #[async_trait]
+impl MemoryNode {
+    /// Reads an object as it is to be seen at `now` (Unix seconds).
+    fn read(&self, at: &At, span: Option<Span>, now: u64) -> Result<Read, NodeError> {
+        let read = self.on(&at.device, |on| {
+            let Some(slot) = on.objects.get(&key(at)) else {
+                return Ok(Err(None));
+            };
+            let stat = match slot.found(now) {
+                Found::Object(stat) => stat,
+                gone => return Ok(Err(Some(gone.version()).filter(|version| version.0 > 0))),
+            };
+            let (body_start, pieces) = slot.pieces(span);
+            let good = pieces.iter().take_while(|piece| piece.verify().is_ok()).count();
+            let damaged = good < pieces.len();
+            let mut pieces: Vec<_> = pieces.into_iter().take(good).map(Ok).collect();
+            if damaged {
+                on.quarantine(key(at));
+                pieces.push(Err(NodeError::Damaged));
+            }
+            if let Some(Err(error)) = pieces.first() {
+                Err(error.clone())
+            } else {
+                Ok(Ok((stat, body_start, pieces)))
+            }
+        })?;
+        Ok(match read {
+            Ok((stat, body_start, pieces)) => Read::Object(ObjectRead {
+                stat,
+                body_start,
+                body: self.body(pieces),
+            }),
+            Err(gone) => Read::Gone(gone),
+        })
+    }
+}
+
 impl ObjectNode for MemoryNode {
     async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
         self.enter_at("put", RingName::Object(at.policy), at).await?;
@@ -141,37 +177,14 @@ impl ObjectNode for MemoryNode {
 
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
         self.enter_at("get", RingName::Object(at.policy), at).await?;
-        let now = self.now();
-        let read = self.on(&at.device, |on| {
-            let Some(slot) = on.objects.get(&key(at)) else {
-                return Ok(Err(None));
-            };
-            let stat = match slot.found(now) {
-                Found::Object(stat) => stat,
-                gone => return Ok(Err(Some(gone.version()).filter(|version| version.0 > 0))),
-            };
-            let (body_start, pieces) = slot.pieces(span);
-            let good = pieces.iter().take_while(|piece| piece.verify().is_ok()).count();
-            let damaged = good < pieces.len();
-            let mut pieces: Vec<_> = pieces.into_iter().take(good).map(Ok).collect();
-            if damaged {
-                on.quarantine(key(at));
-                pieces.push(Err(NodeError::Damaged));
-            }
-            if let Some(Err(error)) = pieces.first() {
-                Err(error.clone())
-            } else {
-                Ok(Ok((stat, body_start, pieces)))
-            }
-        })?;
-        Ok(match read {
-            Ok((stat, body_start, pieces)) => Read::Object(ObjectRead {
-                stat,
-                body_start,
-                body: self.body(pieces),
-            }),
-            Err(gone) => Read::Gone(gone),
-        })
+        self.read(at, span, self.now())
+    }
+
+    async fn get_expired_too(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
+        self.enter_at("get_expired_too", RingName::Object(at.policy), at)
+            .await?;
+        // Nothing had expired at the beginning of time.
+        self.read(at, span, 0)
     }
 
     async fn head(&self, at: &At) -> Result<Found, NodeError> {
@@ -205,6 +218,18 @@ impl ObjectNode for MemoryNode {
     }
 
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
+    async fn post_expired_too(
+        &self,
+        at: &At,
+        version: Version,
+        meta: PostMeta,
+    ) -> Result<ObjectStat, NodeError> {
+        self.enter_at("post_expired_too", RingName::Object(at.policy), at)
+            .await?;
+        self.check_ahead(version)?;
+        self.on(&at.device, |on| on.post(key(at), version, meta, 0))
+    }
+
         self.enter_at("delete", RingName::Object(at.policy), at).await?;
         self.check_ahead(version)?;
         self.on(&at.device, |on| on.delete(key(at), version, path, self.now()))

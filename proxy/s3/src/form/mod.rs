@@ -6,6 +6,8 @@
 //! so forms do not get there.
 mod document;
 mod fields;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

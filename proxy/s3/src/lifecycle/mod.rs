@@ -9,6 +9,8 @@
 //! Not here: transitions, as there is one storage class.
 pub(crate) mod configuration;
 mod ending;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 mod kept;
 mod progress;
 mod rules;

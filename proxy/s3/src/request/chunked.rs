@@ -315,7 +315,7 @@ impl Decoder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verify::tests::{chain, sign};
+    use super::super::verify::example::{chain, sign};
     use super::*;
 
     /// All of a body that arrives in pieces of `step` bytes, or the code and

@@ -7,6 +7,8 @@ mod body;
 mod canonical;
 mod chunked;
 mod claimed;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzed;
 mod payload;
 mod tidy;
 mod verify;

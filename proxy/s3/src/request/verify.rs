@@ -337,10 +337,9 @@ pub(super) async fn verify(
     }
 }
 
-#[cfg(test)]
-pub(crate) mod tests {
-    use http::Request;
-
+/// A chain to try chunks on.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod example {
     use super::*;
 
     /// A chain as a client with this secret begins it.
@@ -368,6 +367,13 @@ pub(crate) mod tests {
         );
         hex::encode(mac(&*chain.seed.key, text.as_bytes()))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
 
     /// AWS's published secret.
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";

@@ -1,5 +1,7 @@
 //! What a bucket cannot be set to: it reads as not set, switching it off is
 //! done, and switching it on is refused in words.
+use virga_proxy::swift::config::Config as SwiftConfig;
+
 use super::door::{Door, RITA};
 
 async fn ready() -> Door {
@@ -116,4 +118,25 @@ async fn there_is_nothing_to_restore_or_to_select() {
         .alice("POST /bucket/k?select&select-type=2", &[], select, 405)
         .await;
     assert_eq!(selected.code(), "MethodNotAllowed");
+}
+
+#[tokio::test]
+async fn a_store_for_reading_only_takes_no_writes() {
+    let door = Door::with(SwiftConfig {
+        read_only: true,
+        ..SwiftConfig::default()
+    })
+    .await;
+    for line in [
+        "PUT /bucket",
+        "PUT /bucket/k",
+        "POST /bucket?delete",
+        "DELETE /bucket/k",
+    ] {
+        let refused = door.alice(line, &[], b"", 405).await;
+        assert_eq!(refused.code(), "MethodNotAllowed", "{line}");
+    }
+    let form = [("Content-Type", "multipart/form-data; boundary=b")];
+    assert_eq!(door.call("", "POST /bucket", &form, b"--b--").await.status, 405);
+    door.alice("GET /", &[], b"", 200).await;
 }

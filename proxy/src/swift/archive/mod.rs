@@ -21,7 +21,7 @@ use super::query::Query;
 use super::report::{Field, Report, heartbeat};
 use super::target::{Target, quote};
 use super::upload::Upload;
-use super::{Ctx, container, headers};
+use super::{Ctx, container, headers, ratelimit};
 use crate::core::{BodyError, ContainerName, ObjectName};
 
 /// Archives unpacked at the same time: each has a thread of its own.
@@ -212,6 +212,9 @@ impl<'a> Extraction<'a> {
         let own = self
             .ctx
             .derived(Method::PUT, self.headers(&file), Query::default());
+        if let Err(fault) = ratelimit::admit(&own, &Target::Object(name.clone())).await {
+            return Outcome::Failed(shown, fault);
+        }
         let body = stream::unfold((from, file.size), |(from, left)| async move {
             if left == 0 {
                 return None;

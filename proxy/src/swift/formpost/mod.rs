@@ -21,7 +21,7 @@ use super::object::{Announced, Extra, store};
 use super::query::Query;
 use super::target::{self, Target, quote};
 use super::upload::Upload;
-use super::{Ctx, headers, tempurl};
+use super::{Ctx, headers, ratelimit, tempurl};
 use crate::core::{BodyError, ContainerName};
 
 /// Bytes of one field.
@@ -256,6 +256,9 @@ async fn put(
         return Err(invalid("a file has no name"));
     }
     let own = ctx.derived(Method::PUT, put_headers(ctx, part, fields)?, Query::default());
+    if let Err(fault) = ratelimit::admit(&own, &Target::Object(name.clone())).await {
+        return Ok((fault.status(), fault.text()));
+    }
     let exceeded = Arc::new(AtomicBool::new(false));
     let body = Box::pin(capped(parts, most, exceeded.clone()));
     let stored = Box::pin(store(&own, &name, body, Announced::Chunked, Extra::default())).await;

@@ -20,7 +20,7 @@ use super::headers::{self, Level};
 use super::symlink;
 use super::target::Target;
 use super::upload::Upload;
-use super::{Ctx, dlo, meta_value, not_allowed, slo, versions};
+use super::{Ctx, dlo, meta_value, methods, not_allowed, slo, versions};
 use crate::core::{ContainerForReading, ObjectName, ReadObjectError};
 
 /// Answers a request about an object.
@@ -32,7 +32,7 @@ pub async fn handle(ctx: Ctx, name: ObjectName, upload: Upload) -> Result<Answer
         "DELETE" if ctx.query.is("multipart-manifest", "delete") => slo::delete(ctx, name).await,
         "DELETE" => delete(&ctx, &name).await,
         "COPY" => copy::copy_to(&ctx, &name).await,
-        _ => Err(not_allowed(&ctx.swift.methods(&Target::Object(name)))),
+        _ => Err(not_allowed(&methods::of(ctx.config(), &Target::Object(name)))),
     }
 }
 
@@ -68,9 +68,9 @@ pub(super) async fn authorized_container(
     info.ok_or_else(Fault::not_found)
 }
 
-/// Whether an object's time is over.
+/// Whether an object's time is over, for this request.
 pub(super) fn expired(ctx: &Ctx, stat: &ObjectStat) -> bool {
-    stat.meta.delete_at.is_some_and(|at| at <= ctx.now.as_secs())
+    ctx.opening_expired.is_none() && stat.meta.delete_at.is_some_and(|at| at <= ctx.now.as_secs())
 }
 
 /// The head of an object that exists and whose time is not over.

@@ -1,7 +1,7 @@
 //! Static large objects: a manifest names segments, and reading it gives
 //! their bytes one after another.
 mod links;
-mod manifest;
+pub(super) mod manifest;
 
 use std::collections::HashMap;
 
