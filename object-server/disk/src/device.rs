@@ -533,4 +533,33 @@ mod tests {
         assert_eq!(*device.quarantined.lock().unwrap(), 6);
         assert!(device.space().unwrap().free > 0);
     }
+
+    #[test]
+    fn damaged_bytes_are_kept_up_to_a_bound_and_removing_some_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = Device::open(dir.path(), fresh(1)).unwrap();
+        *device.quarantined.lock().unwrap() = QUARANTINE_BYTES - 6;
+        assert!(!device.quarantine(1, 0, b"rotten!").unwrap());
+        assert!(device.quarantine(1, 0, b"rotten").unwrap());
+        assert!(!device.quarantine(2, 0, b"x").unwrap());
+        device.quarantine_freed(6);
+        assert!(device.quarantine(2, 0, b"x").unwrap());
+        assert_eq!(fs::read_dir(dir.path().join("bad")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn the_parts_of_a_device_lie_in_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = Device::open(dir.path(), fresh(1)).unwrap();
+        assert_eq!(device.path(), dir.path());
+        assert_eq!(device.index_path(), dir.path().join("index"));
+        assert_eq!(device.database_path("rows"), dir.path().join("rows"));
+        assert!(!device.is_read_only().unwrap());
+        assert!(device.space().unwrap().total >= device.space().unwrap().free);
+        let mut aside = device.set_aside("0-aa-1", "{}").unwrap();
+        aside.write(b"bytes").unwrap();
+        aside.finish().unwrap();
+        assert_eq!(device.set_aside_count("0-").unwrap(), 1);
+        assert_eq!(device.set_aside_count("1-").unwrap(), 0);
+    }
 }

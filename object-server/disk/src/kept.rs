@@ -238,4 +238,65 @@ mod tests {
             ("what it is", &b"its\nbytes"[..])
         );
     }
+
+    #[test]
+    fn a_copy_counts_when_it_is_finished_and_tells_when_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = device(dir.path());
+        assert_eq!(device.kept_changed(Keep::Stale).unwrap(), None);
+        let aside = device.set_aside("0-aa-1", "what it is").unwrap();
+        assert_eq!(device.kept_count(Keep::Stale).unwrap(), 0);
+        assert!(device.kept_list(Keep::Stale, "", 9).unwrap().is_empty());
+        aside.finish().unwrap();
+        let changed = device.kept_changed(Keep::Stale).unwrap().unwrap();
+        let listed = device.kept_list(Keep::Stale, "", 9).unwrap();
+        let age = changed.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!((listed.len(), listed[0].size), (1, 11));
+        assert!(
+            age.abs_diff(listed[0].written) <= 60,
+            "{} and {age}",
+            listed[0].written
+        );
+        // Nothing of the other folder is touched.
+        assert_eq!(device.kept_count(Keep::Bad).unwrap(), 0);
+        assert!(device.kept_remove(Keep::Stale, "0-aa-1").unwrap());
+        assert_eq!(device.kept_count(Keep::Stale).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_file_without_a_first_line_is_no_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = device(dir.path());
+        fs::create_dir_all(dir.path().join("stale")).unwrap();
+        for (name, text) in [("empty", ""), ("endless", "no line"), ("hidden\0", "")] {
+            if !name.contains('\0') {
+                fs::write(dir.path().join("stale").join(name), text).unwrap();
+            }
+            assert!(device.kept_object(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn removing_damaged_bytes_makes_room_for_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = device(dir.path());
+        let most = crate::device::QUARANTINE_BYTES;
+        device.quarantine(1, 0, b"rot").unwrap();
+        fs::File::options()
+            .write(true)
+            .open(dir.path().join("bad/0000000000000001-00000000"))
+            .unwrap()
+            .set_len(most)
+            .unwrap();
+        drop(device);
+        // Sparse: it counts for what it says it is.
+        let device = self::device(dir.path());
+        assert!(!device.quarantine(2, 0, b"rot").unwrap());
+        assert!(
+            device
+                .kept_remove(Keep::Bad, "0000000000000001-00000000")
+                .unwrap()
+        );
+        assert!(device.quarantine(2, 0, b"rot").unwrap());
+    }
 }

@@ -103,3 +103,62 @@ fn bytes_left_for_others_are_not_taken() {
     ));
     assert!(segments.take(Stream::Gc, 0).is_ok());
 }
+
+#[test]
+fn a_stream_is_known_by_its_number_and_its_name() {
+    let names = Stream::ALL.map(|stream| (stream as u8, stream.name()));
+    assert_eq!(names, [(1, "hot"), (2, "bulk"), (3, "blk"), (4, "gc")]);
+    for stream in Stream::ALL {
+        assert_eq!(Stream::from_number(stream as u8), Some(stream));
+    }
+    assert_eq!((Stream::from_number(0), Stream::from_number(5)), (None, None));
+}
+
+#[test]
+fn a_segment_that_is_written_is_not_given_back_and_one_that_was_left_loses_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, segments) = open(dir.path());
+    assert_eq!((segments.segment_size(), segments.now()), (SIZE, 9));
+    let segment = segments.take(Stream::Hot, 0).unwrap();
+    assert_eq!((segment.size(), segment.created()), (SIZE, 9));
+    assert_eq!(disk.list().unwrap(), [segment.name()]);
+    assert_eq!(segment.expect().salt, IDENTITY.salt(1));
+    segment.set_open(true);
+    let refused = segments.release(1).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ResourceBusy);
+    assert!(segments.get(1).is_some());
+    segment.set_open(false);
+    segment.leave();
+    segments.release(1).unwrap();
+    assert!(segments.get(1).is_none() && disk.list().unwrap().is_empty());
+    assert_eq!(segments.room().unwrap().reusable, 0);
+}
+
+#[test]
+fn a_segment_that_is_still_read_is_used_again_only_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, segments) = open(dir.path());
+    let read = segments.take(Stream::Hot, 0).unwrap();
+    segments.release(1).unwrap();
+    assert_eq!(segments.room().unwrap().reusable, SIZE);
+    let second = segments.take(Stream::Hot, 0).unwrap();
+    assert_eq!((second.id(), disk.list().unwrap().len()), (2, 2));
+    assert_ne!(second.name(), read.name());
+    let name = read.name().to_owned();
+    drop(read);
+    assert_eq!(segments.take(Stream::Gc, 0).unwrap().name(), name);
+}
+
+#[test]
+fn a_file_whose_preparation_was_cut_short_is_prepared_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, len) in [("0000000000000007", 0), ("not a number", 5)] {
+        std::fs::write(dir.path().join(name), vec![0; len]).unwrap();
+    }
+    let (_, segments) = open(dir.path());
+    assert!(segments.all().is_empty());
+    let first = segments.take(Stream::Hot, 0).unwrap();
+    assert_eq!((first.name(), first.size()), ("0000000000000007", SIZE));
+    // Names go on behind the largest there is.
+    assert_eq!(segments.take(Stream::Hot, 0).unwrap().name(), "0000000000000008");
+}
