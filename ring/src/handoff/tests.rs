@@ -6,10 +6,10 @@ use md5::{Digest, Md5};
 use crate::{Device, DeviceId, Partition, Ring, RingInfo, Table};
 
 /// A ring of `devices` devices of which the last two hold next to nothing.
-fn ring(part_power: u8, rows: usize, devices: u32) -> Ring {
+fn ring(part_power: u8, rows: usize, devices: u32, regions: u32) -> Ring {
     let device = |id: u32| -> Device {
         serde_json::from_value(serde_json::json!({
-            "id": id, "region": id % 3, "zone": id % 5, "ip": format!("10.0.0.{}", id / 2), "port": 6200,
+            "id": id, "region": id % regions, "zone": id % 5, "ip": format!("10.0.0.{}", id / 2), "port": 6200,
             "device": format!("sd{id}"), "weight": 1.0,
         }))
         .unwrap()
@@ -78,8 +78,15 @@ fn check(ring: &Ring, part: u32) {
 
 #[test]
 fn handoffs_are_unseen_regions_then_zones_then_servers_then_all_others() {
-    for (part_power, rows, devices) in [(3, 2, 7), (6, 3, 20), (8, 3, 150), (0, 3, 3)] {
-        let ring = ring(part_power, rows, devices);
+    for (part_power, rows, devices, regions) in [
+        (3, 2, 7, 3),
+        (6, 3, 20, 3),
+        (6, 5, 20, 2),
+        (7, 4, 9, 1),
+        (8, 3, 150, 3),
+        (0, 3, 3, 3),
+    ] {
+        let ring = ring(part_power, rows, devices, regions);
         for part in 0..1 << part_power {
             check(&ring, part);
         }
@@ -88,7 +95,7 @@ fn handoffs_are_unseen_regions_then_zones_then_servers_then_all_others() {
 
 #[test]
 fn a_large_ring_is_looked_through_in_steps() {
-    let ring = ring(18, 2, 70);
+    let ring = ring(18, 2, 70, 3);
     for part in [1, 87_381, (1 << 18) - 1] {
         check(&ring, part);
     }

@@ -100,4 +100,6 @@ fn foreign(bytes: &[u8]) -> Result<(), ImportError> {
 }
 
 #[cfg(test)]
+mod literal_tests;
+#[cfg(test)]
 mod tests;
