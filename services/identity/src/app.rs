@@ -106,7 +106,8 @@ impl App {
     /// The catalog's records.
     pub(crate) async fn catalog_records(&self) -> Result<Arc<CatalogRecords>, StateError> {
         let mut q = self.state.reader();
-        self.catalog
+        let (records, _) = self
+            .catalog
             .get(|| async move {
                 Ok(CatalogRecords {
                     services: catalog::services(&mut q).await?,
@@ -121,7 +122,8 @@ impl App {
                     filtered_groups: endpoint_filter::associations(&mut q, Member::Group).await?,
                 })
             })
-            .await
+            .await?;
+        Ok(records)
     }
 
     /// The domain of a project.

@@ -127,7 +127,6 @@ impl Identity {
         transact!(app.state, |tx| -> Result<(), StateError> {
             follow_urls(tx, plan).await
         })?;
-        app.catalog.forget();
         Ok(report)
     }
 
@@ -196,7 +195,6 @@ impl Identity {
             .await?;
             Ok(())
         })?;
-        app.roles.forget();
         Ok(BootstrapReport {
             first: true,
             admin_user_id: ids.admin,

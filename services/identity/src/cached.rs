@@ -1,70 +1,55 @@
-//! Records that are read often and change seldom, kept in memory.
+//! Records that are read often and change seldom, put together and kept in
+//! memory: what [`State::recalling`] does for single answers.
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use virga_node::clock::{Clock, Micros};
-use virga_state::StateError;
-
-/// How long a copy is believed: another node may have changed the records.
-const LIFETIME: Duration = Duration::from_secs(5);
+use virga_node::clock::Micros;
+use virga_state::{State, StateError};
 
 #[derive(Debug)]
 struct Copy<T> {
-    epoch: u64,
+    /// [`State::changed`] before it was read.
+    stamp: u64,
     read_at: Micros,
     value: Arc<T>,
 }
 
-/// One copy of something, read again after a change or after a while.
+/// One copy of something, read again after any change, and when nobody can say
+/// any more that there was none.
 #[derive(Debug)]
 pub(crate) struct Cached<T> {
     slot: ArcSwapOption<Copy<T>>,
-    epoch: AtomicU64,
-    clock: Arc<dyn Clock>,
+    state: State,
 }
 
 impl<T> Cached<T> {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(state: State) -> Self {
         Self {
             slot: ArcSwapOption::empty(),
-            epoch: AtomicU64::new(0),
-            clock,
+            state,
         }
     }
 
-    /// Says that the records changed. To be called after the commit.
-    pub(crate) fn forget(&self) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Grows whenever the records are said to have changed.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// The copy, or what `read` brings.
-    pub(crate) async fn get<F>(&self, read: impl FnOnce() -> F) -> Result<Arc<T>, StateError>
+    /// The copy, or what `read` brings, and as of when that holds.
+    pub(crate) async fn get<F>(&self, read: impl FnOnce() -> F) -> Result<(Arc<T>, Micros), StateError>
     where
         F: Future<Output = Result<T, StateError>>,
     {
         // Taken before reading: a change while reading makes the copy stale.
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let now = self.clock.now();
+        let stamp = self.state.changed();
         if let Some(copy) = self.slot.load_full()
-            && copy.epoch == epoch
-            && now.since(copy.read_at) < LIFETIME
+            && let Some(at) = self.state.still_holds(copy.stamp, copy.read_at)
         {
-            return Ok(copy.value.clone());
+            return Ok((copy.value.clone(), at));
         }
+        let read_at = self.state.settled();
         let value = Arc::new(read().await?);
         self.slot.store(Some(Arc::new(Copy {
-            epoch,
-            read_at: now,
+            stamp,
+            read_at,
             value: value.clone(),
         })));
-        Ok(value)
+        Ok((value, read_at))
     }
 }

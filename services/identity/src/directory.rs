@@ -2,7 +2,7 @@
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use virga_identity_api::verify::{Directory, Named};
-use virga_state::{State, StateError};
+use virga_state::{Reader, State, StateError};
 use zeroize::Zeroizing;
 
 use crate::Identity;
@@ -79,7 +79,18 @@ impl Identity {
     /// The EC2 key with this access key, if what it stands on (user, project,
     /// trust, application credential) may be used now and leaves a role.
     pub async fn ec2_secret(&self, access: &str) -> Result<Option<Ec2Secret>, StateError> {
-        let key = match self.app.ec2_key(access).await {
+        let mut q = self.app.state.recalling();
+        loop {
+            match self.ec2_secret_by(&mut q, access).await? {
+                // Nobody is refused by what is remembered.
+                None if q.renew() => {}
+                found => return Ok(found),
+            }
+        }
+    }
+
+    async fn ec2_secret_by(&self, q: &mut Reader, access: &str) -> Result<Option<Ec2Secret>, StateError> {
+        let key = match self.app.ec2_key(q, access).await {
             Ok(Some(key)) => key,
             Ok(None) => return Ok(None),
             Err(AuthError::State(error)) => return Err(error),
@@ -88,7 +99,7 @@ impl Identity {
                 return Ok(None);
             }
         };
-        match self.app.grant_by_key(&key, false).await {
+        match self.app.grant_by_key(q, &key, false).await {
             Ok(grant) => Ok(Some(Ec2Secret {
                 user_id: grant.user.id,
                 project_id: key.project_id,

@@ -56,7 +56,7 @@ async fn follow(app: Weak<App>) {
 /// the process read its records.
 async fn look(app: &App, before: Option<Reached>) -> Result<Reached, StateError> {
     let mut q = app.state.reader();
-    let at = app.clock.now();
+    let at = app.state.settled();
     let sequence = q.head().await?.sequence;
     let reached = Reached { sequence, at };
     if let Some(before) = before {
@@ -67,15 +67,16 @@ async fn look(app: &App, before: Option<Reached>) -> Result<Reached, StateError>
             ..Wanted::default()
         };
         if before.sequence == sequence || q.changes(&wanted, 1).await?.is_empty() {
+            app.state.confirm(at);
             return Ok(reached);
         }
     }
-    app.roles.forget();
-    app.catalog.forget();
+    app.state.heard_of_changes();
     let skew = u64::try_from(SKEW.as_micros()).unwrap_or(u64::MAX);
     let since = before.map_or(Micros(0), |before| Micros(before.at.0.saturating_sub(skew)));
     for event in revocation::list(&mut q, since, at).await? {
         app.revocations.add(event, at);
     }
+    app.state.confirm(at);
     Ok(reached)
 }

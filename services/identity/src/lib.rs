@@ -117,7 +117,7 @@ impl Identity {
         for event in model::revocation::list(&mut state.reader(), Micros(0), clock.now()).await? {
             revocations.add(event, clock.now());
         }
-        let roles = Arc::new(RoleBook::new(state.clone(), clock.clone()));
+        let roles = Arc::new(RoleBook::new(state.clone()));
         let verifier = LocalVerifier::new(
             token_keys.clone(),
             revocations.clone(),
@@ -134,7 +134,6 @@ impl Identity {
             openid: Arc::new(openid),
             meters: Arc::new(Meters::new(&config.rate_limits)),
             config,
-            state,
             token_keys,
             signed_keys,
             credential_keys,
@@ -147,10 +146,11 @@ impl Identity {
             journal,
             used_passcodes: Arc::default(),
             used_nonces: Arc::default(),
-            catalog: Arc::new(Cached::new(clock.clone())),
+            catalog: Arc::new(Cached::new(state.clone())),
             shown: Arc::default(),
             project_domains: Arc::default(),
             clock,
+            state,
         };
         let app = Arc::new(app);
         following::start(&app);

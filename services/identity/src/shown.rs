@@ -2,9 +2,9 @@
 //!
 //! Services ask about the same tokens over and over, and each answer costs
 //! several queries. An answer stands on records, on keys, on revocations and on
-//! time: [`App::stamp`] grows with every change of the first three in this
-//! process, and [`LIFETIME`] bounds for how long another process can have
-//! changed them unnoticed.
+//! time: [`App::stamp`] grows with every change of the first three that this
+//! process makes or hears of, and [`LIFETIME`] bounds for how long another
+//! process can have changed them unnoticed.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use virga_state::StateError;
 
 use crate::app::App;
 use crate::auth::tokens::{Backing, Standing};
-use crate::model::federated_user;
+use crate::model::group;
 
 /// Answers remembered at most, in each of two halves, with and without catalog.
 const REMEMBERED: usize = 2048;
@@ -69,7 +69,7 @@ impl App {
     /// Grows with every change of what tokens stand for. To be taken before
     /// anything is read.
     fn stamp(&self) -> u64 {
-        self.state.changed() + self.verifier.generation() + self.catalog.epoch() + self.roles.epoch()
+        self.state.changed() + self.verifier.generation()
     }
 
     /// What was answered about `token`, with or without catalog, if that still
@@ -114,7 +114,7 @@ impl Showing<'_> {
         }
         let app = self.app;
         let now = app.clock.now();
-        let end = federated_user::next_end(&mut app.state.reader(), &standing.user.id, now).await?;
+        let end = group::next_end(&mut app.state.recalling(), &standing.user.id, now).await?;
         let until = now.plus(LIFETIME).min(standing.payload.expires_at);
         let kept = Kept {
             shown: Shown {

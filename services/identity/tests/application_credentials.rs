@@ -277,3 +277,40 @@ async fn an_oauth2_client_gets_a_token_for_its_application_credential() {
     }
     b.get("/v3/OS-OAUTH2/token", &b.demo().await).await.expect(405);
 }
+
+/// `GET` with the header `Authorization`.
+async fn authorized(b: &Bench, path: &str, shown: &str) -> Answer {
+    let request = Request::get(path)
+        .header("host", "cloud:5000")
+        .header("authorization", shown);
+    b.send(request.body(axum::body::Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_token_may_be_shown_as_a_bearer_token() {
+    let b = bench().await;
+    let demo = b.demo().await;
+    for (path, good) in [
+        ("/v3/auth/catalog", true),
+        ("/v3/auth/projects", true),
+        ("/v3/users", false),
+    ] {
+        let shown = authorized(&b, path, &format!("Bearer {demo}")).await;
+        let usual = b.get(path, &demo).await;
+        assert_eq!(
+            (shown.status, good),
+            (usual.status, usual.status == 200),
+            "{path}"
+        );
+    }
+    for wrong in ["Bearer x", "Bearer ", "Bearer", "Basic eDp5", &demo] {
+        authorized(&b, "/v3/auth/catalog", wrong).await.expect(401);
+        // A gateway's is nothing to what everybody may ask.
+        authorized(&b, "/v3", wrong).await.expect(200);
+    }
+    let admin = b.admin().await;
+    b.about("DELETE", "", &admin, &demo).await.expect(204);
+    authorized(&b, "/v3/auth/catalog", &format!("Bearer {demo}"))
+        .await
+        .expect(401);
+}

@@ -5,20 +5,9 @@ mod bench;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bench::chance::{Chance, seeds};
 use bench::{Bench, bench, by_password};
 use serde_json::{Value, json};
-
-/// A small generator: the seed is all there is to a cloud.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % n as u64).unwrap()
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Actor {
@@ -233,7 +222,7 @@ impl Cloud {
 }
 
 async fn one_cloud(seed: u64) {
-    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut chance = Chance::new(seed);
     let mut model = Model::default();
     let cloud = build(&mut chance, &mut model).await;
     let admin = cloud.b.admin().await;
@@ -272,12 +261,7 @@ async fn one_cloud(seed: u64) {
 
 #[tokio::test]
 async fn assignments_are_what_a_naive_model_says() {
-    let clouds = if std::env::var_os("VIRGA_SOAK").is_some() {
-        200
-    } else {
-        6
-    };
-    for seed in 1..=clouds {
+    for seed in seeds("assignments_are_what_a_naive_model_says", 6, 200) {
         one_cloud(seed).await;
     }
 }

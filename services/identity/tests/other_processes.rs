@@ -5,7 +5,7 @@ mod bench;
 
 use std::time::{Duration, Instant};
 
-use bench::{Bench, bench, plan};
+use bench::{Bench, DEMO_PASSWORD, bench, by_password, plan, project_scope};
 use serde_json::{Value, json};
 
 /// Asks again until the status is `wanted`, at most for ten seconds.
@@ -60,5 +60,36 @@ async fn a_catalog_that_grew_in_one_process_is_soon_told_by_the_other() {
     while services().await == before {
         assert!(Instant::now() < deadline, "the catalog stays as it was");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_process_remembers_refuses_nobody_and_makes_no_token_that_lasts() {
+    let here = bench().await;
+    let there = here.restarted(&plan()).await;
+    // Now both remember the user.
+    let admin = here.admin().await;
+    let before = there.demo().await;
+    let tick = || here.clock.advance(Duration::from_millis(1));
+    tick();
+    let path = format!("/v3/users/{}", here.report.demo_user_id);
+    let body = json!({"user": {"password": "another"}});
+    here.call("PATCH", &path, &admin, body).await.expect(200);
+    tick();
+    // The other process may not have heard of it yet.
+    let old = by_password("demo", DEMO_PASSWORD, project_scope("demo"));
+    let old = there.authenticate(old).await;
+    let new = there.token("demo", "another", project_scope("demo")).await;
+    let mut gone = vec![before];
+    if old.status == 201 {
+        gone.push(old.headers["x-subject-token"].to_str().unwrap().to_owned());
+    }
+    for token in &gone {
+        here.get("/v3/auth/projects", token).await.expect(401);
+        until(&there, "/v3/auth/projects", token, 401).await;
+    }
+    for b in [&here, &there] {
+        b.get("/v3/auth/projects", &new).await.expect(200);
+        b.about("GET", "", &admin, &new).await.expect(200);
     }
 }

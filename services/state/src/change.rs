@@ -137,8 +137,13 @@ INSERT INTO state_chain SELECT 'head', COALESCE(MAX(sequence), 0), '' FROM state
 ",
 }];
 
-const APPEND: &str = "INSERT INTO state_change (sequence, at, service, kind, id, action, actor, detail, hash)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const APPEND: &str =
+    "INSERT INTO state_change (sequence, at, service, kind, id, action, actor, detail, hash) VALUES ";
+/// So many columns it has.
+const WIDTH: usize = 9;
+/// So many entries go with one statement; few sizes, because each is a statement
+/// that connections prepare.
+const TOGETHER: [usize; 4] = [64, 16, 4, 1];
 const COLUMNS: &str = "SELECT sequence, at, service, kind, id, action, actor, detail, hash FROM state_change";
 const LINK: &str = "SELECT sequence, hash FROM state_chain WHERE name = $1";
 const SET_LINK: &str = "UPDATE state_chain SET sequence = $2, hash = $3 WHERE name = $1";
@@ -179,6 +184,7 @@ pub(crate) async fn append(
 ) -> Result<(), StateError> {
     let begun = link(tx, "head").await?;
     let mut head = begun.clone();
+    let mut bound: Vec<Arg> = Vec::with_capacity(changes.len() * WIDTH);
     for change in changes {
         let mut new = FeedEntry {
             sequence: head.sequence + 1,
@@ -196,7 +202,7 @@ pub(crate) async fn append(
             sequence: new.sequence,
             hash: new.hash.clone(),
         };
-        let bound = args![
+        bound.extend(args![
             new.sequence,
             new.at,
             new.service,
@@ -206,12 +212,29 @@ pub(crate) async fn append(
             new.actor,
             new.detail,
             new.hash
-        ];
-        tx.execute(APPEND, bound).await?;
+        ]);
     }
+    insert(tx, bound).await?;
     set_link(tx, "head", &head).await?;
     if head.sequence / TRIM_EVERY > begun.sequence / TRIM_EVERY {
         trim(tx, keep).await?;
+    }
+    Ok(())
+}
+
+/// Stores entries, given as what is bound for one after the other.
+async fn insert(tx: &mut Transaction, mut bound: Vec<Arg>) -> Result<(), StateError> {
+    for together in TOGETHER {
+        while bound.len() >= together * WIDTH {
+            let rest = bound.split_off(together * WIDTH);
+            let row = |n: usize| {
+                let slots: Vec<String> = (1..=WIDTH).map(|slot| format!("${}", n * WIDTH + slot)).collect();
+                format!("({})", slots.join(", "))
+            };
+            let rows: Vec<String> = (0..together).map(row).collect();
+            let sql = format!("{APPEND}{}", rows.join(", "));
+            tx.execute(sql, std::mem::replace(&mut bound, rest)).await?;
+        }
     }
     Ok(())
 }
@@ -226,11 +249,12 @@ pub(crate) async fn trim(tx: &mut Transaction, keep: Keep) -> Result<u64, StateE
         // By position and not by time: a clock that was set back for a while
         // must not make a hole.
         let oldest = tx.now() - i64::from(keep.days) * DAY;
-        let sql = "SELECT COALESCE(MIN(sequence), $1) AS first FROM state_change WHERE at >= $2";
-        let row = tx.fetch_one(sql, args![head.sequence + 1, oldest]).await?;
-        if let Some(row) = row {
-            cut = cut.max(row.int("first")? - 1);
-        }
+        // In the order of positions, and so over those that go and no others;
+        // the sum keeps the index of times out of it, which would go over all.
+        let sql = "SELECT sequence FROM state_change WHERE at + 0 >= $1 ORDER BY sequence LIMIT 1";
+        let row = tx.fetch_one(sql, args![oldest]).await?;
+        let first = row.map_or(Ok(head.sequence + 1), |row| row.int("sequence"))?;
+        cut = cut.max(first - 1);
     }
     if cut <= link(tx, "anchor").await?.sequence {
         return Ok(0);

@@ -14,6 +14,7 @@ use virga_node::clock::{Clock, Micros};
 
 use crate::change::{self, Keep};
 use crate::error::{OpenError, StateError, is_contended};
+use crate::recall::{Memory, Question};
 use crate::row::{self, Arg, Row};
 use crate::transaction::{Answer, Queries, Sql};
 
@@ -89,6 +90,8 @@ pub struct State {
     pub(crate) commits: Arc<AtomicU64>,
     /// Whether transactions leave that as it is; see [`State::aside`].
     pub(crate) aside: bool,
+    /// What was read lately; see [`State::recalling`].
+    pub(crate) memory: Arc<Memory>,
 }
 
 /// Connects to the file. Processes that start at once all switch a new file to
@@ -146,6 +149,7 @@ impl State {
             dry: false,
             commits: Arc::default(),
             aside: false,
+            memory: Arc::new(Memory::new()),
         };
         state.statement(feed).await?;
         if matches!(state.pool, Pool::Postgres(_)) {
@@ -184,7 +188,49 @@ impl State {
     pub fn reader(&self) -> Reader {
         Reader {
             pool: self.pool.clone(),
+            clock: self.clock.clone(),
+            commits: self.commits.clone(),
+            memory: self.memory.clone(),
+            recalls: false,
+            recalled: false,
+            as_of: None,
         }
+    }
+
+    /// As [`State::reader`], but what was answered lately is answered again
+    /// from memory while no record changed, as far as this process knows
+    /// ([`State::confirm`]). For questions that are asked over and over and
+    /// whose arguments hold no time.
+    pub fn recalling(&self) -> Reader {
+        Reader {
+            recalls: true,
+            ..self.reader()
+        }
+    }
+
+    /// Says that another process changed records: nothing that was read before
+    /// is remembered any more, and [`State::changed`] grows.
+    pub fn heard_of_changes(&self) {
+        self.commits.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Says that other processes had by `at` (of [`State::settled`]) changed
+    /// nothing but what [`State::heard_of_changes`] has told of.
+    pub fn confirm(&self, at: Micros) {
+        self.memory.confirm(at);
+    }
+
+    /// As of when something holds that was read at `at` (of [`State::settled`]),
+    /// when [`State::changed`] was `stamp`; `None` if it may not hold any more.
+    pub fn still_holds(&self, stamp: u64, at: Micros) -> Option<Micros> {
+        let same = stamp == self.changed();
+        same.then(|| self.memory.still(at, self.clock.now())).flatten()
+    }
+
+    /// The latest time up to which every change of this process is either done
+    /// or not begun: now, or when the open transaction began.
+    pub fn settled(&self) -> Micros {
+        self.memory.settled(self.clock.now())
     }
 
     /// Now, by the clock the records were opened with.
@@ -222,10 +268,10 @@ impl State {
         }
     }
 
-    /// How often this process has changed its records. Grows after every commit
+    /// How often records changed, as far as this process knows. Grows after every commit
     /// and before whoever asked for it hears of it, so that what was read at one
-    /// number is still so while the number is the same; other processes have
-    /// numbers of their own.
+    /// number is still so while the number is the same; changes of other
+    /// processes count when they are heard of.
     pub fn changed(&self) -> u64 {
         self.commits.load(Ordering::Acquire)
     }
@@ -244,26 +290,90 @@ impl State {
     }
 }
 
-/// Reads outside transactions; see [`State::reader`].
+/// Reads outside transactions; see [`State::reader`] and [`State::recalling`].
 #[derive(Debug, Clone)]
 pub struct Reader {
     pool: Pool,
+    clock: Arc<dyn Clock>,
+    commits: Arc<AtomicU64>,
+    memory: Arc<Memory>,
+    /// Whether answers may come from memory.
+    recalls: bool,
+    /// Whether one did.
+    recalled: bool,
+    as_of: Option<Micros>,
+}
+
+impl Reader {
+    /// As of when all that was answered so far held: what changed since may be
+    /// missing, what changed before is in it. Now, if nothing was asked.
+    pub fn as_of(&self) -> Micros {
+        self.as_of
+            .unwrap_or_else(|| self.memory.settled(self.clock.now()))
+    }
+
+    /// Counts something that was read elsewhere and holds as of `at` among the
+    /// answers.
+    pub fn stands_on(&mut self, at: Micros) {
+        self.as_of = Some(self.as_of.map_or(at, |known| known.min(at)));
+    }
+
+    /// Whether answers may come from memory.
+    pub fn recalls(&self) -> bool {
+        self.recalls
+    }
+
+    /// Asks the records themselves from now on. Returns whether an answer so
+    /// far came from memory; those are to be asked for again.
+    pub fn renew(&mut self) -> bool {
+        let had = std::mem::take(&mut self.recalled);
+        self.recalls = false;
+        if had {
+            self.as_of = None;
+        }
+        had
+    }
+
+    async fn ask(&self, sql: std::borrow::Cow<'static, str>, args: Vec<Arg>) -> Result<Vec<Row>, StateError> {
+        let sql = sqlx::AssertSqlSafe(sql);
+        match &self.pool {
+            Pool::Sqlite(pool) => {
+                let query = sqlx::query_with(sql, row::sqlite_arguments(args)?);
+                row::from_sqlite(query.fetch_all(pool).await?)
+            }
+            Pool::Postgres(pool) => {
+                let query = sqlx::query_with(sql, row::postgres_arguments(args)?);
+                row::from_postgres(query.fetch_all(pool).await?)
+            }
+        }
+    }
+
+    async fn ask_or_recall(&mut self, question: Question) -> Result<Vec<Row>, StateError> {
+        // Taken before reading: what changes meanwhile makes the answer stale.
+        let stamp = self.commits.load(Ordering::Acquire);
+        let now = self.clock.now();
+        let at = self.memory.settled(now);
+        if let Some((rows, at)) = self.memory.recall(&question, stamp, now) {
+            self.recalled = true;
+            self.stands_on(at);
+            return Ok(rows.to_vec());
+        }
+        let rows = Arc::new(self.ask(question.sql.clone(), question.args.clone()).await?);
+        self.stands_on(at);
+        self.memory.remember(question, stamp, at, &rows);
+        Ok(rows.to_vec())
+    }
 }
 
 impl Queries for Reader {
     fn rows(&mut self, sql: Sql, args: Vec<Arg>) -> Answer<'_, Vec<Row>> {
-        let sql = sqlx::AssertSqlSafe(sql.0);
         Box::pin(async move {
-            match &self.pool {
-                Pool::Sqlite(pool) => {
-                    let query = sqlx::query_with(sql, row::sqlite_arguments(args)?);
-                    row::from_sqlite(query.fetch_all(pool).await?)
-                }
-                Pool::Postgres(pool) => {
-                    let query = sqlx::query_with(sql, row::postgres_arguments(args)?);
-                    row::from_postgres(query.fetch_all(pool).await?)
-                }
+            if self.recalls {
+                return self.ask_or_recall(Question { sql: sql.0, args }).await;
             }
+            let at = self.memory.settled(self.clock.now());
+            self.stands_on(at);
+            self.ask(sql.0, args).await
         })
     }
 }

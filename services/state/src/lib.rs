@@ -16,6 +16,7 @@ mod change;
 mod engine;
 mod error;
 mod migrate;
+mod recall;
 mod row;
 mod transaction;
 

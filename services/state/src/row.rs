@@ -8,7 +8,7 @@ use sqlx::{Arguments, Column, Row as _, TypeInfo, ValueRef};
 use crate::error::StateError;
 
 /// One bound argument. `None` is SQL NULL of that type.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Arg {
     /// TEXT.
     Text(Option<String>),
@@ -88,7 +88,28 @@ pub struct Row {
     cells: Vec<Cell>,
 }
 
+impl Arg {
+    /// Bytes of its value, about.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.as_ref().map_or(0, String::len),
+            Self::Bytes(bytes) => bytes.as_ref().map_or(0, Vec::len),
+            Self::Int(_) | Self::Bool(_) => 0,
+        }
+    }
+}
+
 impl Row {
+    /// Bytes of its values, about, where each costs `overhead` besides.
+    pub(crate) fn size(&self, overhead: usize) -> usize {
+        let of = |cell: &Cell| match cell {
+            Cell::Text(text) => text.len(),
+            Cell::Bytes(bytes) => bytes.len(),
+            Cell::Null | Cell::Int(_) | Cell::Bool(_) => 0,
+        };
+        self.cells.iter().map(|cell| overhead + of(cell)).sum()
+    }
+
     fn cell(&self, name: &str) -> Result<&Cell, StateError> {
         let at = self.names.iter().position(|n| n == name);
         at.and_then(|at| self.cells.get(at))

@@ -3,7 +3,6 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -11,6 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::change::{self, Change, Keep};
 use crate::engine::{Pool, State};
 use crate::error::{Conflicted, StateError};
+use crate::recall::Writing;
 use crate::row::{self, Arg, Row};
 
 /// How often a contended transaction is run before its error is handed on.
@@ -179,6 +179,7 @@ impl State {
             state: self,
             made: 0,
             wait: WAITS.0,
+            writing: None,
             turn: None,
         }
     }
@@ -195,6 +196,8 @@ pub struct Attempts<'s> {
     state: &'s State,
     made: u32,
     wait: Duration,
+    /// Before the turn, which is given back last.
+    writing: Option<Writing>,
     turn: Option<OwnedSemaphorePermit>,
 }
 
@@ -207,6 +210,10 @@ impl Attempts<'_> {
         }
         self.made += 1;
         self.turn = Some(self.state.writer_turn().await?);
+        if !self.state.aside {
+            let (memory, changes) = (&self.state.memory, &self.state.commits);
+            self.writing = Some(Writing::since(memory, changes, self.state.clock.now()));
+        }
         self.state.begin().await
     }
 
@@ -217,18 +224,16 @@ impl Attempts<'_> {
     where
         E: From<StateError> + Conflicted,
     {
+        let commits = outcome.is_ok() && !self.state.dry;
         let outcome = match outcome {
             Ok(value) if self.state.dry => tx.rollback().await.map(|()| value).map_err(E::from),
-            Ok(value) => {
-                let done = tx.commit().await;
-                // Also if it failed: it may have been kept all the same.
-                if !self.state.aside {
-                    self.state.commits.fetch_add(1, Ordering::AcqRel);
-                }
-                done.map(|()| value).map_err(E::from)
-            }
+            Ok(value) => tx.commit().await.map(|()| value).map_err(E::from),
             Err(error) => tx.rollback().await.map_err(E::from).and(Err(error)),
         };
+        if let Some(writing) = self.writing.take() {
+            // Also if the commit failed: it may have been kept all the same.
+            writing.done(commits);
+        }
         self.turn = None;
         match outcome {
             Err(error) if error.is_contended() && self.made < ATTEMPTS => {

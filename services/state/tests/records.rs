@@ -255,6 +255,28 @@ async fn the_feed_is_a_chain_in_which_holes_and_edits_show() {
 }
 
 #[tokio::test]
+async fn entries_that_are_appended_together_are_all_there_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = open(&dir).await;
+    let mut wanted = Vec::new();
+    // Fewer and more than go with one statement.
+    for count in [0, 1, 3, 21, 150] {
+        let ids: Vec<String> = (0..count).map(|n| format!("{count}-{n}")).collect();
+        let all: Vec<Change> = ids.iter().map(|id| change(id, "{}")).collect();
+        transact!(state, |tx| -> Result<(), StateError> {
+            tx.record_all(&all).await
+        })
+        .unwrap();
+        wanted.extend(ids);
+    }
+    let found = state.reader().changes(&Wanted::default(), 1000).await.unwrap();
+    let found: Vec<String> = found.into_iter().map(|entry| entry.id).collect();
+    assert_eq!(found, wanted);
+    let verdict = state.verify_changes(None).await.unwrap();
+    assert!(verdict.is_intact() && verdict.entries == 175, "{verdict:?}");
+}
+
+#[tokio::test]
 async fn old_entries_go_and_the_chain_is_whole_from_there() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(Micros(1_000)));
@@ -419,4 +441,74 @@ async fn the_feed_is_asked_by_time_actor_record_and_action() {
         .await
         .is_empty()
     );
+}
+
+async fn ages(q: &mut virga_state::Reader) -> Vec<i64> {
+    let rows = q.fetch("SELECT age FROM pet ORDER BY id", args![]).await.unwrap();
+    rows.iter().map(|row| row.int("age").unwrap()).collect()
+}
+
+async fn grow(state: &State, age: i64) {
+    transact!(state, |tx| -> Result<_, StateError> {
+        tx.execute("UPDATE pet SET age = $1", args![age]).await
+    })
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_is_remembered_until_a_change_is_made_or_heard_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, there) = (open(&dir).await, open(&dir).await);
+    here.migrate("pets", &[FIRST]).await.unwrap();
+    transact!(here, |tx| -> Result<_, StateError> {
+        tx.execute("INSERT INTO pet VALUES ('rex', 1, TRUE, NULL)", args![])
+            .await
+    })
+    .unwrap();
+    assert_eq!(ages(&mut here.recalling()).await, [1]);
+    // What this process changes counts at once, a rehearsal not at all.
+    grow(&here, 2).await;
+    grow(&here.dry_run(), 3).await;
+    assert_eq!(ages(&mut here.recalling()).await, [2]);
+    // What another one changes counts when it is heard of, or when asked for.
+    grow(&there, 4).await;
+    let mut q = here.recalling();
+    assert_eq!(ages(&mut q).await, [2]);
+    assert!(q.renew(), "that came from memory");
+    assert_eq!(ages(&mut q).await, [4]);
+    assert!(!q.renew());
+    assert_eq!(ages(&mut here.reader()).await, [4]);
+    assert_eq!(ages(&mut here.recalling()).await, [2]);
+    here.heard_of_changes();
+    assert_eq!(ages(&mut here.recalling()).await, [4]);
+}
+
+#[tokio::test]
+async fn an_answer_is_dated_by_when_it_was_last_known_to_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Micros(1_000)));
+    let config = engine::config(dir.path()).await;
+    let state = State::open(&config, clock.clone()).await.unwrap();
+    state.migrate("pets", &[FIRST]).await.unwrap();
+    let dated = async || {
+        let mut q = state.recalling();
+        ages(&mut q).await;
+        (q.as_of().0, q.renew())
+    };
+    assert_eq!(dated().await, (1_000, false));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(dated().await, (1_000, true));
+    state.confirm(Micros(1_500));
+    assert_eq!(dated().await, (1_500, true));
+    // Nobody confirms it any more.
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(dated().await, (1_002_000, false));
+    // What is read while a transaction is open may be from before it.
+    let mut attempts = state.attempts();
+    let open = attempts.begin().await.unwrap();
+    clock.advance(Duration::from_millis(1));
+    state.heard_of_changes();
+    assert_eq!(dated().await, (1_002_000, false));
+    attempts.finish(open, Ok::<_, StateError>(())).await;
+    assert_eq!(dated().await, (1_003_000, false));
 }

@@ -160,13 +160,18 @@ async fn roles_of(ask: &Ask, fields: &mut Fields, project: &str) -> Result<Vec<S
     let caller = ask.caller()?;
     let graph = ask.app.roles.graph().await?;
     let scope = Scope::Project(project.to_owned());
+    let q = &mut ask.app.state.reader();
     let held: Vec<String> = match &caller.delegation {
         Some(Delegation::ApplicationCredential { id, .. }) => {
-            let roles = ask.app.roles.of_credential(id, &caller.user_id, &scope).await?;
+            let roles = ask
+                .app
+                .roles
+                .of_credential(q, id, &caller.user_id, &scope)
+                .await?;
             roles.into_iter().map(|r| r.id).collect()
         }
         _ => {
-            let roles = ask.app.roles.effective(&caller.user_id, &scope).await?;
+            let roles = ask.app.roles.effective(q, &caller.user_id, &[], &scope).await?;
             roles.into_iter().map(|r| r.id).collect()
         }
     };
@@ -292,13 +297,13 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
     let credential = found(&ask, "identity:delete_application_credential").await?;
     ask.unrestricted().await?;
     let app = &ask.app;
-    let events = vec![app.tokens_of_delegation(&credential.id)];
-    transact!(app.state, |tx| -> Result<(), Fault> {
+    let events = transact!(app.state, |tx| -> Result<_, Fault> {
         application_credential::delete(tx, &credential.id).await?;
+        let events = vec![app.tokens_of_delegation(&credential.id)];
         app.store_revocations(tx, &events).await?;
-        Ok(ask
-            .note(tx, "application credential", &credential.id, "deleted")
-            .await?)
+        ask.note(tx, "application credential", &credential.id, "deleted")
+            .await?;
+        Ok(events)
     })?;
     app.announce(events);
     reply::nothing()

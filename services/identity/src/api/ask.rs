@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use virga_http::base_url::BaseUrl;
@@ -15,7 +16,7 @@ use virga_http::peer::Source;
 use virga_http::request_id::RequestId;
 use virga_identity_api::caller::{Caller, Delegation};
 use virga_identity_api::policy::Decision;
-use virga_identity_api::verify::TokenVerifier;
+use virga_identity_api::verify::{TokenError, TokenVerifier};
 use virga_state::{StateError, Transaction};
 
 use super::fields::Fields;
@@ -69,6 +70,47 @@ fn parse_query(raw: &str) -> Result<Vec<(String, String)>, Fault> {
         .collect()
 }
 
+/// The token that a request shows for its caller: `X-Auth-Token` or, without
+/// it, a bearer token (RFC 6750), as the filter `oauth2_token` before
+/// OpenStack's services takes it; and whether it is one of those. At the doors
+/// of federation a bearer token is an identity provider's.
+fn shown_token<'h>(headers: &'h HeaderMap, path: &str) -> Result<Option<(&'h str, bool)>, Fault> {
+    let text = |name| {
+        let value: Option<&HeaderValue> = headers.get(name);
+        value
+            .map(|v| v.to_str().map_err(|_| Fault::Unauthorized))
+            .transpose()
+    };
+    if let Some(token) = text("x-auth-token")? {
+        return Ok(Some((token, false)));
+    }
+    let federation = path.contains("/OS-FEDERATION/") && (path.ends_with("/auth") || path.contains("websso"));
+    let bearer = text("authorization")?.and_then(|shown| shown.split_once(' '));
+    let bearer = bearer.filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer") && !federation);
+    Ok(bearer.map(|(_, token)| (token.trim(), true)))
+}
+
+/// Who asks, if that is shown.
+async fn caller_of(app: &App, parts: &Parts) -> Result<Option<Arc<Caller>>, Fault> {
+    let Some((token, bearer)) = shown_token(&parts.headers, parts.uri.path())? else {
+        return Ok(None);
+    };
+    let caller = match app.verifier.verify(token).await {
+        // It may be for a gateway on the way. Where a token is needed, none is
+        // as bad as that.
+        Err(TokenError::Invalid) if bearer => return Ok(None),
+        judged => judged?,
+    };
+    let metered = app.meters.request(&caller.user_id, app.clock.now());
+    metered.map_err(|wait| Fault::TooMany(retry_after(wait)))?;
+    // Access rules of application credentials: what they do not name is as if
+    // there were no token.
+    if !caller.may_call(SERVICE_TYPE, parts.method.as_str(), parts.uri.path()) {
+        return Err(Fault::Unauthorized);
+    }
+    Ok(Some(caller))
+}
+
 impl FromRequest<Arc<App>> for Ask {
     type Rejection = Fault;
 
@@ -94,21 +136,7 @@ impl FromRequest<Arc<App>> for Ask {
             .extensions
             .get::<BaseUrl>()
             .map_or_else(String::new, |b| b.0.clone());
-        let caller = match parts.headers.get("x-auth-token") {
-            None => None,
-            Some(token) => {
-                let token = token.to_str().map_err(|_| Fault::Unauthorized)?;
-                let caller = app.verifier.verify(token).await?;
-                let metered = app.meters.request(&caller.user_id, app.clock.now());
-                metered.map_err(|wait| Fault::TooMany(retry_after(wait)))?;
-                // Access rules of application credentials: what they do not
-                // name is as if there were no token.
-                if !caller.may_call(SERVICE_TYPE, parts.method.as_str(), parts.uri.path()) {
-                    return Err(Fault::Unauthorized);
-                }
-                Some(caller)
-            }
-        };
+        let caller = caller_of(app, &parts).await?;
         let credentials = match &caller {
             Some(caller) => credentials(app, caller).await?,
             None => Value::Null,
@@ -173,7 +201,7 @@ impl Ask {
 
     /// Groups that the caller's token carries.
     pub(crate) fn groups(&self) -> Result<Vec<String>, Fault> {
-        let token = self.header("x-auth-token")?.unwrap_or_default();
+        let token = shown_token(&self.headers, &self.path)?.map_or("", |(token, _)| token);
         let payload = self.app.verifier.inspect(token, Duration::ZERO)?;
         Ok(payload.federation.map(|by| by.groups).unwrap_or_default())
     }

@@ -27,11 +27,8 @@ pub(crate) async fn catalog(ask: Ask) -> Reply {
 async fn mine(ask: &Ask, domains: bool) -> Result<Vec<Project>, Fault> {
     let mut q = ask.app.state.reader();
     let groups = ask.groups()?;
-    let actors = Actors {
-        user: &ask.caller()?.user_id,
-        groups: &groups,
-        now: ask.app.clock.now(),
-    };
+    let now = ask.app.clock.now();
+    let actors = Actors::of(&mut q, &ask.caller()?.user_id, &groups, now).await?;
     let mut found = project::list_for_user(&mut q, &actors, domains).await?;
     found.retain(|p| p.enabled);
     Ok(found)
@@ -65,7 +62,12 @@ pub(crate) async fn system(ask: Ask) -> Reply {
     let roles = ask
         .app
         .roles
-        .effective_with(&ask.caller()?.user_id, &ask.groups()?, &Scope::System)
+        .effective(
+            &mut ask.app.state.reader(),
+            &ask.caller()?.user_id,
+            &ask.groups()?,
+            &Scope::System,
+        )
         .await?;
     let system = if roles.is_empty() {
         vec![]

@@ -170,7 +170,6 @@ pub(crate) async fn delete_found(ask: &Ask, domain: Project) -> Reply {
         ask.note(tx, "domain", id, "deleted").await?;
         Ok(events)
     })?;
-    app.roles.forget();
     app.announce(events);
     reply::nothing()
 }

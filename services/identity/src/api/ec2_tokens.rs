@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde_json::Value;
 use subtle::ConstantTimeEq;
 use virga_node::clock::Micros;
+use virga_state::Reader;
 
 use super::ask::Ask;
 use super::reply::Reply;
@@ -39,11 +40,11 @@ fn credentials(ask: &Ask) -> Result<Value, Fault> {
     found.ok_or_else(|| refused("EC2 Signature not supplied"))
 }
 
-async fn key(ask: &Ask, credentials: &Value) -> Result<Ec2Key, Fault> {
+async fn key(ask: &Ask, q: &mut Reader, credentials: &Value) -> Result<Ec2Key, Fault> {
     let Some(access) = credentials.get("access").and_then(Value::as_str) else {
         return Err(refused("EC2 Signature not supplied"));
     };
-    let found = ask.app.ec2_key(access).await?;
+    let found = ask.app.ec2_key(q, access).await?;
     found.ok_or_else(|| Fault::NotFound("EC2 access key not found.".into()))
 }
 
@@ -71,9 +72,9 @@ fn methods() -> [String; 1] {
     ["ec2credential".to_owned()]
 }
 
-async fn issue(ask: &Ask, key: &Ec2Key, began: Micros) -> Reply {
-    let grant = ask.app.grant_by_key(key, true).await;
-    let made = grant.and_then(|grant| ask.app.make_token(grant, methods().into(), None, began));
+async fn issue(ask: &Ask, key: &Ec2Key, mut q: Reader) -> Reply {
+    let grant = ask.app.grant_by_key(&mut q, key, true).await;
+    let made = grant.and_then(|grant| ask.app.make_token(grant, methods().into(), None, q.as_of()));
     let made = made.map_err(|e| match e {
         AuthError::NotFound(_) | AuthError::Forbidden(_) => {
             AuthError::Refused("what the key stands on is void")
@@ -94,9 +95,9 @@ async fn wrong(ask: &Ask, key: &Ec2Key, told: &str) -> Fault {
 /// `POST /v3/ec2tokens`.
 pub(crate) async fn ec2(ask: Ask) -> Reply {
     ask.enforce("identity:ec2tokens_validate", Value::Null)?;
-    let began = ask.app.clock.now();
+    let mut q = ask.app.state.reader();
     let credentials = credentials(&ask)?;
-    let key = key(&ask, &credentials).await?;
+    let key = key(&ask, &mut q, &credentials).await?;
     let Some(shown) = credentials.get("signature").and_then(Value::as_str) else {
         return Err(refused("EC2 signature not supplied."));
     };
@@ -108,16 +109,16 @@ pub(crate) async fn ec2(ask: Ask) -> Reply {
         return Err(wrong(&ask, &key, "Invalid EC2 signature.").await);
     }
     check_age(&ask, &request)?;
-    issue(&ask, &key, began).await
+    issue(&ask, &key, q).await
 }
 
 /// `POST /v3/s3tokens`: the gateway has put the string to sign together. The
 /// token itself is not told.
 pub(crate) async fn s3(ask: Ask) -> Reply {
     ask.enforce("identity:s3tokens_validate", Value::Null)?;
-    let began = ask.app.clock.now();
+    let mut q = ask.app.state.reader();
     let credentials = credentials(&ask)?;
-    let key = key(&ask, &credentials).await?;
+    let key = key(&ask, &mut q, &credentials).await?;
     let text = |name: &str| credentials.get(name).and_then(Value::as_str);
     let (Some(shown), Some(to_sign)) = (text("signature"), text("token")) else {
         return Err(Fault::expecting("signature and token", "credentials"));
@@ -128,7 +129,7 @@ pub(crate) async fn s3(ask: Ask) -> Reply {
         return Err(wrong(&ask, &key, "Credential signature mismatch").await);
     }
     check_age(&ask, &SignedRequest::read(&credentials))?;
-    let mut response = issue(&ask, &key, began).await?;
+    let mut response = issue(&ask, &key, q).await?;
     response.headers_mut().remove("x-subject-token");
     Ok(response)
 }

@@ -95,7 +95,6 @@ async fn store(ask: &Ask, g: &EndpointGroup, before: Option<&EndpointGroup>) -> 
         endpoint_filter::put_group(tx, g).await?;
         Ok(ask.note(tx, "endpoint group", &g.id, action).await?)
     })?;
-    ask.app.catalog.forget();
     Ok(())
 }
 
@@ -138,7 +137,6 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
         endpoint_filter::delete_group(tx, &group.id).await?;
         Ok(ask.note(tx, "endpoint group", &group.id, "deleted").await?)
     })?;
-    ask.app.catalog.forget();
     reply::nothing()
 }
 
@@ -229,7 +227,6 @@ async fn associate(ask: &Ask, kind: Member) -> Reply {
         endpoint_filter::associate(tx, kind, &project, &member).await?;
         Ok(ask.note(tx, "endpoint filter", &project, "created").await?)
     })?;
-    ask.app.catalog.forget();
     reply::nothing()
 }
 
@@ -248,7 +245,6 @@ async fn dissociate(ask: &Ask, kind: Member) -> Reply {
         }
         Ok(ask.note(tx, "endpoint filter", &pair.0, "deleted").await?)
     })?;
-    ask.app.catalog.forget();
     reply::nothing()
 }
 

@@ -126,7 +126,6 @@ async fn store(
         catalog::put_endpoint(tx, endpoint).await?;
         Ok(ask.note(tx, "endpoint", &endpoint.id, action).await?)
     })?;
-    ask.app.catalog.forget();
     Ok(())
 }
 
@@ -185,6 +184,5 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
         catalog::delete_endpoint(tx, &endpoint.id).await?;
         Ok(ask.note(tx, "endpoint", &endpoint.id, "deleted").await?)
     })?;
-    ask.app.catalog.forget();
     reply::nothing()
 }

@@ -107,7 +107,7 @@ pub(crate) async fn authorize(ask: Ask) -> Reply {
     let held = ask
         .app
         .roles
-        .held(&user, &Scope::Project(token.project_id.clone()))
+        .held(&mut q, &user, &Scope::Project(token.project_id.clone()))
         .await?;
     if token.role_ids.iter().any(|role| !held.contains(role)) {
         return Err(Fault::Refused(
@@ -209,15 +209,15 @@ async fn issued(
     signed: &Signed,
     found: Option<OauthToken>,
 ) -> Result<(String, Standing), AuthError> {
-    let began = ask.app.clock.now();
+    let q = &mut ask.app.state.reader();
     check(ask, signed, found.as_ref()).await?;
     let token = found.ok_or(AuthError::Refused("no such access token"))?;
     let life = std::time::Duration::from_secs(ask.app.config.token_lifetime);
     let grant = ask
         .app
-        .grant_by_access_token(token, ask.app.oauth_end(life))
+        .grant_by_access_token(q, token, ask.app.oauth_end(life))
         .await?;
-    ask.app.make_token(grant, vec!["oauth1".into()], None, began)
+    ask.app.make_token(grant, vec!["oauth1".into()], None, q.as_of())
 }
 
 fn show(ask: &Ask, t: &OauthToken) -> Value {
@@ -281,11 +281,12 @@ pub(crate) async fn token_role(ask: Ask) -> Reply {
 /// `DELETE /v3/users/{id}/OS-OAUTH1/access_tokens/{id}`: what was made with it ends.
 pub(crate) async fn delete(ask: Ask) -> Reply {
     let token = found(&ask, "identity:delete_access_token").await?;
-    let events = vec![ask.app.tokens_of_delegation(&token.id)];
-    transact!(ask.app.state, |tx| -> Result<(), Fault> {
+    let events = transact!(ask.app.state, |tx| -> Result<_, Fault> {
         oauth_token::delete(tx, &token.id).await?;
+        let events = vec![ask.app.tokens_of_delegation(&token.id)];
         ask.app.store_revocations(tx, &events).await?;
-        Ok(ask.note(tx, "access_token", &token.id, "deleted").await?)
+        ask.note(tx, "access_token", &token.id, "deleted").await?;
+        Ok(events)
     })?;
     ask.app.announce(events);
     reply::nothing()

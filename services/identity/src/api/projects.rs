@@ -384,8 +384,10 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     let tags = checked.texts("tags")?;
     check_tags(tags.as_deref().unwrap_or_default())?;
     let app = &ask.app;
-    let events = vec![tokens_of_project(app, &before.id)];
-    let stored = transact!(app.state, |tx| -> Result<(Project, Vec<String>, bool), Fault> {
+    let stored = transact!(app.state, |tx| -> Result<
+        (Project, Vec<String>, Vec<Revocation>),
+        Fault,
+    > {
         let mut fields = ask.fields("project")?;
         for taken in ["id", "parent_id", "domain_id", "is_domain", "tags"] {
             fields.drop(taken);
@@ -400,18 +402,16 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         if let Some(tags) = &tags {
             project::set_tags(tx, id, tags).await?;
         }
-        if disabled {
-            app.store_revocations(tx, &events).await?;
-        }
+        let ended = disabled.then(|| tokens_of_project(app, id));
+        let events: Vec<Revocation> = ended.into_iter().collect();
+        app.store_revocations(tx, &events).await?;
         ask.note(tx, "project", id, "updated").await?;
         let tags = project::tags(tx, id).await?;
-        Ok((p, tags, disabled))
+        Ok((p, tags, events))
     });
-    let (project, tags, disabled) =
+    let (project, tags, events) =
         stored.map_err(|e| duplicate(e, "project", &before.name, before.domain_id.as_deref()))?;
-    if disabled {
-        app.announce(events);
-    }
+    app.announce(events);
     reply::one("project", show_project(&ask, &project, &tags))
 }
 
@@ -423,8 +423,7 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
     }
     check_immutable(&project.options, false, "project", &project.id)?;
     let app = &ask.app;
-    let events = vec![tokens_of_project(app, &project.id)];
-    transact!(app.state, |tx| -> Result<(), Fault> {
+    let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
         let id = &*project.id;
         if !project::subtree(tx, id).await?.is_empty() {
             return Err(Fault::Forbidden(format!(
@@ -432,9 +431,10 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
             )));
         }
         project::delete(tx, id).await?;
+        let events = vec![tokens_of_project(app, id)];
         app.store_revocations(tx, &events).await?;
         ask.note(tx, "project", id, "deleted").await?;
-        Ok(())
+        Ok(events)
     })?;
     app.announce(events);
     reply::nothing()

@@ -59,7 +59,6 @@ async fn store(ask: &Ask, region: &Region, before: Option<&Region>) -> Result<()
             )
             .await?)
     })?;
-    ask.app.catalog.forget();
     Ok(())
 }
 
@@ -137,7 +136,6 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
         ))),
         other => {
             other?;
-            ask.app.catalog.forget();
             reply::nothing()
         }
     }

@@ -2,7 +2,7 @@
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
 use virga_identity_api::revocation::Revocation;
-use virga_state::transact;
+use virga_state::{StateError, Transaction, transact};
 
 use super::ask::Ask;
 use super::fields::{NAME, merge_options};
@@ -10,7 +10,7 @@ use super::projects;
 use super::reply::{self, Reply};
 use crate::fault::Fault;
 use crate::model::new_id;
-use crate::model::role::{self, Role};
+use crate::model::role::{self, Role, RoleGraph};
 
 /// A role as the API shows it.
 pub(crate) fn show_role(ask: &Ask, r: &Role) -> Value {
@@ -100,7 +100,6 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         Ok(ask.note(tx, "role", &new.id, "created").await?)
     });
     stored.map_err(|e| projects::duplicate(e, "role", &new.name, new.domain_id.as_deref()))?;
-    ask.app.roles.forget();
     reply::created("role", show_role(&ask, &new))
 }
 
@@ -110,6 +109,15 @@ fn tokens_with(ask: &Ask, role: &Role) -> Vec<Revocation> {
         role: Some(role.name.clone()),
         ..ask.app.revocation()
     }]
+}
+
+/// Revocations of tokens that carry the role, or anything that it implies and
+/// that may be lost with it: of a domain's role they carry only that.
+async fn tokens_by(ask: &Ask, tx: &mut Transaction, role: &String) -> Result<Vec<Revocation>, StateError> {
+    let graph = RoleGraph::load(tx).await?;
+    let gone = graph.expand([role]);
+    let gone = gone.iter().filter_map(|id| graph.role(id));
+    Ok(gone.flat_map(|r| tokens_with(ask, r)).collect())
 }
 
 /// `PATCH /v3/roles/{id}`.
@@ -122,7 +130,6 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     )
     .await?;
     let mut role = before.clone();
-    let events = tokens_with(&ask, &role);
     let mut fields = ask.fields("role")?;
     fields.same_id(&role.id)?;
     if fields
@@ -144,20 +151,20 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     }
     role.extra.extend(fields.rest());
     let app = &ask.app;
-    let stored = transact!(app.state, |tx| -> Result<(), Fault> {
+    let stored = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
         Fault::unless_same(role::get(tx, &role.id).await?.as_ref(), &before)?;
         role::update(tx, &role).await?;
         // Tokens carry names: those with the old one must go.
-        if renamed.is_some() {
-            app.store_revocations(tx, &events).await?;
-        }
-        Ok(ask.note(tx, "role", &role.id, "updated").await?)
+        let events = match &renamed {
+            Some(_) => tokens_with(&ask, &before),
+            None => Vec::new(),
+        };
+        app.store_revocations(tx, &events).await?;
+        ask.note(tx, "role", &role.id, "updated").await?;
+        Ok(events)
     });
-    stored.map_err(|e| projects::duplicate(e, "role", &role.name, role.domain_id.as_deref()))?;
-    app.roles.forget();
-    if renamed.is_some() {
-        app.announce(events);
-    }
+    let events = stored.map_err(|e| projects::duplicate(e, "role", &role.name, role.domain_id.as_deref()))?;
+    app.announce(events);
     reply::one("role", show_role(&ask, &role))
 }
 
@@ -172,20 +179,13 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
     .await?;
     projects::check_immutable(&role.options, false, "role", &role.id)?;
     let app = &ask.app;
-    // What it implied may be lost with it, so tokens with any of that go too.
-    let graph = app.roles.graph().await?;
-    let gone = graph.expand([&role.id]);
-    let events: Vec<_> = gone
-        .iter()
-        .filter_map(|id| graph.role(id))
-        .flat_map(|r| tokens_with(&ask, r))
-        .collect();
-    transact!(app.state, |tx| -> Result<(), Fault> {
+    let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
+        let events = tokens_by(&ask, tx, &role.id).await?;
         role::delete(tx, &role.id).await?;
         app.store_revocations(tx, &events).await?;
-        Ok(ask.note(tx, "role", &role.id, "deleted").await?)
+        ask.note(tx, "role", &role.id, "deleted").await?;
+        Ok(events)
     })?;
-    app.roles.forget();
     app.announce(events);
     reply::nothing()
 }
@@ -279,7 +279,6 @@ pub(crate) async fn imply(ask: Ask) -> Reply {
         role::imply(tx, &prior.id, &implied.id).await?;
         Ok(ask.note(tx, "role", &prior.id, "implication added").await?)
     })?;
-    ask.app.roles.forget();
     Ok((
         http::StatusCode::CREATED,
         axum::Json(pair_body(&ask, &prior, &implied)),
@@ -291,15 +290,15 @@ pub(crate) async fn imply(ask: Ask) -> Reply {
 pub(crate) async fn imply_no_more(ask: Ask) -> Reply {
     let (prior, implied) = pair(&ask, "identity:delete_implied_role").await?;
     let app = &ask.app;
-    let events = tokens_with(&ask, &implied);
-    transact!(app.state, |tx| -> Result<(), Fault> {
+    let events = transact!(app.state, |tx| -> Result<Vec<Revocation>, Fault> {
         if !role::imply_no_more(tx, &prior.id, &implied.id).await? {
             return Err(no_implication(&ask));
         }
+        let events = tokens_by(&ask, tx, &implied.id).await?;
         app.store_revocations(tx, &events).await?;
-        Ok(ask.note(tx, "role", &prior.id, "implication removed").await?)
+        ask.note(tx, "role", &prior.id, "implication removed").await?;
+        Ok(events)
     })?;
-    app.roles.forget();
     app.announce(events);
     reply::nothing()
 }

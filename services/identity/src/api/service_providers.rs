@@ -109,7 +109,6 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         federation::put_service_provider(tx, &new).await?;
         Ok(ask.note(tx, "service provider", id, "created").await?)
     })?;
-    ask.app.catalog.forget();
     reply::created("service_provider", show(&ask, &new))
 }
 
@@ -126,7 +125,6 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         federation::put_service_provider(tx, &provider).await?;
         Ok(ask.note(tx, "service provider", &provider.id, "updated").await?)
     })?;
-    ask.app.catalog.forget();
     reply::one("service_provider", show(&ask, &provider))
 }
 
@@ -137,6 +135,5 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
         federation::delete_service_provider(tx, &provider.id).await?;
         ask.note(tx, "service provider", &provider.id, "deleted").await
     })?;
-    ask.app.catalog.forget();
     reply::nothing()
 }

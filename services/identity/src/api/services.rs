@@ -41,7 +41,6 @@ async fn store(ask: &Ask, service: &Service, before: Option<&Service>) -> Result
         catalog::put_service(tx, service).await?;
         Ok(ask.note(tx, "service", &service.id, action).await?)
     })?;
-    ask.app.catalog.forget();
     Ok(())
 }
 
@@ -116,6 +115,5 @@ pub(crate) async fn delete(ask: Ask) -> Reply {
         catalog::delete_service(tx, &service.id).await?;
         Ok(ask.note(tx, "service", &service.id, "deleted").await?)
     })?;
-    ask.app.catalog.forget();
     reply::nothing()
 }

@@ -279,7 +279,11 @@ async fn check_roles(ask: &Ask, new: &Trust, roles: &[String], above: &[Trust]) 
     let held = ask
         .app
         .roles
-        .held(giver, &Scope::Project(project_id.clone()))
+        .held(
+            &mut ask.app.state.reader(),
+            giver,
+            &Scope::Project(project_id.clone()),
+        )
         .await?;
     match roles.iter().find(|id| !held.contains(*id)) {
         Some(missing) => Err(Fault::not_found("role", missing)),

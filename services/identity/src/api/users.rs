@@ -344,12 +344,9 @@ pub(crate) async fn groups_of(ask: Ask) -> Reply {
 /// `GET /v3/users/{id}/projects`.
 pub(crate) async fn projects_of(ask: Ask) -> Reply {
     let user = found(&ask, "identity:list_user_projects").await?;
-    let actors = Actors {
-        user: &user.id,
-        groups: &[],
-        now: ask.app.clock.now(),
-    };
-    let found = project::list_for_user(&mut ask.app.state.reader(), &actors, false).await?;
+    let mut q = ask.app.state.reader();
+    let actors = Actors::of(&mut q, &user.id, &[], ask.app.clock.now()).await?;
+    let found = project::list_for_user(&mut q, &actors, false).await?;
     let items = found
         .iter()
         .map(|p| projects::show_project(&ask, p, &[]))

@@ -35,7 +35,12 @@ async fn named(ask: &Ask, request: &AuthRequest) -> Option<String> {
     };
     let who = request.password.as_ref().or(request.totp.as_ref());
     if let Some(who) = who.map(|(who, _)| who).or(by_name) {
-        return ask.app.find_user(who).await.ok()?.map(|(user, _)| user.id);
+        return ask
+            .app
+            .find_user(&mut ask.app.state.reader(), who)
+            .await
+            .ok()?
+            .map(|(user, _)| user.id);
     }
     if let Some((CredentialRef::Id(id), _)) = &request.application_credential {
         let found = application_credential::get(&mut ask.app.state.reader(), id).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use virga_node::clock::Micros;
+use virga_state::Reader;
 use zeroize::Zeroizing;
 
 use super::AuthError;
@@ -43,8 +44,8 @@ fn opened(found: Credential, blob: &str, access: &str) -> Option<Ec2Key> {
 
 impl App {
     /// The key with this access key.
-    pub(crate) async fn ec2_key(&self, access: &str) -> Result<Option<Ec2Key>, AuthError> {
-        let found = credential::get(&mut self.state.reader(), &ec2_id(access)).await?;
+    pub(crate) async fn ec2_key(&self, q: &mut Reader, access: &str) -> Result<Option<Ec2Key>, AuthError> {
+        let found = credential::get(q, &ec2_id(access)).await?;
         let Some(found) = found.filter(|c| c.kind == "ec2") else {
             return Ok(None);
         };
@@ -55,12 +56,17 @@ impl App {
 
     /// What the key is good for now. A token takes one of a trust's uses
     /// (`takes_use`), a look at a signature does not.
-    pub(crate) async fn grant_by_key(&self, key: &Ec2Key, takes_use: bool) -> Result<Grant, AuthError> {
+    pub(crate) async fn grant_by_key(
+        &self,
+        q: &mut Reader,
+        key: &Ec2Key,
+        takes_use: bool,
+    ) -> Result<Grant, AuthError> {
         let life = Duration::from_secs(self.config.token_lifetime);
         let mut end = Micros(self.clock.now().plus(life).as_secs() * 1_000_000);
-        let (user, domain) = self.live_user(&key.user_id).await?;
+        let (user, domain) = self.live_user(q, &key.user_id).await?;
         if let Some(id) = &key.trust_id {
-            let found = trust::get(&mut self.state.reader(), id).await?;
+            let found = trust::get(q, id).await?;
             let found = found.filter(|t| t.project_id.as_ref() == Some(&key.project_id));
             let found = found.ok_or(AuthError::Refused(
                 "the key's trust is gone or for another project",
@@ -69,15 +75,15 @@ impl App {
                 return Err(AuthError::Refused("the key's trust has expired"));
             }
             if !takes_use {
-                return self.judge_trust(found, end).await;
+                return self.judge_trust(q, found, end).await;
             }
             // With impersonation the key is the trustor's, but the trust is
             // used by the trustee.
-            let (trustee, _) = self.live_user(&found.trustee_user_id).await?;
-            return self.grant_by_trust(&trustee, id, end).await;
+            let (trustee, _) = self.live_user(q, &found.trustee_user_id).await?;
+            return self.grant_by_trust(q, &trustee, id, end).await;
         }
         if let Some(id) = &key.credential_id {
-            let found = application_credential::get(&mut self.state.reader(), id).await?;
+            let found = application_credential::get(q, id).await?;
             let found = found.filter(|c| c.user_id == key.user_id && c.project_id == key.project_id);
             let found = found.ok_or(AuthError::Refused("the key's application credential is gone"))?;
             if let Some(at) = found.expires_at {
@@ -86,8 +92,8 @@ impl App {
                 }
                 end = end.min(Micros(at.as_secs() * 1_000_000));
             }
-            return self.grant_by_credential(user, domain, found, end).await;
+            return self.grant_by_credential(q, user, domain, found, end).await;
         }
-        self.grant_on_project(user, domain, &key.project_id, end).await
+        self.grant_on_project(q, user, domain, &key.project_id, end).await
     }
 }

@@ -70,6 +70,20 @@ pub enum AuthError {
     Random(#[from] getrandom::Error),
 }
 
+impl AuthError {
+    /// Whether it tells the client no, by what the records say.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_)
+                | Self::Forbidden(_)
+                | Self::NotFound(_)
+                | Self::PasswordExpired(_)
+                | Self::MoreFactors(_)
+        )
+    }
+}
+
 impl From<KeyError> for AuthError {
     fn from(error: KeyError) -> Self {
         Self::Sealed(error.to_string())

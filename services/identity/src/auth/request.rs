@@ -183,6 +183,17 @@ impl AuthRequest {
             .collect()
     }
 
+    /// Whether judging it twice is as judging it once: a passcode counts once,
+    /// and what several methods find out is put together.
+    pub(crate) fn may_be_tried_again(&self) -> bool {
+        let shown = [
+            self.password.is_some(),
+            self.application_credential.is_some(),
+            self.token.is_some(),
+        ];
+        self.totp.is_none() && shown.into_iter().filter(|is| *is).count() == 1
+    }
+
     /// Reads the body.
     pub(crate) fn parse(body: &Value) -> Result<Self, AuthError> {
         let Value::Object(body) = body else {

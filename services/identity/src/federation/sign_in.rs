@@ -3,6 +3,7 @@
 //! unscoped token.
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use virga_identity_api::payload::{Federation, MAX_GROUPS, method_of_protocol};
+use virga_state::Reader;
 
 use super::mapping::apply::{MapError, Mapped, MappedUser};
 use super::mapping::{Assertion, Rules, Version};
@@ -66,9 +67,8 @@ fn not_found<T>(what: String) -> Result<T, AuthError> {
 }
 
 impl App {
-    async fn way(&self, provider: &str, protocol: &str) -> Result<Way, AuthError> {
-        let mut q = self.state.reader();
-        let Some(found) = federation::get_provider(&mut q, provider).await? else {
+    async fn way(&self, q: &mut Reader, provider: &str, protocol: &str) -> Result<Way, AuthError> {
+        let Some(found) = federation::get_provider(q, provider).await? else {
             return not_found(format!("Could not find Identity Provider: {provider}."));
         };
         if !found.enabled {
@@ -76,12 +76,12 @@ impl App {
                 "Identity Provider {provider} is disabled"
             )));
         }
-        let Some(by) = federation::get_protocol(&mut q, provider, protocol).await? else {
+        let Some(by) = federation::get_protocol(q, provider, protocol).await? else {
             return not_found(format!(
                 "Could not find federated protocol {protocol} for Identity Provider: {provider}."
             ));
         };
-        let Some(mapping) = federation::get_mapping(&mut q, &by.mapping_id).await? else {
+        let Some(mapping) = federation::get_mapping(q, &by.mapping_id).await? else {
             return not_found(format!("Could not find mapping: {}.", by.mapping_id));
         };
         Ok(Way {
@@ -99,33 +99,33 @@ impl App {
         protocol: &str,
         bearer: &str,
     ) -> Result<(String, Standing), AuthError> {
-        // Taken before anything is read: what is revoked from now on ends this
-        // token too.
-        let began = self.clock.now();
-        let way = self.way(provider, protocol).await?;
+        // What users from elsewhere stand on is written below, so nothing here
+        // comes from memory.
+        let q = &mut self.state.reader();
+        let way = self.way(q, provider, protocol).await?;
         let Some(config) = self.openid.config(provider) else {
             return Err(AuthError::Told(format!(
                 "The configuration of this cloud names no OpenID issuer for the Identity Provider {provider} \
                  ([[identity.openid]] in virga.toml)."
             )));
         };
-        let claims = self.openid.claims(provider, bearer, began).await?;
+        let claims = self.openid.claims(provider, bearer, self.clock.now()).await?;
         let said = assertion(config, &claims);
         check_remote_id(&way, &said)?;
         let mapped = apply(&way.mapping, &said)?;
         let method = method_of_protocol(protocol);
         let proof = if mapped.user.local {
-            self.own_user(&mapped.user, method).await?
+            self.own_user(q, &mapped.user, method).await?
         } else {
-            self.guest(&way, mapped, &said, method).await?
+            self.guest(q, &way, mapped, &said, method).await?
         };
         let wish = match &proof.federation {
             Some(_) => ScopeWish::Unscoped,
             None => ScopeWish::Default,
         };
         let methods = proof.methods.clone();
-        let grant = self.grant(proof, &wish).await?;
-        self.make_token(grant, methods, None, began)
+        let grant = self.grant(q, proof, &wish).await?;
+        self.make_token(grant, methods, None, q.as_of())
     }
 
     fn proof(&self, (user, user_domain): Known, method: &str, federation: Option<Federation>) -> Proof {
@@ -141,13 +141,13 @@ impl App {
     }
 
     /// One of the cloud's own users, whom the provider vouches for.
-    async fn own_user(&self, mapped: &MappedUser, method: &str) -> Result<Proof, AuthError> {
+    async fn own_user(&self, q: &mut Reader, mapped: &MappedUser, method: &str) -> Result<Proof, AuthError> {
         let who = match (&mapped.id, &mapped.name, &mapped.domain) {
             (Some(id), ..) => EntityRef::Id(id.clone()),
             (None, Some(name), Some(domain)) => EntityRef::Name(name.clone(), domain.clone()),
             _ => return Err(AuthError::Refused("the mapping names no user of this cloud")),
         };
-        let known = self.find_user(&who).await?;
+        let known = self.find_user(q, &who).await?;
         let Some(known) = known.filter(|(user, domain)| user.enabled && domain.enabled) else {
             return Err(AuthError::Refused("the user is gone or disabled"));
         };
@@ -164,8 +164,8 @@ impl App {
         Ok(proof)
     }
 
-    async fn mapped_domain(&self, which: &DomainRef) -> Result<Project, AuthError> {
-        match self.find_domain(which).await? {
+    async fn mapped_domain(&self, q: &mut Reader, which: &DomainRef) -> Result<Project, AuthError> {
+        match self.find_domain(q, which).await? {
             Some(domain) => Ok(domain),
             None => {
                 let (DomainRef::Id(name) | DomainRef::Name(name)) = which;
@@ -177,15 +177,16 @@ impl App {
     /// A user who has no account here but what the provider says.
     async fn guest(
         &self,
+        q: &mut Reader,
         way: &Way,
         mapped: Mapped,
         said: &Assertion,
         method: &str,
     ) -> Result<Proof, AuthError> {
-        let groups = self.mapped_groups(&mapped).await?;
+        let groups = self.mapped_groups(q, &mapped).await?;
         let own = DomainRef::Id(way.provider.domain_id.clone());
         let domain = self
-            .mapped_domain(mapped.user.domain.as_ref().unwrap_or(&own))
+            .mapped_domain(q, mapped.user.domain.as_ref().unwrap_or(&own))
             .await?;
         if !domain.enabled {
             return Err(AuthError::Refused("the domain of the user is disabled"));
@@ -205,7 +206,8 @@ impl App {
         }
         let mut projects = Vec::with_capacity(mapped.projects.len());
         for wanted in mapped.projects {
-            let of = self.mapped_domain(wanted.domain.as_ref().unwrap_or(&own)).await?;
+            let of = wanted.domain.as_ref().unwrap_or(&own);
+            let of = self.mapped_domain(q, of).await?;
             projects.push((wanted.name, of, wanted.roles));
         }
         let guest = Guest {
@@ -220,7 +222,7 @@ impl App {
             takes_back: mapped.takes_back,
         };
         let id = self.shadow(guest).await?;
-        let found = user::get(&mut self.state.reader(), &id).await?;
+        let found = user::get(q, &id).await?;
         let Some(found) = found.filter(|u| u.enabled) else {
             return Err(AuthError::Refused("the user is disabled"));
         };
@@ -234,19 +236,18 @@ impl App {
 
     /// Ids of the groups that the mapping names. One by id must be there; one by
     /// name that is not is passed over.
-    async fn mapped_groups(&self, mapped: &Mapped) -> Result<Vec<String>, AuthError> {
-        let mut q = self.state.reader();
+    async fn mapped_groups(&self, q: &mut Reader, mapped: &Mapped) -> Result<Vec<String>, AuthError> {
         let mut ids = Vec::new();
         for id in &mapped.group_ids {
-            if group::get(&mut q, id).await?.is_none() {
+            if group::get(q, id).await?.is_none() {
                 tracing::warn!(group = id, "a mapping names a group that is not there");
                 return Err(AuthError::Refused("the mapping names a group that is not there"));
             }
             ids.push(id.clone());
         }
         for (name, of) in &mapped.groups {
-            let domain = self.mapped_domain(of).await?;
-            let found = group::list(&mut q, Some(&domain.id), Some(name), None).await?;
+            let domain = self.mapped_domain(q, of).await?;
+            let found = group::list(q, Some(&domain.id), Some(name), None).await?;
             ids.extend(found.into_iter().map(|g| g.id));
         }
         ids.sort();

@@ -3,7 +3,7 @@ use virga_identity_api::caller::Scope;
 use virga_node::clock::Micros;
 use virga_state::{Arg, Queries, Row, StateError, Transaction, args};
 
-use super::stored;
+use super::group;
 
 /// The `target_id` of roles on the whole cloud.
 pub const SYSTEM: &str = "system";
@@ -87,39 +87,34 @@ fn from_row(row: &Row) -> Result<Assignment, StateError> {
     })
 }
 
-/// A user with the groups that count at a moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Actors<'a> {
-    /// The user's id.
-    pub user: &'a str,
-    /// Groups that a token carries, besides those of the records.
-    pub groups: &'a [String],
-    /// When that is: memberships that an identity provider gave come to an end.
-    pub now: Micros,
-}
+/// A user and the groups that count at a moment: all through whom roles come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actors(Vec<String>);
 
-impl Actors<'_> {
-    /// A condition on `actor_id`, and its arguments: $1 is the user, $2 the
-    /// time, $3 what `third` says, groups follow.
-    pub(super) fn condition(&self, third: Arg) -> (String, Vec<Arg>) {
-        let mut bound = args![self.user, stored(self.now)];
-        bound.push(third);
-        let mut sql = format!(
-            "(actor_id = $1 OR actor_id IN (SELECT group_id FROM identity_membership WHERE user_id = $1)
-              OR actor_id IN ({})",
-            super::federated_user::LIVE_MEMBERSHIPS
-        );
-        if !self.groups.is_empty() {
-            let first = bound.len() + 1;
-            let slots = (first..first + self.groups.len()).map(|n| format!("${n}"));
-            sql.push_str(&format!(
-                " OR actor_id IN ({})",
-                slots.collect::<Vec<_>>().join(", ")
-            ));
-            bound.extend(self.groups.iter().map(Arg::from));
-        }
-        sql.push(')');
-        (sql, bound)
+impl Actors {
+    /// The user, the groups of the records that count at `now` (memberships that
+    /// an identity provider gave come to an end), and `groups`, which a token
+    /// carries besides.
+    pub async fn of(
+        q: &mut impl Queries,
+        user: &str,
+        groups: &[String],
+        now: Micros,
+    ) -> Result<Self, StateError> {
+        let held = group::memberships_of(q, user).await?.into_iter();
+        let held = held.filter(|m| m.ends.is_none_or(|end| end > now));
+        let mut all = vec![user.to_owned()];
+        all.extend(held.map(|m| m.group_id));
+        all.extend_from_slice(groups);
+        Ok(Self(all))
+    }
+
+    /// A condition on `actor_id`, and its arguments: $1 is `first`, the actors
+    /// follow.
+    pub(super) fn condition(&self, first: Arg) -> (String, Vec<Arg>) {
+        let slots: Vec<String> = (0..self.0.len()).map(|n| format!("${}", n + 2)).collect();
+        let bound = std::iter::once(first).chain(self.0.iter().map(Arg::from));
+        (format!("actor_id IN ({})", slots.join(", ")), bound.collect())
     }
 }
 
@@ -127,7 +122,7 @@ impl Actors<'_> {
 /// from above. Implications are not followed.
 pub async fn role_ids(
     q: &mut impl Queries,
-    actors: &Actors<'_>,
+    actors: &Actors,
     scope: &Scope,
 ) -> Result<Vec<String>, StateError> {
     let target = match scope {
@@ -138,18 +133,18 @@ pub async fn role_ids(
     let (of_user, bound) = actors.condition(target.into());
     let sql = match scope {
         Scope::Unscoped | Scope::Domain(_) => format!(
-            "SELECT DISTINCT role_id FROM identity_assignment WHERE {of_user} AND target_id = $3 AND NOT inherited"
+            "SELECT DISTINCT role_id FROM identity_assignment WHERE {of_user} AND target_id = $1 AND NOT inherited"
         ),
         Scope::System => {
-            format!("SELECT DISTINCT role_id FROM identity_assignment WHERE {of_user} AND target_id = $3")
+            format!("SELECT DISTINCT role_id FROM identity_assignment WHERE {of_user} AND target_id = $1")
         }
         Scope::Project(_) => format!(
             "WITH RECURSIVE above (id, parent_id) AS (
-                SELECT id, parent_id FROM identity_project WHERE id = $3
+                SELECT id, parent_id FROM identity_project WHERE id = $1
                 UNION SELECT p.id, p.parent_id FROM identity_project p JOIN above a ON p.id = a.parent_id)
              SELECT DISTINCT role_id FROM identity_assignment WHERE {of_user} AND (
-                (target_id = $3 AND NOT inherited)
-                OR (target_id <> $3 AND inherited AND target_id IN (SELECT id FROM above)))"
+                (target_id = $1 AND NOT inherited)
+                OR (target_id <> $1 AND inherited AND target_id IN (SELECT id FROM above)))"
         ),
     };
     q.fetch(sql, bound)

@@ -4,13 +4,7 @@ use sha2::{Digest, Sha256};
 use virga_node::clock::Micros;
 use virga_state::{Queries, StateError, Transaction, args};
 
-use super::{micros, stored};
-
-/// Groups of the user $1 by memberships that count at the time $2: as long after
-/// the last sign-in as the identity provider, which must be enabled, says.
-pub(super) const LIVE_MEMBERSHIPS: &str = "SELECT m.group_id FROM identity_expiring_membership m
-    JOIN identity_provider p ON p.id = m.provider_id
-    WHERE m.user_id = $1 AND p.enabled AND m.verified_at + p.authorization_ttl * 60000000 > $2";
+use super::stored;
 
 /// What an identity provider calls a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,17 +138,4 @@ pub async fn members(q: &mut impl Queries, group: &str) -> Result<Vec<String>, S
         "SELECT DISTINCT user_id FROM identity_expiring_membership WHERE group_id = $1 ORDER BY user_id";
     let rows = q.fetch(sql, args![group]).await?;
     rows.iter().map(|r| r.text("user_id")).collect()
-}
-
-/// When the first membership that counts at `now` will count no more.
-pub async fn next_end(q: &mut impl Queries, user: &str, now: Micros) -> Result<Option<Micros>, StateError> {
-    let sql = "SELECT MIN(m.verified_at + p.authorization_ttl * 60000000) AS ends
-               FROM identity_expiring_membership m JOIN identity_provider p ON p.id = m.provider_id
-               WHERE m.user_id = $1 AND p.enabled AND m.verified_at + p.authorization_ttl * 60000000 > $2";
-    let row = q.fetch_one(sql, args![user, stored(now)]).await?;
-    Ok(row
-        .map(|r| r.maybe_int("ends"))
-        .transpose()?
-        .flatten()
-        .map(micros))
 }

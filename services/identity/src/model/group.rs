@@ -1,7 +1,8 @@
 //! Groups and their members.
 use virga_state::{Queries, Row, StateError, Transaction, args};
 
-use super::{Object, object, text_of};
+use super::{Object, maybe_time, object, text_of};
+use virga_node::clock::Micros;
 
 /// A group of users.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,4 +113,39 @@ pub async fn add_member(tx: &mut Transaction, group: &str, user: &str) -> Result
 pub async fn remove_member(tx: &mut Transaction, group: &str, user: &str) -> Result<bool, StateError> {
     let sql = "DELETE FROM identity_membership WHERE group_id = $1 AND user_id = $2";
     Ok(tx.execute(sql, args![group, user]).await? > 0)
+}
+
+/// That a user is in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Id of the group.
+    pub group_id: String,
+    /// When it comes to an end, if an identity provider gave it.
+    pub ends: Option<Micros>,
+}
+
+/// The memberships of a user, those that have ended included: own ones, and
+/// those that an enabled identity provider gave, which count as long after the
+/// last sign-in as the provider says. The question holds no time, so its answer
+/// can be remembered.
+pub async fn memberships_of(q: &mut impl Queries, user: &str) -> Result<Vec<Membership>, StateError> {
+    let sql = "SELECT group_id, CAST(NULL AS BIGINT) AS ends FROM identity_membership WHERE user_id = $1
+               UNION ALL SELECT m.group_id, m.verified_at + p.authorization_ttl * 60000000
+               FROM identity_expiring_membership m JOIN identity_provider p ON p.id = m.provider_id
+               WHERE m.user_id = $1 AND p.enabled AND p.authorization_ttl IS NOT NULL";
+    let rows = q.fetch(sql, args![user]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Membership {
+                group_id: row.text("group_id")?,
+                ends: maybe_time(row, "ends")?,
+            })
+        })
+        .collect()
+}
+
+/// When the first membership that counts at `now` will count no more.
+pub async fn next_end(q: &mut impl Queries, user: &str, now: Micros) -> Result<Option<Micros>, StateError> {
+    let ends = memberships_of(q, user).await?.into_iter().filter_map(|m| m.ends);
+    Ok(ends.filter(|end| *end > now).min())
 }

@@ -90,7 +90,7 @@ pub async fn list(
 /// group's, or one that is inherited from above.
 pub async fn list_for_user(
     q: &mut impl Queries,
-    actors: &Actors<'_>,
+    actors: &Actors,
     domains: bool,
 ) -> Result<Vec<Project>, StateError> {
     let (of_user, bound) = actors.condition(domains.into());
@@ -101,7 +101,7 @@ pub async fn list_for_user(
             SELECT p.id FROM identity_project p JOIN granted g ON p.parent_id = g.target_id WHERE g.inherited
             UNION SELECT p.id FROM identity_project p JOIN below b ON p.parent_id = b.id)
          SELECT {COLUMNS} FROM identity_project
-         WHERE is_domain = $3 AND (id IN (SELECT target_id FROM granted WHERE NOT inherited)
+         WHERE is_domain = $1 AND (id IN (SELECT target_id FROM granted WHERE NOT inherited)
             OR id IN (SELECT id FROM below)) ORDER BY id"
     );
     q.fetch(sql, bound).await?.iter().map(from_row).collect()

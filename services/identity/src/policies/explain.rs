@@ -206,7 +206,11 @@ impl Case<'_> {
     async fn roles_on(&self, spot: &Spot) -> Result<Vec<String>, StateError> {
         let held = match spot {
             Spot::Unscoped => Vec::new(),
-            spot => self.app.roles.effective(&self.user.id, &spot.scope()).await?,
+            spot => {
+                let q = &mut self.app.state.reader();
+                let roles = &self.app.roles;
+                roles.effective(q, &self.user.id, &[], &spot.scope()).await?
+            }
         };
         Ok(held.into_iter().map(|r| r.name).collect())
     }
@@ -341,8 +345,9 @@ impl App {
             ));
             ways.push(EntityRef::Name(name.to_owned(), DomainRef::Id(domain.to_owned())));
         }
+        let mut q = self.state.reader();
         for way in ways {
-            if let Some((user, domain)) = self.find_user(&way).await? {
+            if let Some((user, domain)) = self.find_user(&mut q, &way).await? {
                 let enabled = user.enabled && domain.enabled;
                 return Ok(User { enabled, ..user });
             }
@@ -352,8 +357,9 @@ impl App {
     }
 
     async fn domain_called(&self, name: &str) -> Result<Option<Project>, StateError> {
-        match self.find_domain(&DomainRef::Id(name.to_owned())).await? {
-            None => self.find_domain(&DomainRef::Name(name.to_owned())).await,
+        let mut q = self.state.reader();
+        match self.find_domain(&mut q, &DomainRef::Id(name.to_owned())).await? {
+            None => self.find_domain(&mut q, &DomainRef::Name(name.to_owned())).await,
             found => Ok(found),
         }
     }

@@ -1,5 +1,6 @@
 //! A small cloud's identity service, asked through its router.
 #![allow(dead_code, reason = "each test file uses its part")]
+pub mod chance;
 #[path = "../../../state/tests/engine/mod.rs"]
 mod engine;
 
