@@ -38,6 +38,7 @@ use crate::swift::body::{Answer, full, nothing};
 use crate::swift::conditional::format_date;
 use crate::swift::config::Config as SwiftConfig;
 use crate::swift::fault::{page, title};
+use crate::swift::pages;
 use crate::swift::transaction;
 use crate::swift::upload::{Upload, UploadBounds};
 use crate::swift::{Swift, SwiftParts};
@@ -311,7 +312,7 @@ impl Door {
         let span =
             tracing::debug_span!("request", id, method = %request.method(), path = request.uri().path());
         let mut answer = match (&self.metrics, request.uri().path()) {
-            (Some(render), "/metrics") => metrics(render),
+            (Some(render), pages::METRICS) => metrics(render),
             _ => tracing::Instrument::instrument(self.in_dialect(request, peer, &id), span).await,
         };
         let status = answer.status();

@@ -21,6 +21,7 @@ use virga_proxy::swift::access::{Identity, Verdict, Who, Wish, decide};
 use super::acl::Guest;
 use super::fault::{IntoFault, OrFault};
 use super::judge::Told;
+use super::refusal::Why;
 use super::request::Signed;
 use super::rules::{self, Need};
 use super::{Backend, acl};
@@ -78,12 +79,13 @@ impl Place {
 }
 
 /// What someone learns of an object that is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Sight {
     /// That it is not there.
     Full,
-    /// No more than of one that is closed, as who may not list the bucket.
-    Blind,
+    /// No more than of one that is closed, as who may not list the bucket: this
+    /// refusal.
+    Blind(S3Error),
 }
 
 impl Sight {
@@ -91,8 +93,8 @@ impl Sight {
     pub(crate) fn of(self, error: S3Error) -> S3Error {
         let absent = matches!(*error.code(), S3ErrorCode::NoSuchKey | S3ErrorCode::NoSuchVersion);
         match self {
-            Self::Blind if absent => s3_error!(AccessDenied),
-            Self::Blind | Self::Full => error,
+            Self::Blind(refusal) if absent => refusal,
+            Self::Blind(_) | Self::Full => error,
         }
     }
 }
@@ -209,7 +211,10 @@ impl Backend {
         };
         let own = caller.as_ref().and_then(|caller| caller.project_id());
         if caller.is_some() && own.is_none() {
-            return Err(s3_error!(AccessDenied));
+            return Err(s3_error!(
+                AccessDenied,
+                "The key is for no project: buckets are a project's."
+            ));
         }
         let bucket = place.bucket().unwrap_or_default();
         let (named, bare) = match with_project(bucket) {
@@ -261,7 +266,7 @@ impl Backend {
             Place::Account if asker.caller.is_some() => {}
             // There is no bucket that could say who else may.
             Place::Account | Place::New(_) if self.by_role(&asker, action).granted() => {}
-            Place::Account | Place::New(_) => return Err(s3_error!(AccessDenied)),
+            Place::Account | Place::New(_) => return Err(asker.refused(action, Why::Nothing)),
             Place::Bucket(_) | Place::Batch(_) | Place::Object(..) => {
                 let (admitted, seen) = self.enter(&asker, action, &place, &bucket).await?;
                 asker.admitted = Some(admitted);
@@ -293,7 +298,7 @@ impl Backend {
             // Only its owners learn that there is no such bucket.
             return Err(match self.by_role(asker, action).granted() {
                 true => s3_error!(NoSuchBucket),
-                false => s3_error!(AccessDenied),
+                false => asker.refused(action, Why::Nothing),
             });
         };
         let sight = match unsure {

@@ -18,6 +18,7 @@ use virga_node::clock::Clock;
 use virga_proxy::server::Dialect;
 use virga_proxy::swift::body::{Answer, Outgoing, empty, full, streamed};
 use virga_proxy::swift::domain_remap;
+use virga_proxy::swift::pages;
 use virga_proxy::swift::upload::Upload;
 
 use super::detail::{self, escaped};
@@ -161,15 +162,14 @@ fn is_signed(uri: &Uri, headers: &HeaderMap) -> bool {
             .any(named)
 }
 
-/// Paths of the other dialect and of the door itself.
-const ELSEWHERE: [&str; 6] = [
-    "info",
-    "healthcheck",
-    "metrics",
-    "object",
-    "auth",
-    "crossdomain.xml",
-];
+/// What the other dialect's paths may begin with besides: `/object/v1/ACCOUNT`.
+const BEFORE_VERSION: &str = "object";
+
+/// Whether paths that begin with this are the other dialect's, or the door's.
+fn is_elsewhere(first: &str) -> bool {
+    let taken = pages::ALL.iter().filter_map(|page| page.split('/').nth(1));
+    taken.chain([BEFORE_VERSION]).any(|taken| taken == first)
+}
 
 /// Whether an unsigned request can only mean a bucket.
 fn names_bucket(uri: &Uri) -> bool {
@@ -178,7 +178,7 @@ fn names_bucket(uri: &Uri) -> bool {
     let version = start.next() == Some(b'v') && start.next().is_some_and(|byte| byte.is_ascii_digit());
     let named = percent_encoding::percent_decode_str(first).decode_utf8_lossy();
     let of_project = access::with_project(&named).is_some_and(|(_, bucket)| check_bucket_name(bucket));
-    of_project || !version && !ELSEWHERE.contains(&first) && check_bucket_name(first)
+    of_project || !version && !is_elsewhere(first) && check_bucket_name(first)
 }
 
 #[async_trait]

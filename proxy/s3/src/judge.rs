@@ -13,6 +13,7 @@ use super::acl::{self, Acl, Guest, Lists, ObjectAcl, Permission};
 use super::object::find::Asked;
 use super::policy::{self, EXISTING_TAG, Facts, Policy, Question, Ruling, Someone};
 use super::public::{Block, Ownership};
+use super::refusal::Why;
 use super::request::{Signed, pairs};
 use super::rules::{self, Need};
 use super::{Backend, tagging};
@@ -250,17 +251,17 @@ impl Backend {
         if let Some(policy) = &court.policy {
             court.facts = self.facts(asker, policy, name, key).await?;
         }
-        let denied = || s3_error!(AccessDenied);
+        let refused = |action: &str, why| Err(asker.refused(action, why));
         let role = self.by_role(asker, action);
         let ruling = court.ruling(&court.question(action));
         let mending = policy::settings::MENDING.contains(&action);
         // A policy gives nobody the power over itself but its own project; and nobody takes it
         // from owners, or a policy that denies everything to everyone could not be mended.
         if mending && role != Verdict::Owner && asker.guest() != Guest::Member {
-            return Err(denied());
+            return refused(action, Why::Nothing);
         }
         if ruling == Ruling::Denied && !(mending && role == Verdict::Owner) {
-            return Err(denied());
+            return refused(action, Why::Policy);
         }
         let ground = if role.granted() {
             Ground::Role
@@ -269,19 +270,22 @@ impl Backend {
         } else if self.by_lists(&court, action, name).await? {
             Ground::List
         } else {
-            return Err(denied());
+            return refused(action, Why::Nothing);
         };
         for more in besides(action, &asker.told) {
             let given_up = more == "s3:BypassGovernanceRetention";
             match court.ruling(&court.question(more)) {
-                Ruling::Denied => return Err(denied()),
-                Ruling::Silent if ground == Ground::Policy => return Err(denied()),
-                Ruling::Silent if ground == Ground::List && given_up => return Err(denied()),
+                Ruling::Denied => return refused(more, Why::Policy),
+                Ruling::Silent if ground == Ground::Policy => return refused(more, Why::Nothing),
+                Ruling::Silent if ground == Ground::List && given_up => return refused(more, Why::Nothing),
                 Ruling::Silent | Ruling::Allowed => {}
             }
         }
         let sees = ground == Ground::Role || rules::need(action) != Need::Read || self.may_list(&court).await;
-        Ok(if sees { Sight::Full } else { Sight::Blind })
+        Ok(match sees {
+            true => Sight::Full,
+            false => Sight::Blind(asker.refused(action, Why::Nothing)),
+        })
     }
 
     /// Whether the asker may delete one of several objects.

@@ -39,6 +39,7 @@ mod object;
 mod operations;
 mod policy;
 mod public;
+mod refusal;
 mod request;
 mod rules;
 mod shape;
@@ -55,6 +56,8 @@ use virga_proxy::core::Core;
 use virga_proxy::swift::config::Config as SwiftConfig;
 
 pub use door::S3Door;
+pub use operations::OPERATIONS;
+pub use rules::policy_rules;
 
 use conditions::Stripes;
 use keys::{KeySource, Keys};
@@ -109,14 +112,14 @@ impl Backend {
         &self.1
     }
 
-    /// The same backend over another handle to its core.
-    fn with_core(&self, core: Core) -> Self {
-        Self(Arc::clone(&self.0), core)
     /// Whether nothing may be changed for now.
     fn is_read_only(&self) -> bool {
         self.0.config.read_only
     }
 
+    /// The same backend over another handle to its core.
+    fn with_core(&self, core: Core) -> Self {
+        Self(Arc::clone(&self.0), core)
     }
 
     fn config(&self) -> &SwiftConfig {

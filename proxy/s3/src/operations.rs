@@ -52,6 +52,9 @@ macro_rules! operations {
             )*
         }
 
+        /// Every operation and the action that it is judged by.
+        pub const OPERATIONS: &[(&str, &str)] = &[$((stringify!($name), $action)),*];
+
         /// Operations, their actions, and who does them.
         #[cfg(test)]
         pub(crate) const TABLE: &[(&str, &str, &str)] = &[$((stringify!($name), $action, stringify!($done))),*];

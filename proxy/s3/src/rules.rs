@@ -3,6 +3,8 @@
 //!
 //! Every row of [`crate::operations`] names its action; a test holds the rows
 //! against this list.
+use virga_proxy::swift::actions;
+use virga_proxy::swift::config::Config as SwiftConfig;
 
 /// Actions that policies may name. AWS's, less those of its own services.
 pub(crate) const ACTIONS: [&str; 78] = [
@@ -159,6 +161,20 @@ pub(crate) fn only_looks(action: &str) -> bool {
                 | "s3:GetObjectTagging"
                 | "s3:GetObjectVersionTagging"
         )
+}
+
+/// What roles alone allow of every action, as policy rules are written; the
+/// bucket's policy and lists come on top.
+pub fn policy_rules(config: &SwiftConfig) -> Vec<(&'static str, String)> {
+    let check = |action: &'static str| match action {
+        // Who has a key has a list of buckets, be it an empty one.
+        "s3:ListAllMyBuckets" => "@".to_owned(),
+        action => actions::rule(config, only_looks(action)),
+    };
+    ACTIONS
+        .into_iter()
+        .map(|action| (action, check(action)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -75,6 +75,20 @@ impl Fault {
         Self::html(StatusCode::PRECONDITION_FAILED, text)
     }
 
+    /// 403 that names the action, if it has a name.
+    pub fn forbidden(action: Option<&str>) -> Self {
+        let status = StatusCode::FORBIDDEN;
+        match (action, page(status).strip_suffix("</html>")) {
+            (Some(action), Some(page)) => Self::html(
+                status,
+                format!(
+                    "{page}<p>You are not authorized to perform the requested action: {action}.</p></html>"
+                ),
+            ),
+            _ => Self::page(status),
+        }
+    }
+
     /// 499: the client went away.
     pub fn client_disconnect() -> Self {
         Self::page(client_disconnect())
@@ -133,6 +147,8 @@ pub fn title(status: StatusCode) -> &'static str {
         413 => "Request Entity Too Large",
         414 => "Request URI Too Long",
         416 => "Requested Range Not Satisfiable",
+        497 => "Blacklisted",
+        498 => "Rate Limited",
         499 => "Client Disconnect",
         500 => "Internal Error",
         _ => status.canonical_reason().unwrap_or("Error"),
@@ -147,8 +163,6 @@ fn explanation(status: StatusCode) -> &'static str {
         }
         401 => "This server could not verify that you are authorized to access the document you requested.",
         403 => "Access was denied to this resource.",
-        497 => "Blacklisted",
-        498 => "Rate Limited",
         404 => "The resource could not be found.",
         405 => "The method is not allowed for this resource.",
         406 => "The resource is not available in a format acceptable to your browser.",
@@ -342,6 +356,11 @@ mod tests {
             "<html><h1>Not Found</h1><p>The resource could not be found.</p></html>"
         );
         assert_eq!(page(StatusCode::CREATED), "");
+        assert_eq!(
+            Fault::forbidden(Some("object-store:get_object")).text(),
+            "<html><h1>Forbidden</h1><p>Access was denied to this resource.</p>\
+             <p>You are not authorized to perform the requested action: object-store:get_object.</p></html>"
+        );
         assert_eq!(status_line(client_disconnect()), "499 Client Disconnect");
     }
 }

@@ -8,13 +8,14 @@ pub mod access;
 mod account;
 mod account_acl;
 mod acl;
+pub mod actions;
 mod archive;
 pub mod auth_v1;
 pub mod body;
 mod bulk;
-pub mod conditional;
 #[cfg(test)]
 mod compat;
+pub mod conditional;
 pub mod config;
 mod container;
 mod content_type;
@@ -24,21 +25,22 @@ pub mod domain_remap;
 mod etag_quoter;
 pub mod fault;
 pub mod formpost;
-pub mod headers;
 #[cfg(test)]
 mod fuzz_bodies;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzed;
+pub mod headers;
 mod info;
 mod listing;
-mod object;
 mod methods;
+mod object;
+pub mod pages;
 mod query;
 mod quota;
 mod range;
+pub mod ratelimit;
 mod report;
 mod slo;
-pub mod ratelimit;
 mod staticweb;
 mod symlink;
 mod target;
@@ -62,20 +64,18 @@ use virga_node::task::Tasks;
 use crate::core::{AccountName, ContainerName, Core};
 use access::{Identity, Verdict, Who, Wish};
 use account_acl::AccountAcl;
+use actions::Level;
 use auth_v1::PasswordLogin;
 use body::{Answer, empty, full};
 use config::Config;
 use fault::Fault;
+use methods::not_allowed;
 use query::Query;
+use ratelimit::Limiter;
 use target::Target;
 use upload::{Upload, UploadBounds};
-use methods::not_allowed;
 
-use ratelimit::Limiter;
 pub use symlink::Link;
-
-/// Where old players look for what pages of other origins may do.
-const CROSS_DOMAIN: &str = "/crossdomain.xml";
 
 /// What the Swift API is made of.
 pub struct SwiftParts {
@@ -140,10 +140,10 @@ impl Swift {
         let hesitant = parts.headers.contains_key("expect");
         let upload = Upload::new(body, hesitant, self.0.uploads.clone(), self.0.tasks.clone());
         let query = Query::parse(parts.uri.query());
-        if parts.uri.path() == "/healthcheck" {
+        if parts.uri.path() == pages::HEALTHCHECK {
             return Ok(plain("OK"));
         }
-        if parts.uri.path() == CROSS_DOMAIN
+        if parts.uri.path() == pages::CROSS_DOMAIN
             && let Some(policy) = info::cross_domain(&self.0.config)
         {
             let mut answer = Answer::new(full(policy));
@@ -152,11 +152,12 @@ impl Swift {
             return Ok(answer);
         }
         if auth_v1::is_one(parts.uri.path(), &parts.headers) {
-            return auth_v1::answer(self, &parts.method, &parts.headers, self.0.clock.now()).await;
+            let now = self.0.clock.now();
+            return auth_v1::answer(self, &parts.method, &parts.headers, (peer, now)).await;
         }
         let host = headers::text(&parts.headers, "host").unwrap_or_default();
         let remapped = domain_remap::remap(&self.0.config, host, parts.uri.path())?;
-        if remapped.is_none() && parts.uri.path() == "/info" {
+        if remapped.is_none() && parts.uri.path() == pages::INFO {
             return self.info(&parts.method);
         }
         if is_s3(&parts.headers, &query) {
@@ -179,8 +180,8 @@ impl Swift {
             who: Who::Anonymous,
             learnt: OnceCell::new(),
             shared: None,
-            now: self.0.clock.now(),
             opening_expired: None,
+            now: self.0.clock.now(),
         };
         if ctx.method != Method::OPTIONS && tempurl::claimed(&ctx.query) {
             return self.temporary(ctx, target, upload, peer).await;
@@ -191,8 +192,8 @@ impl Swift {
             return cors::finish(origin, formpost::handle(ctx, target, path, upload).await).await;
         }
         ctx.who = self.identify(&ctx.headers, (&ctx.method, &ctx.path)).await?;
-        ctx.refuse_unsupported()?;
         ctx.open_expired();
+        ctx.refuse_unsupported()?;
         if archive::is_wanted(&ctx) {
             return archive::extract(ctx, target, upload).await;
         }
@@ -279,8 +280,8 @@ async fn dispatch(ctx: Ctx, target: Target, upload: Upload) -> Result<Answer, Fa
     if bulk::is_wanted(&ctx) {
         return bulk::delete(ctx, target.account(), upload).await;
     }
-    match target {
     ratelimit::admit(&ctx, &target).await?;
+    match target {
         Target::Account(name) => account::handle(ctx, name).await,
         Target::Container(name) if ctx.method == Method::OPTIONS => cors::preflight(&ctx, &name, false).await,
         Target::Object(name) if ctx.method == Method::OPTIONS => {
@@ -426,8 +427,8 @@ impl Ctx {
             who: self.who.clone(),
             learnt: self.learnt.clone(),
             shared: self.shared.clone(),
-            now: self.now,
             opening_expired: None,
+            now: self.now,
         }
     }
 
@@ -500,9 +501,9 @@ impl Ctx {
     }
 
     /// The answer to someone who may not: 403 if we know them, else 401.
-    fn denied(&self, account: &str) -> Fault {
+    fn denied(&self, account: &str, (level, method): (Level, &Method)) -> Fault {
         match &self.who {
-            Who::Known(_) => Fault::page(StatusCode::FORBIDDEN),
+            Who::Known(_) => Fault::forbidden(actions::named(level, method)),
             Who::Anonymous | Who::TempUrl(_) => {
                 let realm = target::quote(account);
                 Fault::page(StatusCode::UNAUTHORIZED).with(
@@ -516,7 +517,7 @@ impl Ctx {
     /// Grants or denies a wish about a whole account.
     async fn authorize_account(&self, name: &AccountName) -> Result<Verdict, Fault> {
         match self.verdict(self.wish(&self.method, name.as_str(), None)).await? {
-            Verdict::Denied => Err(self.denied(name.as_str())),
+            Verdict::Denied => Err(self.denied(name.as_str(), (Level::Account, &self.method))),
             verdict => Ok(verdict),
         }
     }
@@ -536,7 +537,10 @@ impl Ctx {
             ..self.wish(method, name.account(), Some(name.container()))
         };
         match self.verdict(wish).await? {
-            Verdict::Denied => Err(self.denied(name.account())),
+            Verdict::Denied => {
+                let level = if object { Level::Object } else { Level::Container };
+                Err(self.denied(name.account(), (level, method)))
+            }
             verdict => Ok(verdict),
         }
     }

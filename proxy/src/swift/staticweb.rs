@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use virga_object_wire::listing::{ContainerInfo, Entry, ListRequest, ObjectRow};
 
 use super::access::Who;
+use super::actions::Level;
 use super::body::{Answer, full};
 use super::fault::Fault;
 use super::listing::xml_escape;
@@ -94,7 +95,7 @@ pub async fn site(ctx: Ctx, name: ContainerName) -> Result<Answer, Fault> {
         return match ctx.who {
             Who::Known(_) => Err(Fault::not_found()),
             Who::Anonymous => container::handle(ctx, name).await,
-            Who::TempUrl(_) => Err(ctx.denied(name.account())),
+            Who::TempUrl(_) => Err(ctx.denied(name.account(), (Level::Container, &ctx.method))),
         };
     }
     if !ctx.path.ends_with('/') {
@@ -375,7 +376,6 @@ fn write_listing(
     html
 }
 
-/// A number of bytes in at most four digits ("12Ki").
 /// The page of a directory with these files, for a container with these settings.
 #[cfg(any(test, feature = "fuzzing"))]
 pub fn fuzzed_listing([css, label, prefix]: [&str; 3], names: &[&str]) -> String {
@@ -395,6 +395,7 @@ pub fn fuzzed_listing([css, label, prefix]: [&str; 3], names: &[&str]) -> String
     write_listing(None, label, &site, prefix, &rows)
 }
 
+/// A number of bytes in at most four digits ("12Ki").
 fn readable(mut size: u64) -> String {
     let mut unit = "";
     for next in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"] {

@@ -1,5 +1,4 @@
 //! A cluster in memory: rings over devices of [`MemoryNode`]s, and a core.
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,9 +12,9 @@ use virga_proxy::core::{
     BodyError, ContainerName, Core, CoreParts, GetOptions, NewObject, ObjectName, PutObjectError,
     ReadObjectError, Rings, Settings, Stored, Wanted,
 };
-use virga_ring::{Device, DeviceId, HashPath, NameHash, Ring, RingHandle, RingInfo, Table};
+use virga_ring::{Device, HashPath, NameHash, RingHandle};
 
-const PART_POWER: u8 = 3;
+use super::nodes::ring;
 
 /// Devices on as many nodes, and a core before them.
 pub struct Cluster {
@@ -25,33 +24,6 @@ pub struct Cluster {
     pub hlc: Arc<Hlc>,
     ring: Arc<RingHandle>,
     hash: HashPath,
-}
-
-fn device(id: u32) -> Device {
-    Device {
-        id: DeviceId(id),
-        region: 1,
-        zone: id,
-        ip: format!("10.0.0.{id}"),
-        port: 6200,
-        replication_ip: String::new(),
-        replication_port: 0,
-        device: format!("d{id}"),
-        weight: 1.0,
-        meta: String::new(),
-        extra: BTreeMap::new(),
-    }
-}
-
-fn ring(devices: u32, replicas: u32) -> Ring {
-    let parts = 1u32 << PART_POWER;
-    let slots = (0..replicas).flat_map(|row| (0..parts).map(move |part| (part + row) % devices));
-    let table = Table::from_row_major(parts as usize, &slots.collect::<Vec<_>>()).unwrap();
-    let info = RingInfo {
-        part_power: PART_POWER,
-        ..RingInfo::default()
-    };
-    Ring::new(info, (0..devices).map(|id| Some(device(id))).collect(), table).unwrap()
 }
 
 impl Cluster {

@@ -1,6 +1,5 @@
 //! Several proxies before the same nodes, each with its own idea of the rings;
 //! nodes that move data as object servers do; a clock for each.
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,9 +15,10 @@ use virga_object_wire::object::{At, Found, ObjectStat, PostMeta, PutObject, Sour
 use virga_object_wire::posted::Posted;
 use virga_object_wire::twin::{MemoryNode, TwinNodes};
 use virga_proxy::core::{Core, CoreParts, ObjectName, Rings, Settings};
-use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
+use virga_ring::{HashPath, Ring, RingHandle, RingInfo, Table};
 
-const PART_POWER: u8 = 3;
+use super::nodes::{PART_POWER, device};
+
 const REPLICAS: usize = 3;
 
 /// Chance that comes from a seed, shared by all who draw.
@@ -62,22 +62,6 @@ impl Clock for Off {
     fn now(&self) -> Micros {
         let now = SystemClock.now().0;
         Micros(now.wrapping_add_signed(self.0 * 1_000_000))
-    }
-}
-
-pub fn device(id: u32) -> Device {
-    Device {
-        id: DeviceId(id),
-        region: 1,
-        zone: id,
-        ip: format!("10.0.0.{id}"),
-        port: 6200,
-        replication_ip: String::new(),
-        replication_port: 0,
-        device: format!("d{id}"),
-        weight: 1.0,
-        meta: String::new(),
-        extra: BTreeMap::new(),
     }
 }
 

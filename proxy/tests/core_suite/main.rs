@@ -11,6 +11,8 @@ mod fleet;
 mod given_up;
 mod large;
 mod listings;
+#[path = "../twins/nodes.rs"]
+mod nodes;
 mod objects;
 mod races;
 mod ring_changes;

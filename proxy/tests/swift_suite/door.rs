@@ -1,22 +1,20 @@
 //! A door on a port of its own, and a client that speaks plain HTTP to it.
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use virga_identity_api::access_rule::AccessRule;
 use virga_identity_api::caller::{Caller, Scope};
 use virga_identity_api::verify::{Directory, Named, TokenError, TokenVerifier};
-use virga_node::clock::{Clock, Hlc, Micros, SystemClock};
+use virga_node::clock::{Clock, Micros, SystemClock};
 use virga_node::task::Tasks;
 use virga_object_wire::twin::TwinNodes;
-use virga_proxy::core::{Core, CoreParts, Rings, Settings};
 use virga_proxy::server::{Config, Parts, RunError, run};
-use virga_proxy::swift::auth_v1::{Login, LoginError, PasswordLogin};
+use virga_proxy::swift::auth_v1::{Client, Login, LoginError, PasswordLogin};
 use virga_proxy::swift::config::Policy;
-use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
+
+pub use super::reply::Reply;
+use super::{nodes, reply};
 
 /// Owner of AUTH_p.
 pub const ALICE: &str = "p/alice/member";
@@ -84,7 +82,13 @@ impl Directory for Tokens {
 #[async_trait::async_trait]
 impl PasswordLogin for Tokens {
     /// The password is the role.
-    async fn login(&self, project: &str, user: &str, password: &str) -> Result<Login, LoginError> {
+    async fn login(
+        &self,
+        project: &str,
+        user: &str,
+        password: &str,
+        _client: Client<'_>,
+    ) -> Result<Login, LoginError> {
         match password {
             "down" => Err(LoginError::Unavailable("switched off".into())),
             "wrong" => Err(LoginError::Refused),
@@ -95,50 +99,6 @@ impl PasswordLogin for Tokens {
             }),
         }
     }
-}
-
-fn device(id: u32) -> Device {
-    Device {
-        id: DeviceId(id),
-        region: 1,
-        zone: id,
-        ip: format!("10.0.0.{id}"),
-        port: 6200,
-        replication_ip: String::new(),
-        replication_port: 0,
-        device: format!("d{id}"),
-        weight: 1.0,
-        meta: String::new(),
-        extra: BTreeMap::new(),
-    }
-}
-
-fn core(tasks: &Tasks) -> (Core, Arc<TwinNodes>) {
-    let parts = 8u32;
-    let slots: Vec<u32> = (0..3)
-        .flat_map(|row| (0..parts).map(move |part| (part + row) % 4))
-        .collect();
-    let table = Table::from_row_major(parts as usize, &slots).unwrap();
-    let info = RingInfo {
-        part_power: 3,
-        ..RingInfo::default()
-    };
-    let ring = Ring::new(info, (0..4).map(|id| Some(device(id))).collect(), table).unwrap();
-    let ring = Arc::new(RingHandle::new(ring));
-    let nodes = Arc::new(TwinNodes::for_devices(ring.current().devices()));
-    let core = Core::new(CoreParts {
-        rings: Rings {
-            hash: HashPath::new("", "test").unwrap(),
-            account: ring.clone(),
-            container: ring.clone(),
-            object: vec![(0, ring.clone()), (1, ring.clone())],
-        },
-        nodes: nodes.clone(),
-        hlc: Arc::new(Hlc::new(Arc::new(SystemClock))),
-        tasks: tasks.clone(),
-        settings: Settings::default(),
-    });
-    (core, nodes)
 }
 
 /// A door that is open.
@@ -176,7 +136,7 @@ impl Door {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new();
-        let (core, nodes) = core(&tasks);
+        let (core, nodes) = nodes::core(&tasks);
         let parts = Parts {
             listener,
             core,
@@ -224,10 +184,7 @@ impl Door {
 
     /// Sends bytes as they are and reads until the connection ends.
     pub async fn raw(&self, bytes: &[u8]) -> Reply {
-        let mut stream = self.connect().await;
-        // A door that refuses may close before it has read everything.
-        let _ = stream.write_all(bytes).await;
-        Reply::read(&mut stream).await
+        reply::raw(self.address, bytes).await
     }
 
     /// A call as Alice that must have this status; 0: any success.
@@ -241,69 +198,4 @@ impl Door {
     pub fn now() -> u64 {
         SystemClock.now().as_secs()
     }
-}
-
-/// An answer.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    pub async fn read(stream: &mut TcpStream) -> Self {
-        let mut all = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut all)).await;
-        let _ = read.expect("the connection ends");
-        Self::parse(&all)
-    }
-
-    pub fn parse(all: &[u8]) -> Self {
-        let end = all.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
-        let head = String::from_utf8_lossy(&all[..end]).into_owned();
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: Vec<(String, String)> = lines
-            .map(|line| line.split_once(':').unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
-        let mut reply = Self {
-            status,
-            headers,
-            body: all[end + 4..].to_vec(),
-        };
-        if reply.header("transfer-encoding") == Some("chunked") {
-            reply.body = dechunk(&reply.body);
-        }
-        reply
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.text()))
-    }
-}
-
-fn dechunk(mut rest: &[u8]) -> Vec<u8> {
-    let mut body = Vec::new();
-    while let Some(end) = rest.windows(2).position(|w| w == b"\r\n") {
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
-        if size == 0 {
-            break;
-        }
-        body.extend_from_slice(&rest[end + 2..end + 2 + size]);
-        rest = &rest[end + 4 + size..];
-    }
-    body
 }

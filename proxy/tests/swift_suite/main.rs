@@ -13,11 +13,15 @@ mod expired;
 mod forms;
 mod large;
 mod listings;
+#[path = "../twins/nodes.rs"]
+mod nodes;
 mod objects;
 mod proofs;
+mod rates;
+#[path = "../twins/reply.rs"]
+mod reply;
 mod serve;
 mod signed;
-mod rates;
 mod staticweb;
 mod symlinks;
 mod versions;

@@ -1,8 +1,9 @@
 //! The control socket: `DIR/control.sock` of a whole cloud, `control-ROLES.sock`
-//! of a process with some roles, through which `virga status` asks. Whoever may open the file may ask; the folder's mode says
-//! who that is.
+//! of a process with some roles, through which `virga status` asks. Whoever may
+//! open the file may ask: the user that the process runs as, and root.
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,7 @@ pub struct Sources {
     /// Address of this host's node in the rings.
     pub address: SocketAddr,
     /// Identity, if this process runs it.
-    pub identity: Option<virga_identity::Identity>,
+    pub identity: Option<identity_control::Answering>,
     /// What is remembered of other hosts.
     pub lookout: Lookout,
     /// Time.
@@ -295,6 +296,8 @@ pub fn serve(socket: &Path, sources: Sources, tasks: &Tasks) -> std::io::Result<
         _ => {}
     }
     let listener = UnixListener::bind(socket)?;
+    // Whatever mask the process was started with: who may write to it may ask.
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     let sources = Arc::new(sources);
     let asked = sources.clone();
     let status = get(move || {

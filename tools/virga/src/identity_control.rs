@@ -1,6 +1,8 @@
-//! What the control socket answers about identity: policy rules and the audit.
-//! Whoever may open the data folder may ask, as with everything on that socket.
+//! What the control socket answers about identity: policy rules, the object
+//! store's too, and the audit. Whoever may open the data folder may ask, as with
+//! everything on that socket.
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axum::extract::{Path as UrlPath, State};
 use axum::routing::{get, post};
@@ -8,7 +10,9 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use virga_identity::{AuditQuery, Identity, PolicyAnswer, PolicyQuestion};
-use virga_identity_api::policy::ListedRule;
+use virga_identity_api::policy::{ListedRule, PolicyError, Rules, ScopeKind};
+use virga_proxy::swift::actions;
+use virga_proxy::swift::config::Config as SwiftConfig;
 use virga_state::FeedEntry;
 use virga_state::chain::{Link, Verdict};
 
@@ -24,6 +28,31 @@ pub struct Ends {
     pub head: Link,
 }
 
+/// What answers.
+#[derive(Clone)]
+pub struct Answering {
+    identity: Identity,
+    /// What roles allow in the object store, in both dialects.
+    object_rules: Arc<Rules>,
+}
+
+impl Answering {
+    /// Of identity, and of an object store with these settings.
+    ///
+    /// # Errors
+    /// A role in the settings has a name that no rule can hold.
+    pub fn new(identity: Identity, swift: &SwiftConfig) -> Result<Self, PolicyError> {
+        let rules = actions::rules(swift)
+            .into_iter()
+            .chain(virga_s3::policy_rules(swift));
+        let rules = rules.map(|(name, check)| (name.to_owned(), check));
+        Ok(Self {
+            identity,
+            object_rules: Arc::new(Rules::fixed(rules, &[ScopeKind::Project])?),
+        })
+    }
+}
+
 /// An answer, or a sentence for the person who asked.
 type Answer<T> = Json<Result<T, String>>;
 
@@ -32,7 +61,7 @@ fn told<T, E: ToString>(outcome: Result<T, E>) -> Answer<T> {
 }
 
 /// The routes of a process with the role identity.
-pub fn routes(identity: Identity) -> Router {
+pub fn routes(answering: Answering) -> Router {
     Router::new()
         .route("/policy/rules", get(rules))
         .route("/policy/explain", post(explain))
@@ -40,35 +69,48 @@ pub fn routes(identity: Identity) -> Router {
         .route("/audit/verify", post(verify))
         .route("/audit/ends", get(ends))
         .route("/audit/entries/{after}", get(entries))
-        .with_state(identity)
+        .with_state(answering)
 }
 
-async fn rules(State(identity): State<Identity>) -> Answer<Vec<ListedRule>> {
-    Json(Ok(identity.policy_rules()))
+async fn rules(State(asked): State<Answering>) -> Answer<Vec<ListedRule>> {
+    let mut all = asked.identity.policy_rules();
+    all.extend(asked.object_rules.list());
+    Json(Ok(all))
 }
 
 async fn explain(
-    State(identity): State<Identity>,
+    State(asked): State<Answering>,
     Json(question): Json<PolicyQuestion>,
 ) -> Answer<PolicyAnswer> {
-    told(identity.explain_policy(&question).await)
+    let objects = &asked.object_rules;
+    told(match is_of_objects(&question.action) {
+        true => asked.identity.explain_by(objects, &question).await,
+        false => asked.identity.explain_policy(&question).await,
+    })
 }
 
-async fn records(State(identity): State<Identity>, Json(query): Json<AuditQuery>) -> Answer<Vec<Value>> {
-    told(identity.audit(&query).await)
+/// Whether an action is the object store's, which judges by itself.
+pub fn is_of_objects(action: &str) -> bool {
+    ["object-store:", "s3:"]
+        .iter()
+        .any(|service| action.starts_with(service))
 }
 
-async fn verify(State(identity): State<Identity>, Json(expected): Json<Option<Link>>) -> Answer<Verdict> {
-    told(identity.verify_audit(expected).await)
+async fn records(State(asked): State<Answering>, Json(query): Json<AuditQuery>) -> Answer<Vec<Value>> {
+    told(asked.identity.audit(&query).await)
 }
 
-async fn ends(State(identity): State<Identity>) -> Answer<Ends> {
-    let ends = identity.audit_ends().await;
+async fn verify(State(asked): State<Answering>, Json(expected): Json<Option<Link>>) -> Answer<Verdict> {
+    told(asked.identity.verify_audit(expected).await)
+}
+
+async fn ends(State(asked): State<Answering>) -> Answer<Ends> {
+    let ends = asked.identity.audit_ends().await;
     told(ends.map(|(anchor, head)| Ends { anchor, head }))
 }
 
-async fn entries(State(identity): State<Identity>, UrlPath(after): UrlPath<i64>) -> Answer<Vec<FeedEntry>> {
-    told(identity.audit_entries(after).await)
+async fn entries(State(asked): State<Answering>, UrlPath(after): UrlPath<i64>) -> Answer<Vec<FeedEntry>> {
+    told(asked.identity.audit_entries(after).await)
 }
 
 /// Who asks the process with the role identity on a data folder.

@@ -29,6 +29,7 @@ use crate::Failure;
 use crate::config::CloudConfig;
 use crate::control::{self, Sources};
 use crate::housekeeping::{Housekeeping, reload_of};
+use crate::identity_control::Answering;
 use crate::keystone::Keystone;
 use crate::login;
 use crate::lookout::Lookout;
@@ -242,6 +243,11 @@ impl Process<'_> {
         }
         let rings = self.placement.clone();
         let identity = keystone.as_ref().and_then(|k| k.service.clone());
+        let swift = &self.config.proxy.swift;
+        let answering = identity.clone().map(|identity| Answering::new(identity, swift));
+        let answering = answering
+            .transpose()
+            .map_err(|e| format!("roles of [proxy.swift]: {e}"))?;
         let housekeeping = Housekeeping {
             metrics: self.metrics.clone(),
             rings: rings.map(|rings| (rings, self.health.register("rings"))),
@@ -271,7 +277,7 @@ impl Process<'_> {
             progress: self.progress.clone(),
             nodes: (self.company == Company::Others).then_some(nodes.clone()),
             address: self.config.node,
-            identity,
+            identity: answering,
             lookout: Lookout::default(),
             clock: self.clock.clone(),
         };

@@ -8,7 +8,7 @@ use virga_identity_api::policy::{Decision, Joint, ListedRule, RuleSource, ScopeK
 
 use crate::Failure;
 use crate::cli::identity::{Explain, Policy, PolicyVerb};
-use crate::identity_control::{Client, say, say_json};
+use crate::identity_control::{Client, is_of_objects, say, say_json};
 
 /// Carries the verb out. The exit code of `explain` says the answer, too.
 ///
@@ -150,6 +150,13 @@ fn explained(answer: &PolicyAnswer) -> String {
     if let Some(trace) = &answer.trace {
         let _ = writeln!(out, "\npart by part");
         traced(trace, 0, &mut out);
+    }
+    if is_of_objects(&answer.action) {
+        let _ = writeln!(
+            out,
+            "\nThis is what roles allow. Access lists of containers and objects, and the policy of a bucket, \
+             may allow more to others; a policy may deny it."
+        );
     }
     if !answer.not_given.is_empty() && !answer.allowed {
         let names = answer.not_given.join(", ");

@@ -11,6 +11,7 @@ use virga_proxy::swift::versions::{DELETED_TYPE, Keeping, NULL_ID, link, stack};
 
 use crate::access::Asker;
 use crate::fault::{IntoFault, OrFault, named};
+use crate::refusal::Why;
 use crate::{Backend, dates, metadata};
 
 /// How often a current version is looked for that is replaced and deleted meanwhile.
@@ -225,7 +226,7 @@ impl Backend {
                 .or_fault()?;
             let info = info.ok_or_else(|| s3_error!(NoSuchKey))?;
             if !self.may_now(asker, &Method::GET, &info) {
-                return Err(s3_error!(AccessDenied));
+                return Err(asker.refused("s3:GetObject", Why::Nothing));
             }
             let target = self.find(&to, Asked::Current, options).await?;
             let next = Link::of(&target.stat).and_then(|link| link.etag);

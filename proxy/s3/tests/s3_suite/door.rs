@@ -1,27 +1,25 @@
 //! A door with both dialects on a port of its own, and a client for it.
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use virga_identity_api::caller::{Caller, Scope};
 use virga_identity_api::fernet::Key as FernetKey;
 use virga_identity_api::keys::{KeyRing, KeySet};
 use virga_identity_api::verify::{Directory, Named, TokenError, TokenVerifier};
-use virga_node::clock::{Hlc, Micros, SystemClock};
+use virga_node::clock::{Micros, SystemClock};
 use virga_node::task::Tasks;
-use virga_object_wire::twin::TwinNodes;
-use virga_proxy::core::{Core, CoreParts, Rings, Settings};
+use virga_proxy::core::Core;
 use virga_proxy::server::{Config, Parts, RunError, run};
-use virga_proxy::swift::auth_v1::{Login, LoginError, PasswordLogin};
-use virga_ring::{Device, DeviceId, HashPath, Ring, RingHandle, RingInfo, Table};
+use virga_proxy::swift::auth_v1::{Client, Login, LoginError, PasswordLogin};
+use virga_proxy::swift::config::Config as SwiftConfig;
 use virga_s3::encryption::RingKeys;
 use virga_s3::keys::{Key, KeySource, KeysUnavailable};
 use virga_s3::{S3Door, S3Parts};
 
+pub use super::reply::Reply;
 use super::sign::{self, Request};
+use super::{nodes, reply};
 
 /// Owner of everything in project p.
 pub const ALICE: &str = "alice";
@@ -36,9 +34,13 @@ pub const SECRET: &str = "secret";
 const TOKEN: &str = "p/alice/member";
 
 fn caller(project: &str, user: &str, role: &str) -> Arc<Caller> {
+    let scope = match project {
+        "" => Scope::System,
+        project => Scope::Project(project.into()),
+    };
     Arc::new(Caller {
         user_id: user.into(),
-        scope: Scope::Project(project.into()),
+        scope,
         roles: vec![role.into()],
         methods: Vec::new(),
         issued_at: Micros(0),
@@ -49,7 +51,7 @@ fn caller(project: &str, user: &str, role: &str) -> Arc<Caller> {
     })
 }
 
-/// Keys and tokens of three people.
+/// Keys and tokens of three people, and of `as-PROJECT-ROLE` for anyone else.
 struct People;
 
 #[async_trait::async_trait]
@@ -60,7 +62,10 @@ impl KeySource for People {
             RITA => caller("p", RITA, "reader"),
             MALLORY => caller("q", MALLORY, "member"),
             "down" => return Err(KeysUnavailable("switched off".into())),
-            _ => return Ok(None),
+            other => match other.strip_prefix("as-").and_then(|who| who.split_once('-')) {
+                Some((project, role)) => caller(project, other, role),
+                None => return Ok(None),
+            },
         };
         Ok(Some(Key {
             secret: SECRET.to_owned().into(),
@@ -93,7 +98,13 @@ impl Directory for People {
 /// Names as Swift's own tests have them, for suites that ask for tokens here.
 #[async_trait::async_trait]
 impl PasswordLogin for People {
-    async fn login(&self, project: &str, user: &str, password: &str) -> Result<Login, LoginError> {
+    async fn login(
+        &self,
+        project: &str,
+        user: &str,
+        password: &str,
+        _client: Client<'_>,
+    ) -> Result<Login, LoginError> {
         let (project, token) = match (project, user) {
             _ if password.is_empty() => return Err(LoginError::Refused),
             ("test", "tester3") => ("p", format!("p/{RITA}/reader")),
@@ -107,47 +118,6 @@ impl PasswordLogin for People {
             expires: sign::now() + 3600,
         })
     }
-}
-
-fn device(id: u32) -> Device {
-    Device {
-        id: DeviceId(id),
-        region: 1,
-        zone: id,
-        ip: format!("10.0.0.{id}"),
-        port: 6200,
-        replication_ip: String::new(),
-        replication_port: 0,
-        device: format!("d{id}"),
-        weight: 1.0,
-        meta: String::new(),
-        extra: BTreeMap::new(),
-    }
-}
-
-fn core(tasks: &Tasks) -> Core {
-    let slots: Vec<u32> = (0..3)
-        .flat_map(|row| (0..8u32).map(move |part| (part + row) % 4))
-        .collect();
-    let table = Table::from_row_major(8, &slots).unwrap();
-    let info = RingInfo {
-        part_power: 3,
-        ..RingInfo::default()
-    };
-    let ring = Ring::new(info, (0..4).map(|id| Some(device(id))).collect(), table).unwrap();
-    let ring = Arc::new(RingHandle::new(ring));
-    Core::new(CoreParts {
-        nodes: Arc::new(TwinNodes::for_devices(ring.current().devices())),
-        rings: Rings {
-            hash: HashPath::new("", "test").unwrap(),
-            account: ring.clone(),
-            container: ring.clone(),
-            object: vec![(0, ring)],
-        },
-        hlc: Arc::new(Hlc::new(Arc::new(SystemClock))),
-        tasks: tasks.clone(),
-        settings: Settings::default(),
-    })
 }
 
 /// A door that is open.
@@ -164,12 +134,25 @@ impl Door {
     }
 
     pub async fn at(address: &str) -> Self {
+        Self::of(address, Config::default()).await
+    }
+
+    /// A door of a cloud with these settings.
+    pub async fn with(swift: SwiftConfig) -> Self {
+        let config = Config {
+            swift,
+            ..Config::default()
+        };
+        Self::of("127.0.0.1:0", config).await
+    }
+
+    async fn of(address: &str, config: Config) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (tasks, config) = (Tasks::new(), Config::default());
+        let tasks = Tasks::new();
         let keys = KeySet::new(FernetKey::generate().unwrap(), Vec::new());
         let keys = RingKeys(Arc::new(KeyRing::fixed(keys)));
-        let core = core(&tasks).with_cloud_keys(Arc::new(keys));
+        let core = nodes::core(&tasks).0.with_cloud_keys(Arc::new(keys));
         let s3 = S3Door::new(S3Parts {
             core: core.clone(),
             keys: Arc::new(People),
@@ -206,13 +189,7 @@ impl Door {
 
     /// Sends bytes and reads until the connection ends.
     pub async fn raw(&self, bytes: &[u8]) -> Reply {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // A door that refuses may close before it has read everything.
-        let _ = stream.write_all(bytes).await;
-        let mut all = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut all)).await;
-        let _ = read.expect("the connection ends");
-        Reply::parse(&all)
+        reply::raw(self.address, bytes).await
     }
 
     /// Sends a request that is signed already, or not at all.
@@ -236,8 +213,31 @@ impl Door {
         self.raw(&request).await
     }
 
+    /// A call that nobody signs.
+    pub async fn send_as_is(&self, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut all: Vec<(String, String)> = headers
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
+        if line.ends_with("?delete") {
+            all.push(("content-md5".into(), sign::content_md5(body)));
+        }
+        self.send(line, &all, body).await
+    }
+
     /// A call signed by `who`.
     pub async fn call(&self, who: &str, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        self.call_with((who, SECRET), line, headers, body).await
+    }
+
+    /// A call signed with a key and a secret.
+    pub async fn call_with(
+        &self,
+        (who, secret): (&str, &str),
+        line: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Reply {
         let (method, target) = line.split_once(' ').unwrap();
         let mut request = Request {
             method,
@@ -256,7 +256,7 @@ impl Door {
                 .headers
                 .push(("content-md5".into(), sign::content_md5(body)));
         }
-        request.sign(who, SECRET, &self.host());
+        request.sign(who, secret, &self.host());
         self.send(line, &request.headers, body).await
     }
 
@@ -274,59 +274,5 @@ impl Door {
         let reply = self.send(line, &all, body).await;
         assert_eq!(reply.status, status, "{line}: {}", reply.text());
         reply
-    }
-}
-
-/// An answer.
-#[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
-impl Reply {
-    fn parse(all: &[u8]) -> Self {
-        let end = all.windows(4).position(|w| w == b"\r\n\r\n").expect("a head");
-        let head = String::from_utf8_lossy(&all[..end]).into_owned();
-        let mut lines = head.split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines
-            .map(|line| line.split_once(':').unwrap())
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-            .collect();
-        Self {
-            status,
-            headers,
-            body: all[end + 4..].to_vec(),
-        }
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(n, _)| n == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// What stands in the first `<name>`.
-    pub fn element(&self, name: &str) -> Option<String> {
-        self.elements(name).into_iter().next()
-    }
-
-    /// What stands in every `<name>`.
-    pub fn elements(&self, name: &str) -> Vec<String> {
-        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
-        let text = self.text();
-        let rest = text.split(&open).skip(1);
-        rest.filter_map(|part| part.split(&close).next().map(str::to_owned))
-            .collect()
-    }
-
-    /// The code of an error.
-    pub fn code(&self) -> String {
-        self.element("Code").unwrap_or_default()
     }
 }

@@ -13,11 +13,16 @@ mod encryption;
 mod forms;
 mod lifecycle;
 mod locks;
+#[path = "../../../tests/twins/nodes.rs"]
+mod nodes;
 mod objects;
 mod parts;
 mod policies;
+#[path = "../../../tests/twins/reply.rs"]
+mod reply;
 mod serve;
 mod sign;
 mod strict;
 mod unset;
 mod versions;
+mod who_may;

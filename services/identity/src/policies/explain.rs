@@ -2,7 +2,8 @@
 //!
 //! Asked by `virga policy explain`. The answer comes from the evaluator that
 //! requests are judged by, over credentials put together as for a token of that
-//! user; what would help is found by asking it again with one role more.
+//! user; what would help is found by asking it again with one role more. Rules
+//! of services that judge by themselves are explained the same way.
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -192,9 +193,37 @@ fn set(object: &mut Value, path: &str, value: Value) {
     }
 }
 
+/// Whose rules are asked.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    /// This service's.
+    Own(&'a Rules),
+    /// Those of a service whose targets are things of a project: of the
+    /// scope's, where the question does not say.
+    OfProjects(&'a Rules),
+}
+
+impl<'a> Asked<'a> {
+    fn rules(self) -> &'a Rules {
+        match self {
+            Self::Own(rules) | Self::OfProjects(rules) => rules,
+        }
+    }
+
+    /// What a question on `spot` is about, besides what it says.
+    fn complete(self, target: &mut Value, spot: &Spot) {
+        if let (Self::OfProjects(_), Spot::Project(project)) = (self, spot)
+            && target.get("project_id").is_none()
+        {
+            set(target, "project_id", json!(project.id));
+        }
+    }
+}
+
 /// Everything that a question is judged with.
 struct Case<'a> {
     app: &'a App,
+    asked: Asked<'a>,
     rules: &'a Rules,
     graph: &'a RoleGraph,
     action: &'a str,
@@ -217,6 +246,15 @@ impl Case<'_> {
 
     /// As a request with a token for `spot` with these roles would be judged.
     async fn judge(&self, spot: &Spot, roles: &[String]) -> Result<Explanation, StateError> {
+        self.judge_about(&self.target, spot, roles).await
+    }
+
+    async fn judge_about(
+        &self,
+        target: &Value,
+        spot: &Spot,
+        roles: &[String],
+    ) -> Result<Explanation, StateError> {
         let now = self.app.clock.now();
         let caller = Caller {
             user_id: self.user.id.clone(),
@@ -231,7 +269,7 @@ impl Case<'_> {
         };
         let credentials = credentials(self.app, &caller).await?;
         let scope = scope_kind(&caller.scope);
-        Ok(self.rules.explain(self.action, scope, &credentials, &self.target))
+        Ok(self.rules.explain(self.action, scope, &credentials, target))
     }
 
     /// The names of a role and of those it implies.
@@ -287,7 +325,25 @@ impl Case<'_> {
                 found.push(way(Some(role), command));
             }
         }
-        Ok(found)
+        match self.asked {
+            Asked::Own(_) => Ok(found),
+            Asked::OfProjects(_) => self.without_more_than_needed(spot, found).await,
+        }
+    }
+
+    /// Roles that would do whatever the target is, as those that own every
+    /// project's things do, are no advice where another would do.
+    async fn without_more_than_needed(&self, spot: &Spot, ways: Vec<Way>) -> Result<Vec<Way>, StateError> {
+        let (mut narrow, mut broad) = (Vec::new(), Vec::new());
+        for way in ways {
+            let roles: Vec<String> = way.role.iter().cloned().collect();
+            let anything = self.judge_about(&json!({}), spot, &roles).await?;
+            match anything.decision {
+                Decision::Allowed => broad.push(way),
+                Decision::Denied | Decision::WrongScope => narrow.push(way),
+            }
+        }
+        Ok(if narrow.is_empty() { broad } else { narrow })
     }
 
     /// Domains that the target names.
@@ -430,13 +486,17 @@ impl App {
         Ok(target)
     }
 
-    async fn explain(&self, question: &PolicyQuestion) -> Result<PolicyAnswer, ExplainError> {
-        let rules = self.policy.rules();
+    async fn explain(
+        &self,
+        question: &PolicyQuestion,
+        asked: Asked<'_>,
+    ) -> Result<PolicyAnswer, ExplainError> {
+        let rules = asked.rules();
         let listed = rules.list();
         let Some(rule) = listed.iter().find(|r| r.name == question.action) else {
-            let asked = question.action.rsplit(':').next().unwrap_or_default();
+            let part = question.action.rsplit(':').next().unwrap_or_default();
             let similar = listed.into_iter().map(|r| r.name);
-            let similar = similar.filter(|name| name.contains(asked) && !asked.is_empty());
+            let similar = similar.filter(|name| name.contains(part) && !part.is_empty());
             return Err(ExplainError::NoAction {
                 action: question.action.clone(),
                 similar: similar.take(3).collect(),
@@ -445,13 +505,16 @@ impl App {
         let user = self.user_called(&question.user).await?;
         let spot = self.spot(&question.scope).await?;
         let graph = self.roles.graph().await?;
+        let mut target = self.target(&question.target).await?;
+        asked.complete(&mut target, &spot);
         let case = Case {
             app: self,
-            rules: &rules,
+            asked,
+            rules,
             graph: &graph,
             action: &question.action,
             user: &user,
-            target: self.target(&question.target).await?,
+            target,
         };
         let roles = case.roles_on(&spot).await?;
         let told = case.judge(&spot, &roles).await?;
@@ -500,7 +563,22 @@ impl Identity {
     /// # Errors
     /// The action, the user or the scope is not there, or the records fail.
     pub async fn explain_policy(&self, question: &PolicyQuestion) -> Result<PolicyAnswer, ExplainError> {
-        self.app.explain(question).await
+        let rules = self.app.policy.rules();
+        self.app.explain(question, Asked::Own(&rules)).await
+    }
+
+    /// The same by the rules of a service that judges by itself. What is asked
+    /// about belongs to a project: to that of the scope, where the question
+    /// does not name another by `project_id`.
+    ///
+    /// # Errors
+    /// The action, the user or the scope is not there, or the records fail.
+    pub async fn explain_by(
+        &self,
+        rules: &Rules,
+        question: &PolicyQuestion,
+    ) -> Result<PolicyAnswer, ExplainError> {
+        self.app.explain(question, Asked::OfProjects(rules)).await
     }
 
     /// All policy rules in force, by name.

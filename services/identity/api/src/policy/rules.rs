@@ -209,6 +209,40 @@ impl Rules {
         Ok(set)
     }
 
+    /// Rules that no file sets: those of a service that judges by itself, and
+    /// says with them how.
+    ///
+    /// # Errors
+    /// A rule cannot be read, or refers to one that is not there.
+    pub fn fixed(
+        rules: impl IntoIterator<Item = (String, String)>,
+        scopes: &'static [ScopeKind],
+    ) -> Result<Self, PolicyError> {
+        let mut set = Self {
+            rules: HashMap::new(),
+            added: BTreeSet::new(),
+            attributes: BTreeSet::new(),
+        };
+        for (name, text) in rules {
+            let check = parse_text(&text).map_err(|source| PolicyError::Rule {
+                name: name.clone(),
+                line: None,
+                source,
+            })?;
+            let rule = Rule {
+                check,
+                scopes,
+                source: RuleSource::Default,
+                replaced: None,
+                deprecated: &[],
+            };
+            set.rules.insert(name, rule);
+        }
+        set.check_references()?;
+        set.attributes = set.attributes();
+        Ok(set)
+    }
+
     fn attributes(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for rule in self.rules.values() {
