@@ -135,4 +135,38 @@ mod tests {
         assert!(bad.is_worn(7));
         assert_eq!(bad.count(), 3);
     }
+
+    #[test]
+    fn ten_damaged_records_within_an_hour_are_too_many_and_over_a_longer_time_they_are_not() {
+        let bad = BadRecords::new(None);
+        let at = |secs: u64| Micros(1_766_400_000_000_000 + secs * 1_000_000);
+        for (tenth, too_many) in [(3600, true), (3601, false)] {
+            for _ in 0..9 {
+                assert!(!bad.too_many(at(0)));
+            }
+            assert_eq!(bad.too_many(at(tenth)), too_many, "after {tenth} s");
+            bad.forgive();
+        }
+        for (every, too_many) in [(400, true), (401, false)] {
+            for n in 0..50 {
+                let found = bad.too_many(at(n * every));
+                assert_eq!(found, too_many && n >= 9, "{n} of one in {every} s");
+            }
+            bad.forgive();
+        }
+    }
+
+    #[test]
+    fn of_what_a_cut_file_lacks_nothing_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let fresh =
+            virga_disk::device::Description::new(uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2), [3; 8]);
+        let folder = Arc::new(Folder::open(dir.path(), fresh).unwrap());
+        let bad = BadRecords::new(Some(folder));
+        bad.keep(1, 4096, b"");
+        assert!(!dir.path().join("bad").exists());
+        bad.keep(1, 4096, b"rotten");
+        let kept = std::fs::read(dir.path().join("bad/0000000000000001-00001000")).unwrap();
+        assert_eq!((kept.as_slice(), bad.count()), (&b"rotten"[..], 2));
+    }
 }

@@ -97,4 +97,20 @@ mod tests {
         sums.add(3, Sum::default().minus(one));
         assert_eq!(sums.held(0).count(), 0);
     }
+
+    #[test]
+    fn sums_are_kept_apart_by_policy() {
+        let (one, two) = (Sum { sum: 7, count: 1 }, Sum { sum: 9, count: 2 });
+        let last = Partition(u32::MAX);
+        let mut sums = PartitionSums::default();
+        sums.upto = Some(place(1, last));
+        for (policy, partition, sum) in [(0, last, one), (1, Partition(0), two), (1, last, one)] {
+            sums.add(place(policy, partition), sum);
+        }
+        sums.add(place(2, Partition(0)), one);
+        let held = |policy| sums.held(policy).collect::<Vec<_>>();
+        assert_eq!(held(0), [(last, one)]);
+        assert_eq!(held(1), [(Partition(0), two), (last, one)]);
+        assert_eq!((held(2), sums.of(place(2, Partition(0)))), (Vec::new(), None));
+    }
 }

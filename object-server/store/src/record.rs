@@ -429,6 +429,46 @@ mod tests {
     }
 
     #[test]
+    fn a_run_may_end_where_a_segment_may_and_no_byte_later() {
+        let run = |offset, stride, count| Run {
+            segment: 1,
+            offset,
+            length: 1000,
+            stride,
+            count,
+        };
+        for (run, good) in [
+            (run(u32::MAX - 999, 0, 1), true),
+            (run(u32::MAX - 998, 0, 1), false),
+            (run(u32::MAX - 2999, 1000, 3), true),
+            (run(u32::MAX - 2998, 1000, 3), false),
+        ] {
+            assert_eq!(run.is_possible(), good, "{run:?}");
+        }
+        let places: Vec<u32> = run(7, 1000, 3).places().map(|place| place.offset).collect();
+        assert_eq!(places, [7, 1007, 2007]);
+    }
+
+    #[test]
+    fn a_post_brings_its_own_type_when_it_names_one() {
+        let mut meta = ObjectMeta {
+            content_type: "text/plain".into(),
+            ..ObjectMeta::default()
+        };
+        let post = PostMeta {
+            content_type: Some("image/png".into()),
+            delete_at: Some(7),
+            headers: vec![("x-object-meta-b".into(), "2".into())],
+        };
+        merge_post(&mut meta, post.clone());
+        assert_eq!(
+            (meta.content_type.as_str(), meta.delete_at),
+            ("image/png", Some(7))
+        );
+        assert_eq!(meta.headers, post.headers);
+    }
+
+    #[test]
     fn a_length_beyond_the_bytes_is_refused() {
         // Version, no facts, no moves, 2^56 runs, then nothing.
         let runs = [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];

@@ -298,6 +298,26 @@ mod tests {
     }
 
     #[test]
+    fn room_is_judged_by_the_size_of_the_device_and_of_its_segments() {
+        for (free, segment, room) in [
+            (50, 1, Room::Plenty),
+            (49, 1, Room::Scarce),
+            (20, 1, Room::Scarce),
+            (19, 1, Room::None),
+            (120, 30, Room::Plenty),
+            (119, 30, Room::Scarce),
+            (30, 30, Room::Scarce),
+            (29, 30, Room::None),
+        ] {
+            assert_eq!(
+                Room::judge(1000, free, segment),
+                room,
+                "{free} of segments of {segment}"
+            );
+        }
+    }
+
+    #[test]
     fn health_only_falls() {
         let condition = Condition::default();
         assert!(condition.lower(Health::ReadOnly));

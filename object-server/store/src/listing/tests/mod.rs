@@ -9,6 +9,7 @@ mod model;
 mod pages;
 mod reminders;
 mod replicas;
+mod rows;
 mod sequences;
 
 use std::path::Path;
