@@ -26,6 +26,8 @@ pub enum Kind {
     CameBack,
     /// Not what any write left.
     Torn,
+    /// An update of the metadata over older data than it was made over.
+    Mixed,
     /// A DELETE found something else than reads do.
     Told,
     /// A listing shows something else than reads do.
@@ -84,7 +86,9 @@ struct Notes {
 impl Notes {
     fn add(&mut self, mut finding: Finding) {
         finding.kind = match finding.kind {
-            Kind::Lost | Kind::Stale | Kind::WentBack | Kind::CameBack if self.behind => Kind::Behind,
+            Kind::Lost | Kind::Stale | Kind::WentBack | Kind::CameBack | Kind::Mixed if self.behind => {
+                Kind::Behind
+            }
             // "It is not there", of what is.
             Kind::Wrong if self.behind && finding.text.contains(": 404") => Kind::Behind,
             // Of all calls, also those before.

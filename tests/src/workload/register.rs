@@ -239,6 +239,19 @@ impl Register {
         }
     }
 
+    /// Whether it is an update with data before those it was made over: a
+    /// replica that had missed a PUT took a POST to it.
+    fn mixes(&self, sight: &Sight) -> bool {
+        let (data, meta) = match sight {
+            Sight::Data(data, meta) => (Some(*data as usize), *meta),
+            Sight::Head(etag, meta) => (self.attempts.iter().rposition(|put| put.etag == *etag), *meta),
+            _ => return false,
+        };
+        let update = self.attempts.get(meta as usize).and_then(|made| made.held);
+        let put = |at: usize| self.attempts.get(at).is_some_and(|made| !made.etag.is_empty());
+        update.is_some_and(|(over, by)| by != over && data.is_some_and(|at| put(at) && (at as u64) < over))
+    }
+
     fn why_not(&self, window: Window, sight: &Sight) -> (Kind, String) {
         let before = (0..window.acknowledged).rev().find(|at| self.shows(*at, sight));
         let then = self.attempts[window.acknowledged].held;
@@ -246,6 +259,7 @@ impl Register {
             (Sight::Gone | Sight::Unlisted, _, _) => Kind::Lost,
             (_, Some(_), None) => Kind::CameBack,
             (_, Some(_), Some(_)) => Kind::Stale,
+            (_, None, _) if self.mixes(sight) => Kind::Mixed,
             (_, None, _) => Kind::Torn,
         };
         let text = format!(
@@ -294,6 +308,23 @@ mod tests {
         delete(&key, Outcome::Acknowledged);
         assert_eq!(kind(&key, Sight::Data(2, 2)), Some(Kind::CameBack));
         assert_eq!(kind(&key, Sight::Gone), None);
+    }
+
+    #[test]
+    fn an_update_over_older_data_is_told_from_what_nobody_wrote() {
+        let key = Key::new("box/a".into());
+        for _ in 0..2 {
+            put(&key, Outcome::Acknowledged);
+        }
+        let claim = key.claim().expect("nobody else writes");
+        key.begin(&claim, |_| Change::Post);
+        key.end(claim, Outcome::Acknowledged);
+        assert_eq!(kind(&key, Sight::Data(2, 3)), None);
+        assert_eq!(kind(&key, Sight::Data(1, 3)), Some(Kind::Mixed));
+        assert_eq!(kind(&key, Sight::Head("etag-1".into(), 3)), Some(Kind::Mixed));
+        // The metadata of a PUT go with no other data.
+        assert_eq!(kind(&key, Sight::Data(1, 2)), Some(Kind::Torn));
+        assert_eq!(kind(&key, Sight::Head("unknown".into(), 3)), Some(Kind::Torn));
     }
 
     #[test]
