@@ -102,8 +102,10 @@ mod tests {
     fn sums_are_kept_apart_by_policy() {
         let (one, two) = (Sum { sum: 7, count: 1 }, Sum { sum: 9, count: 2 });
         let last = Partition(u32::MAX);
-        let mut sums = PartitionSums::default();
-        sums.upto = Some(place(1, last));
+        let mut sums = PartitionSums {
+            upto: Some(place(1, last)),
+            ..PartitionSums::default()
+        };
         for (policy, partition, sum) in [(0, last, one), (1, Partition(0), two), (1, last, one)] {
             sums.add(place(policy, partition), sum);
         }
