@@ -80,6 +80,7 @@ fn rings_before_the_current_one_stay_in_use_until_they_are_retired() {
     let second = handle.id();
     handle.swap(ring(6, 4, 1));
     assert_eq!(previous(&handle), [second, first]);
+    assert!(handle.in_use().is_moving() && handle.in_use_since().is_none());
     assert!(!handle.retire(second).unwrap(), "not the current ring any more");
     handle.swap(ring(5, 4, 1));
     assert_eq!(handle.id(), second, "back to the ring before");

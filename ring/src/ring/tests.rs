@@ -84,6 +84,13 @@ fn a_name_belongs_to_the_partition_that_its_first_bits_say() {
 }
 
 #[test]
+fn a_device_of_an_old_file_is_in_the_first_region() {
+    let old = r#"{"id": 0, "zone": 2, "ip": "10.0.0.1", "port": 6200, "device": "sda", "weight": 1.0}"#;
+    let device: Device = serde_json::from_str(old).unwrap();
+    assert_eq!((device.region, device.meta.as_str()), (1, ""));
+}
+
+#[test]
 fn a_ring_says_what_its_parts_say() {
     let info = RingInfo {
         part_power: 1,
