@@ -4,9 +4,9 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::decode::{Bad, Expect, decode, salvage};
+use super::decode::{Bad, Expect, decode, descriptor, salvage};
 use super::encode::{BatchSize, encode};
-use super::record::{BadRecord, Head, Kind, NewRecord, Payload};
+use super::record::{BadRecord, DESCRIPTOR_LEN, Head, Kind, NewRecord, Payload};
 use super::*;
 use crate::io::PAGE;
 use crate::io::aligned::AlignedBuf;
@@ -237,4 +237,50 @@ fn version_1_bytes_never_change() {
         assert!(kinds.eq(1..=10));
         assert!(heads.iter().all(|head| (head.policy != 0) == policies));
     }
+}
+
+/// A descriptor with a good CRC, whatever it says.
+fn made(kind: Kind, flags: u8, lens: (usize, usize), crcs: usize, meta: usize) -> Vec<u8> {
+    let (payload_len, meta_len) = lens;
+    let len = DESCRIPTOR_LEN + 4 * crcs + meta;
+    let mut out = vec![0; len];
+    out[4..8].copy_from_slice(&(len as u32).to_le_bytes());
+    (out[8], out[9]) = (kind as u8, flags);
+    out[10..12].copy_from_slice(&(crcs as u16).to_le_bytes());
+    out[52..56].copy_from_slice(&(payload_len as u32).to_le_bytes());
+    out[56..60].copy_from_slice(&(meta_len as u32).to_le_bytes());
+    let crc = crc32fast::hash(&out[4..]);
+    out[..4].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+#[test]
+fn a_descriptor_that_contradicts_itself_is_damaged_although_its_crc_is_good() {
+    // Kind, flags, lengths of payload and metadata as said, CRCs and metadata there are.
+    for (kind, flags, lens, crcs, meta, good) in [
+        (Kind::Object, 0, (10, 3), 1, 3, true),
+        (Kind::Object, 2, (10, 3), 1, 3, true),
+        (Kind::Object, 1, (10, 3), 1, 3, false),
+        (Kind::Object, 4, (10, 3), 1, 3, false),
+        (Kind::Write, 1, (10, 3), 1, 3, true),
+        (Kind::Write, 0, (10, 3), 1, 3, false),
+        (Kind::Object, 0, (0, 0), 0, 0, true),
+        (Kind::Object, 0, (10, 3), 1, 4, false),
+        (Kind::Object, 0, (10, 3), 1, 2, false),
+        (Kind::Object, 0, (10, 3), 2, 3, false),
+        (Kind::Object, 0, (10, 3), 0, 3, false),
+        (Kind::Object, 0, (CRC_BLOCK + 1, 3), 1, 3, false),
+        (Kind::Object, 0, (CRC_BLOCK + 1, 3), 2, 3, true),
+        (Kind::Object, 0, (MAX_PAYLOAD, 0), 16, 0, true),
+        (Kind::Object, 0, (MAX_PAYLOAD + 1, 0), 17, 0, false),
+        (Kind::Object, 0, (0, MAX_META), 0, MAX_META, true),
+        (Kind::Object, 0, (0, MAX_META + 1), 0, MAX_META + 1, false),
+    ] {
+        let read = descriptor(&made(kind, flags, lens, crcs, meta)).map(|view| view.payload_len);
+        let want = if good { Ok(lens.0) } else { Err(Bad::Descriptor(0)) };
+        assert_eq!(read, want, "{kind:?} {flags} {lens:?} {crcs} {meta}");
+    }
+    let short = made(Kind::Object, 0, (10, 3), 1, 3);
+    assert_eq!(descriptor(&short[..short.len() - 1]).err(), Some(Bad::Short));
+    assert_eq!(descriptor(&short[..DESCRIPTOR_LEN - 1]).err(), Some(Bad::Short));
 }

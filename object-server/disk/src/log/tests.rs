@@ -16,6 +16,7 @@ use writer::{Carries, Tail};
 
 mod crash;
 mod cut;
+mod group;
 mod rebuild;
 
 pub(super) const IDENTITY: Identity = Identity {
