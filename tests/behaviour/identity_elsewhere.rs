@@ -4,49 +4,17 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use virga_tests::cluster::Cluster;
+use virga_tests::keystone::{Keystone, Said, project};
 use virga_tests::process::{credential, wait_until};
-use virga_tests::swift::agent;
-
-/// An answer of identity.
-struct Said {
-    status: u16,
-    token: String,
-    body: Value,
-}
-
-/// Asks identity on the controller.
-fn ask(cluster: &Cluster, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Said {
-    let url = credential(&cluster.controller_data().join("openrc-demo"), "OS_AUTH_URL");
-    let mut request = ureq::http::Request::builder()
-        .method(method)
-        .uri(format!("{url}{path}"))
-        .header("content-type", "application/json");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let request = request.body(body.to_string()).expect("a request");
-    let mut answer = agent().run(request).expect("identity answers");
-    let token = answer.headers().get("x-subject-token");
-    let token = token.and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
-    let text = answer.body_mut().read_to_string().expect("a body");
-    Said {
-        status: answer.status().as_u16(),
-        token,
-        body: serde_json::from_str(&text).unwrap_or_default(),
-    }
-}
 
 /// Signs in with the credentials of an openrc file.
 fn sign_in(cluster: &Cluster, openrc: &str) -> Said {
     let of = |name| credential(&cluster.controller_data().join(openrc), name);
-    let domain = json!({"name": "Default"});
-    let user = json!({"name": of("OS_USERNAME"), "password": of("OS_PASSWORD"), "domain": domain});
-    let scope = json!({"project": {"name": of("OS_PROJECT_NAME"), "domain": domain}});
-    let identity = json!({"methods": ["password"], "password": {"user": user}});
-    let body = json!({"auth": {"identity": identity, "scope": scope}});
-    let said = ask(cluster, "POST", "/auth/tokens", &[], &body);
-    assert_eq!(said.status, 201, "{}", said.body);
-    said
+    let scope = project(&of("OS_PROJECT_NAME"));
+    let keystone = Keystone::of(cluster.controller_data());
+    keystone
+        .sign_in(&of("OS_USERNAME"), &of("OS_PASSWORD"), &scope)
+        .expect(201)
 }
 
 #[test]
@@ -54,15 +22,17 @@ fn a_token_that_is_revoked_soon_ends_at_the_proxy_and_what_was_revoked_before_is
     let mut cluster = Cluster::start();
     let swift = cluster.demo();
     let (mine, other) = (sign_in(&cluster, "openrc-demo"), sign_in(&cluster, "openrc-demo"));
-    let (mine, other) = (swift.with_token(&mine.token), swift.with_token(&other.token));
+    let (mine, other) = (swift.with_token(&mine.token()), swift.with_token(&other.token()));
     mine.put("box", b"");
     assert_eq!(other.get("box").status, 204);
     let headers = [
         ("x-auth-token", swift.token.as_str()),
         ("x-subject-token", mine.token.as_str()),
     ];
-    let revoked = ask(&cluster, "DELETE", "/auth/tokens", &headers, &Value::Null);
-    assert_eq!(revoked.status, 204, "{}", revoked.body);
+    let keystone = Keystone::of(cluster.controller_data());
+    keystone
+        .ask("DELETE", "/auth/tokens", &headers, &Value::Null)
+        .expect(204);
     wait_until("the revoked token ends at the proxy", || {
         mine.get("box").status == 401
     });
@@ -87,7 +57,7 @@ fn the_proxy_asks_identity_for_access_rules_names_and_keys_of_s3() {
     swift.put("box/o", b"x");
 
     let demo = sign_in(&cluster, "openrc-demo");
-    let user = demo.body["token"]["user"]["id"]
+    let user = demo.json()["token"]["user"]["id"]
         .as_str()
         .expect("an id")
         .to_owned();
@@ -95,29 +65,24 @@ fn the_proxy_asks_identity_for_access_rules_names_and_keys_of_s3() {
     let credential_of =
         json!({"application_credential": {"name": "c", "secret": "s", "access_rules": rules}});
     let path = format!("/users/{user}/application_credentials");
-    let made = ask(
-        &cluster,
-        "POST",
-        &path,
-        &[("x-auth-token", &demo.token)],
-        &credential_of,
-    );
-    assert_eq!(made.status, 201, "{}", made.body);
-    let shown = json!({"id": made.body["application_credential"]["id"], "secret": "s"});
+    let keystone = Keystone::of(cluster.controller_data());
+    let made = keystone
+        .call("POST", &path, &demo.token(), &credential_of)
+        .expect(201);
+    let shown = json!({"id": made.id("application_credential"), "secret": "s"});
     let identity = json!({"methods": ["application_credential"], "application_credential": shown});
-    let ruled = ask(
-        &cluster,
+    let ruled = keystone.ask(
         "POST",
         "/auth/tokens",
         &[],
         &json!({"auth": {"identity": identity}}),
     );
-    let ruled = swift.with_token(&ruled.token);
+    let ruled = swift.with_token(&ruled.token());
     assert_eq!(ruled.get("box/o").status, 200, "what its rules name");
     assert_eq!(ruled.get("").status, 401, "what they do not name");
 
     let admin = sign_in(&cluster, "openrc");
-    let admin = swift.with_token(&admin.token);
+    let admin = swift.with_token(&admin.token());
     assert_eq!(admin.get("box/o").status, 403);
     let acl = [("x-container-read", "admin:admin")];
     assert_eq!(swift.send("POST", "box", &acl, b"").status, 204);

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use virga_proxy::swift::{actions, pages};
 use virga_tests::cloud::Cloud;
-use virga_tests::swift::{Swift, agent};
+use virga_tests::keystone::{Keystone, project};
+use virga_tests::swift::{Answer, Swift};
 
-const PERSONAS: [&str; 7] = [
-    "nobody", "rubbish", "foreign", "reader", "stranger", "member", "admin",
+const PERSONAS: [&str; 10] = [
+    "nobody", "rubbish", "foreign", "reader", "service", "system", "stranger", "member", "admin", "reseller",
 ];
 
 struct Row {
@@ -28,7 +30,7 @@ fn rows() -> Vec<Row> {
         for word in who.split(',') {
             match word {
                 "all" => let_in.extend(PERSONAS),
-                "own" => let_in.extend(["member", "admin"]),
+                "own" => let_in.extend(["member", "admin", "reseller"]),
                 other if PERSONAS.contains(&other) => drop(let_in.insert(other)),
                 other => panic!("nobody is called {other}: {line}"),
             }
@@ -42,71 +44,63 @@ fn rows() -> Vec<Row> {
     rows.collect()
 }
 
-/// Asks identity; the answer's body and token.
-fn identity(cloud: &Cloud, method: &str, path: &str, token: &str, body: &Value) -> (Value, String) {
-    let mut request = ureq::http::Request::builder()
-        .method(method)
-        .uri(format!("{}{path}", cloud.auth_url()))
-        .header("content-type", "application/json");
-    if !token.is_empty() {
-        request = request.header("x-auth-token", token);
-    }
-    let request = request.body(body.to_string()).expect("a request");
-    let mut answer = agent().run(request).expect("identity answers");
-    let text = answer.body_mut().read_to_string().expect("a body");
-    assert!(
-        answer.status().is_success(),
-        "{method} {path}: {} {text}",
-        answer.status()
-    );
-    let token = answer.headers().get("x-subject-token");
-    let token = token.and_then(|t| t.to_str().ok()).unwrap_or_default().to_owned();
-    (serde_json::from_str(&text).unwrap_or_default(), token)
-}
-
-fn sign_in(cloud: &Cloud, user: &str, password: &str, project: &str) -> (Value, String) {
-    let domain = json!({"id": "default"});
-    let user = json!({"name": user, "password": password, "domain": domain});
-    let identity_of = json!({"methods": ["password"], "password": {"user": user}});
-    let scope = json!({"project": {"name": project, "domain": domain}});
-    let body = json!({"auth": {"identity": identity_of, "scope": scope}});
-    identity(cloud, "POST", "/auth/tokens", "", &body)
+/// A user with a role on a project; the token for it.
+fn person(
+    keystone: &Keystone,
+    root: &str,
+    (name, role): (&str, &str),
+    (id, project_name): (&str, &str),
+) -> String {
+    let user = json!({"user": {"name": name, "password": "pw", "domain_id": "default"}});
+    let made = keystone.call("POST", "/users", root, &user).expect(201);
+    let found = keystone.call("GET", &format!("/roles?name={role}"), root, &Value::Null);
+    let role = match found.json()["roles"][0]["id"].as_str() {
+        Some(id) => id.to_owned(),
+        None => {
+            let new = json!({"role": {"name": role}});
+            keystone.call("POST", "/roles", root, &new).expect(201).id("role")
+        }
+    };
+    let grant = format!("/projects/{id}/users/{}/roles/{role}", made.id("user"));
+    keystone.call("PUT", &grant, root, &Value::Null).expect(204);
+    keystone
+        .sign_in(name, "pw", &project(project_name))
+        .expect(201)
+        .token()
 }
 
 /// A token for each persona.
 fn tokens(cloud: &Cloud, elsewhere: &Cloud) -> BTreeMap<&'static str, String> {
-    let of = |cloud: &Cloud, file: &str| cloud.credential(file, "OS_PASSWORD");
-    let (_, root) = sign_in(cloud, "admin", &of(cloud, "openrc"), "admin");
+    let keystone = Keystone::of(&cloud.data());
+    let password = cloud.credential("openrc", "OS_PASSWORD");
+    let sign_in = |scope: &Value| keystone.sign_in("admin", &password, scope).expect(201).token();
+    let root = sign_in(&project("admin"));
     let demo = Swift::connect(cloud);
-    let (_, project) = demo.url.rsplit_once("AUTH_").expect("a storage URL");
+    let (_, own) = demo.url.rsplit_once("AUTH_").expect("a storage URL");
+    let own = (own, "demo");
     let other = json!({"project": {"name": "other", "domain_id": "default"}});
-    let (other, _) = identity(cloud, "POST", "/projects", &root, &other);
-    let other = other["project"]["id"].as_str().expect("an id").to_owned();
+    let other = keystone
+        .call("POST", "/projects", &root, &other)
+        .expect(201)
+        .id("project");
+    let other = (other.as_str(), "other");
     let mut tokens = BTreeMap::from([
         ("nobody", String::new()),
         ("rubbish", "rubbish".to_owned()),
         ("foreign", Swift::connect(elsewhere).token),
         ("member", demo.token.clone()),
+        ("system", sign_in(&json!({"system": {"all": true}}))),
     ]);
-    for (persona, role, on, name) in [
-        ("reader", "reader", project, "demo"),
-        ("admin", "admin", project, "demo"),
-        ("stranger", "member", other.as_str(), "other"),
+    for (persona, role, on) in [
+        ("reader", "reader", own),
+        ("service", "service", own),
+        // The administrator of the cloud has the name "admin" already.
+        ("admin", "admin", own),
+        ("stranger", "member", other),
+        ("reseller", "ResellerAdmin", other),
     ] {
-        let user = json!({"user": {"name": persona, "password": "pw", "domain_id": "default"}});
-        // The administrator of the cloud has the name already.
-        let user = match persona {
-            "admin" => json!({"user": {"name": "boss", "password": "pw", "domain_id": "default"}}),
-            _ => user,
-        };
-        let (made, _) = identity(cloud, "POST", "/users", &root, &user);
-        let id = made["user"]["id"].as_str().expect("an id");
-        let (roles, _) = identity(cloud, "GET", &format!("/roles?name={role}"), &root, &Value::Null);
-        let role = roles["roles"][0]["id"].as_str().expect("an id");
-        let grant = format!("/projects/{on}/users/{id}/roles/{role}");
-        identity(cloud, "PUT", &grant, &root, &Value::Null);
-        let name_of = user["user"]["name"].as_str().expect("a name");
-        tokens.insert(persona, sign_in(cloud, name_of, "pw", name).1);
+        let name = if persona == "admin" { "boss" } else { persona };
+        tokens.insert(persona, person(&keystone, &root, (name, role), on));
     }
     tokens
 }
@@ -126,15 +120,68 @@ fn fill(demo: &Swift) {
     }
 }
 
-/// A call of a row; the status.
-fn call(door: &Swift, row: &Row, account: &str) -> u16 {
+impl Row {
+    /// What goes with it to be understood. `password` is demo's.
+    fn headers<'a>(&self, password: &'a str) -> Vec<(&'static str, &'a str)> {
+        match (self.method, self.path) {
+            ("COPY", _) => vec![("destination", "shut/copy")],
+            (_, "/auth/v1" | "/auth/v1.0" | "/v1.0") => {
+                vec![("x-auth-user", "demo:demo"), ("x-auth-key", password)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn body(&self) -> &'static [u8] {
+        match self.path {
+            "ACCOUNT?bulk-delete" => b"shut/o",
+            _ => b"",
+        }
+    }
+
+    /// Whether it is a call of the API: pages take any method.
+    fn is_of_api(&self) -> bool {
+        self.path == pages::INFO || self.path.starts_with("ACCOUNT") && !self.path.contains('?')
+    }
+
+    /// The name of what is asked for. A copy may fail at either end.
+    fn action(&self) -> &'static str {
+        if self.method == "COPY" {
+            return "object-store:";
+        }
+        let level = match self
+            .path
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .matches('/')
+            .count()
+        {
+            0 => actions::Level::Account,
+            1 => actions::Level::Container,
+            _ => actions::Level::Object,
+        };
+        let method = self.method.parse().expect("a method");
+        actions::named(level, &method).expect("a call that is judged")
+    }
+}
+
+/// A call of a row.
+fn call(door: &Swift, row: &Row, (account, password): (&str, &str)) -> Answer {
     let path = row.path.replace("ACCOUNT", account);
-    let headers: &[(&str, &str)] = match row.method {
-        "COPY" => &[("destination", "shut/copy")],
-        _ => &[],
-    };
-    let answer = door.send(row.method, path.trim_start_matches('/'), headers, b"");
-    answer.status.as_u16()
+    let headers = row.headers(password);
+    door.send(row.method, path.trim_start_matches('/'), &headers, row.body())
+}
+
+/// The status of an answer. Reports of several calls in one tell of each in
+/// their bodies.
+fn status(row: &Row, answer: &Answer) -> u16 {
+    let said = answer.text();
+    match row.path == "ACCOUNT?bulk-delete" {
+        true if said.contains("401 Unauthorized") => 401,
+        true if said.contains("403 Forbidden") => 403,
+        _ => answer.status.as_u16(),
+    }
 }
 
 #[test]
@@ -143,15 +190,25 @@ fn everyone_gets_past_the_door_of_the_object_store_where_the_table_says_so_and_n
     let demo = Swift::connect(&cloud);
     fill(&demo);
     let tokens = tokens(&cloud, &elsewhere);
+    let password = cloud.credential("openrc-demo", "OS_PASSWORD");
     let (root, account) = demo.url.split_once("/v1/").expect("a storage URL");
     let door = |token: &str| demo.with_token(token).under(root);
     let account = format!("v1/{account}");
     for row in rows() {
         for persona in PERSONAS.iter().filter(|persona| !row.who.contains(**persona)) {
             let known = !["nobody", "rubbish", "foreign"].contains(persona);
-            let status = call(&door(&tokens[persona]), &row, &account);
+            let answer = call(&door(&tokens[persona]), &row, (&account, &password));
             let expected = if known { 403 } else { 401 };
-            assert_eq!(status, expected, "{} {} as {persona}", row.method, row.path);
+            let case = format!("{} {} as {persona}: {}", row.method, row.path, answer.text());
+            assert_eq!(status(&row, &answer), expected, "{case}");
+            // An answer to HEAD has no body to name anything in, a report no room.
+            if known && row.method != "HEAD" && row.body().is_empty() {
+                let says = format!(
+                    "You are not authorized to perform the requested action: {}",
+                    row.action()
+                );
+                assert!(answer.text().contains(&says), "{case}");
+            }
         }
     }
     // What was refused left no trace.
@@ -160,20 +217,23 @@ fn everyone_gets_past_the_door_of_the_object_store_where_the_table_says_so_and_n
     }
     for row in rows() {
         for persona in &row.who {
-            fill(&demo);
-            let status = call(&door(&tokens[persona]), &row, &account);
+            let answer = call(&door(&tokens[persona]), &row, (&account, &password));
+            let status = status(&row, &answer);
             assert!(
                 status != 401 && status != 403 && status < 500,
                 "{} {} as {persona}: {status}",
                 row.method,
                 row.path
             );
+            if !["GET", "HEAD", "OPTIONS"].contains(&row.method) {
+                fill(&demo);
+            }
         }
     }
 }
 
 #[test]
-fn every_method_of_the_object_store_has_a_row_and_every_row_a_method() {
+fn every_method_and_page_of_the_object_store_has_a_row_and_every_row_a_method() {
     let cloud = Cloud::start();
     let demo = Swift::connect(&cloud);
     fill(&demo);
@@ -189,11 +249,14 @@ fn every_method_of_the_object_store_has_a_row_and_every_row_a_method() {
             row.path
         );
     }
-    for (path, methods) in listed.into_iter().filter(|(path, _)| *path != "/healthcheck") {
-        let path = path.replace("ACCOUNT", &format!("v1/{account}"));
+    for page in pages::ALL {
+        assert!(listed.contains_key(page), "no row: {page}");
+    }
+    for row in rows().iter().filter(|row| row.is_of_api()) {
+        let path = row.path.replace("ACCOUNT", &format!("v1/{account}"));
         let answer = door.send("BREW", path.trim_start_matches('/'), &[], b"");
         assert_eq!(answer.status, 405, "{path}");
         let there: BTreeSet<String> = answer.header("allow").split(", ").map(str::to_owned).collect();
-        assert_eq!(there, methods, "{path}");
+        assert_eq!(there, listed[row.path], "{path}");
     }
 }

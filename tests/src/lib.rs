@@ -13,6 +13,7 @@ pub mod change;
 pub mod cloud;
 pub mod cluster;
 pub mod inventory;
+pub mod keystone;
 pub mod lab;
 pub mod linear;
 pub mod process;

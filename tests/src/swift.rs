@@ -6,6 +6,7 @@ use std::time::Duration;
 use ureq::http::{Response, StatusCode};
 
 use crate::cloud::Cloud;
+use crate::keystone::{Keystone, project};
 use crate::process::credential;
 
 /// A session of the demo user with the object store.
@@ -63,38 +64,21 @@ impl Swift {
 
     /// The same with the credential files in `data`.
     pub fn of(data: &Path) -> Self {
-        let agent = agent();
         let of = |name| credential(&data.join("openrc-demo"), name);
-        let user = serde_json::json!({
-            "name": of("OS_USERNAME"), "password": of("OS_PASSWORD"), "domain": {"name": "Default"}
-        });
-        let body = serde_json::json!({"auth": {
-            "identity": {"methods": ["password"], "password": {"user": user}},
-            "scope": {"project": {"name": of("OS_PROJECT_NAME"), "domain": {"name": "Default"}}}
-        }});
-        let mut answer = agent
-            .post(format!("{}/auth/tokens", of("OS_AUTH_URL")))
-            .header("content-type", "application/json")
-            .send(body.to_string())
-            .expect("identity answers");
-        assert_eq!(answer.status(), 201, "a token for demo");
-        let token = answer.headers()["x-subject-token"]
-            .to_str()
-            .expect("ASCII")
-            .to_owned();
-        let text = answer.body_mut().read_to_string().expect("a body");
-        let body: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let project = body["token"]["project"]["id"]
+        let scope = project(&of("OS_PROJECT_NAME"));
+        let said = Keystone::of(data).sign_in(&of("OS_USERNAME"), &of("OS_PASSWORD"), &scope);
+        let said = said.expect(201);
+        let project = said.json()["token"]["project"]["id"]
             .as_str()
             .expect("a project")
             .to_owned();
         Self {
-            agent,
+            agent: agent(),
             url: format!(
                 "{}/v1/AUTH_{project}",
                 credential(&data.join("s3.env"), "AWS_ENDPOINT_URL")
             ),
-            token,
+            token: said.token(),
         }
     }
 

@@ -240,6 +240,7 @@ pub(crate) async fn check(
     without_signature(&mut parts);
     without_odd_range(&mut parts.headers);
     tidy::dates(&mut parts.headers);
+    tidy::conceal(&mut parts.headers);
     if let Some(signed) = signed {
         parts.extensions.insert(signed);
     }

@@ -1,5 +1,5 @@
 //! Headers that AWS reads more kindly than the protocol layer, or more
-//! strictly: dates, and sources of copies.
+//! strictly: dates, and sources of copies. And those that hold secrets.
 use http::header::{EXPIRES, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE};
 use s3s::{S3Result, s3_error};
 
@@ -15,6 +15,25 @@ const CONDITIONS: [HeaderName; 4] = [
     HeaderName::from_static("x-amz-copy-source-if-modified-since"),
     HeaderName::from_static("x-amz-copy-source-if-unmodified-since"),
 ];
+
+/// Headers that whoever reads a log could use.
+const SECRETS: [HeaderName; 5] = [
+    HeaderName::from_static("x-amz-server-side-encryption-customer-key"),
+    HeaderName::from_static("x-amz-copy-source-server-side-encryption-customer-key"),
+    HeaderName::from_static("x-amz-security-token"),
+    HeaderName::from_static("x-auth-token"),
+    HeaderName::from_static("x-storage-token"),
+];
+
+/// Marks secrets, so that the protocol layer, which logs whole requests when it
+/// is asked to, leaves them out.
+pub(super) fn conceal(headers: &mut HeaderMap) {
+    for (name, value) in headers.iter_mut() {
+        if SECRETS.contains(name) {
+            value.set_sensitive(true);
+        }
+    }
+}
 
 /// Writes dates as HTTP does. A condition on what is no date is none, and an
 /// object keeps whatever its client says of its end.
@@ -57,6 +76,19 @@ pub(super) fn copy_source(headers: &HeaderMap) -> S3Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown_with_the_headers_they_are_in() {
+        let mut headers = HeaderMap::new();
+        for name in SECRETS {
+            headers.append(&name, HeaderValue::from_static("sesame"));
+            headers.append(name, HeaderValue::from_static("sesame"));
+        }
+        headers.insert("x-amz-meta-a", HeaderValue::from_static("shown"));
+        conceal(&mut headers);
+        let shown = format!("{headers:?}");
+        assert!(!shown.contains("sesame") && shown.contains("shown"), "{shown}");
+    }
 
     #[test]
     fn dates_are_read_kindly_and_sources_of_copies_strictly() {
