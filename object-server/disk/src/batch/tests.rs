@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::decode::{Bad, Expect, decode, descriptor, salvage};
+use super::decode::{self, Bad, Expect, decode, descriptor, salvage};
 use super::encode::{BatchSize, encode};
 use super::record::{BadRecord, DESCRIPTOR_LEN, Head, Kind, NewRecord, Payload};
 use super::*;
@@ -283,4 +283,20 @@ fn a_descriptor_that_contradicts_itself_is_damaged_although_its_crc_is_good() {
     let short = made(Kind::Object, 0, (10, 3), 1, 3);
     assert_eq!(descriptor(&short[..short.len() - 1]).err(), Some(Bad::Short));
     assert_eq!(descriptor(&short[..DESCRIPTOR_LEN - 1]).err(), Some(Bad::Short));
+}
+
+#[test]
+fn a_header_comes_back_as_it_was_written() {
+    for (stream, last) in [(1, false), (1, true), (4, false), (4, true)] {
+        let said = BatchHeader {
+            stream,
+            last,
+            ..batch_header()
+        };
+        let record = NewRecord::new(head(Kind::Object, 1), Bytes::new(), Bytes::new()).unwrap();
+        let mut out = AlignedBuf::with_capacity(PAGE);
+        let written = encode(said, [record].iter(), &mut out, &mut Vec::new());
+        assert_eq!((written.stream, written.last), (stream, last));
+        assert_eq!(decode::header(&out), Ok(written));
+    }
 }

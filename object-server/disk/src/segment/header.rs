@@ -183,4 +183,18 @@ mod tests {
             .salt(1)
         );
     }
+
+    #[test]
+    fn salts_of_version_1_never_change() {
+        // Without them no batch of an existing device would be taken for its own.
+        let salts = [0, 1, 7].map(|segment| OURS.salt(segment));
+        assert_eq!(
+            salts,
+            [
+                0xa557_096f_3396_99c6,
+                0x2fc3_87b9_7605_1960,
+                0xc01b_cefb_cbd4_91e8
+            ]
+        );
+    }
 }
