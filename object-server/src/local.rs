@@ -12,6 +12,7 @@ use virga_node::clock::{Clock, Micros, Version};
 use virga_object_wire::admin::{AdminAnswer, AdminRequest};
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::hold::{Hold, Holds};
 use virga_object_wire::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
@@ -49,6 +50,7 @@ pub struct LocalNode {
     clock: Arc<dyn Clock>,
     opened: Micros,
     pub(crate) traffic: Traffic,
+    holds: Holds,
     movements: Movements,
 }
 
@@ -99,6 +101,7 @@ impl LocalNode {
             opened: clock.now(),
             clock: Arc::clone(clock),
             traffic: Traffic::default(),
+            holds: Holds::default(),
             movements: Movements::default(),
         }
     }
@@ -194,9 +197,6 @@ impl ObjectNode for LocalNode {
             .await
     }
 
-    async fn head(&self, at: &At) -> Result<Found, NodeError> {
-        self.believed(RingName::Object(at.policy), at)?
-            .objects
     async fn get_expired_too(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
         self.believed(RingName::Object(at.policy), at)?
             .objects
@@ -204,6 +204,9 @@ impl ObjectNode for LocalNode {
             .await
     }
 
+    async fn head(&self, at: &At) -> Result<Found, NodeError> {
+        self.believed(RingName::Object(at.policy), at)?
+            .objects
             .head(at)
             .await
     }
@@ -230,9 +233,6 @@ impl ObjectNode for LocalNode {
             .await
     }
 
-    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
-        self.admit(version)?;
-        self.asked(RingName::Object(at.policy), at)?
     async fn post_expired_too(
         &self,
         at: &At,
@@ -246,9 +246,18 @@ impl ObjectNode for LocalNode {
             .await
     }
 
+    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
+        self.admit(version)?;
+        self.asked(RingName::Object(at.policy), at)?
             .objects
             .delete(at, version, path)
             .await
+    }
+
+    async fn hold(&self, at: &At, hold: Hold) -> Result<bool, NodeError> {
+        // Devices that fail say nothing about their names, whatever is asked.
+        let _device = self.asked(RingName::Object(at.policy), at)?;
+        self.holds.ask(at, &hold)
     }
 
     async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError> {

@@ -20,6 +20,7 @@ use virga_object_server::config::{DeviceEntry, WorkerSettings};
 use virga_object_server::local::LocalNode;
 use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
+use virga_object_wire::hold::Hold;
 use virga_object_wire::node::ObjectNode;
 use virga_object_wire::object::At;
 use virga_object_wire::status::DeviceState;
@@ -131,4 +132,26 @@ async fn a_large_object_survives_a_restart_without_a_clean_close() {
     };
     let node = open(&config).await;
     assert_eq!(read(&node, &at(1), None).await.unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_held_by_one_at_a_time_and_only_where_its_device_works() {
+    let root = tempfile::tempdir().unwrap();
+    let node = open(&config(root.path(), &["d1"])).await;
+    let [one, other] = [1, 2].map(|holder| Hold {
+        holder,
+        lease_ms: 60_000,
+    });
+    assert_eq!(node.hold(&at(1), one).await, Ok(true));
+    assert_eq!(node.hold(&at(1), other).await, Ok(false));
+    assert_eq!(node.hold(&at(2), other).await, Ok(true), "another name");
+    let gone = Hold { lease_ms: 0, ..one };
+    assert_eq!(node.hold(&at(1), gone).await, Ok(true));
+    assert_eq!(node.hold(&at(1), other).await, Ok(true));
+    let nowhere = At {
+        device: "d2".into(),
+        ..at(1)
+    };
+    let refused = node.hold(&nowhere, one).await;
+    assert_eq!(refused, Err(NodeError::NoDevice("d2".into())));
 }

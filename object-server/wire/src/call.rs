@@ -33,6 +33,7 @@ pub(crate) enum Op {
     Records = 9,
     GetExpiredToo = 10,
     PostExpiredToo = 11,
+    Hold = 12,
     PutContainer = 16,
     PostContainer = 17,
     DeleteContainer = 18,
@@ -65,7 +66,7 @@ impl Op {
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         use Op::{
             Admin, BeginPut, BucketSums, Delete, DeleteAccount, DeleteContainer, Get, GetExpiredToo, Head,
-            HeadAccount, HeadContainer, HearOfRing, ListAccount, ListContainer, ListingParts,
+            HeadAccount, HeadContainer, HearOfRing, Hold, ListAccount, ListContainer, ListingParts,
             ListingRows, ListingShards, ListingState, ListingSums, MergeListing, Movement, Names, Post,
             PostContainer, PostExpiredToo, Push, Put, PutAccount, PutContainer, PutContainerRows,
             PutObjectRows, Records, RingFile, Settle, Status, Subtrees, Sums,
@@ -80,9 +81,10 @@ impl Op {
             Settle,
             Subtrees,
             Records,
-            PutContainer,
             GetExpiredToo,
             PostExpiredToo,
+            Hold,
+            PutContainer,
             PostContainer,
             DeleteContainer,
             HeadContainer,
@@ -301,6 +303,6 @@ mod tests {
                 assert_eq!(op as u8, code);
             }
         }
-        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 37);
+        assert_eq!((0..=u8::MAX).filter_map(Op::from_code).count(), 38);
     }
 }

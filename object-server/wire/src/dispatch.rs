@@ -17,6 +17,7 @@ use crate::admin::AdminRequest;
 use crate::call::{Assembly, Op, ReadHead, from_head, from_piece, to_head, to_messages};
 use crate::checked::{BLOCK, Checked};
 use crate::error::NodeError;
+use crate::hold::Hold;
 use crate::listing::{
     ContainerRow, ListRequest, ListingKind, ListingState, MetaItem, ObjectRow, PutAccount, PutContainer,
     RowRange, ShardsRequest,
@@ -80,8 +81,9 @@ impl Handler for Dispatch {
             Op::Get | Op::GetExpiredToo => self.get(op, first, piece).await,
             Op::Head
             | Op::Post
-            | Op::Delete
             | Op::PostExpiredToo
+            | Op::Delete
+            | Op::Hold
             | Op::Settle
             | Op::Subtrees
             | Op::Records
@@ -183,13 +185,17 @@ impl Dispatch {
                 let (at, version, meta): (At, Version, PostMeta) = value(first)?;
                 reply(&node.post(&at, version, meta).await, piece)
             }
-            Op::Delete => {
-                let (at, version, path): (At, Version, String) = value(first)?;
             Op::PostExpiredToo => {
                 let (at, version, meta): (At, Version, PostMeta) = value(first)?;
                 reply(&node.post_expired_too(&at, version, meta).await, piece)
             }
+            Op::Delete => {
+                let (at, version, path): (At, Version, String) = value(first)?;
                 reply(&node.delete(&at, version, &path).await, piece)
+            }
+            Op::Hold => {
+                let (at, hold): (At, Hold) = value(first)?;
+                reply(&node.hold(&at, hold).await, piece)
             }
             Op::Settle => {
                 let (device, rows): (Arc<str>, Vec<Settled>) = value(first)?;

@@ -12,6 +12,7 @@ pub mod dispatch;
 pub mod error;
 pub mod exchange;
 pub mod fence;
+pub mod hold;
 pub mod listing;
 pub mod movement;
 pub mod node;

@@ -16,6 +16,7 @@ use virga_ring::{Device, Partition};
 use crate::admin::{AdminAnswer, AdminRequest};
 use crate::checked::Checked;
 use crate::error::NodeError;
+use crate::hold::Hold;
 use crate::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
@@ -88,11 +89,11 @@ pub trait ObjectNode: Send + Sync + 'static {
     /// Reads an object; `None` means all of it. A span past the end is cut.
     async fn get(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError>;
 
-    /// What the node knows of the name, from the index and the record's head.
     /// As [`Self::get`], also of an object whose time is over and that has not
     /// been deleted for it yet. An empty span asks for the head alone.
     async fn get_expired_too(&self, at: &At, span: Option<Span>) -> Result<Read, NodeError>;
 
+    /// What the node knows of the name, from the index and the record's head.
     async fn head(&self, at: &At) -> Result<Found, NodeError>;
 
     /// BLAKE3 subtree values (non-root chaining values) of extents of an object
@@ -107,7 +108,6 @@ pub trait ObjectNode: Send + Sync + 'static {
     /// Replaces the metadata of an object that exists.
     async fn post(&self, at: &At, version: Version, meta: PostMeta) -> Result<ObjectStat, NodeError>;
 
-    /// Marks an object deleted, whether or not this node has heard of it.
     /// As [`Self::post`], to an object whose time is over too: the new metadata
     /// say whether it still is.
     async fn post_expired_too(
@@ -117,8 +117,13 @@ pub trait ObjectNode: Send + Sync + 'static {
         meta: PostMeta,
     ) -> Result<ObjectStat, NodeError>;
 
+    /// Marks an object deleted, whether or not this node has heard of it.
     /// `path` ("account/container/object") lets the node pay the row it owes.
     async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError>;
+
+    /// Holds a name for a while, prolongs that, or gives it up: whether the holder
+    /// has it now, or another has. Kept in memory alone.
+    async fn hold(&self, at: &At, hold: Hold) -> Result<bool, NodeError>;
 
     /// The container's quorum has these rows; the node owes them no longer.
     async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError>;

@@ -18,6 +18,7 @@ use crate::admin::{AdminAnswer, AdminRequest};
 use crate::call::{Assembly, Op, ReadHead, failure, from_head, from_piece, to_head, to_messages, to_piece};
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
+use crate::hold::Hold;
 use crate::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
@@ -83,7 +84,6 @@ impl RemoteNode {
         value.finish::<Result<A, NodeError>>()?
     }
 
-    /// Sends rows in requests of bounded size. Rows merge one by one, so a
     /// Reads an object, by the operation that says which.
     async fn read(&self, op: Op, at: &At, span: Option<Span>) -> Result<Read, NodeError> {
         let large = span.is_some_and(|span| span.end.saturating_sub(span.start) > Lane::Small.piece() as u64);
@@ -103,6 +103,7 @@ impl RemoteNode {
         }
     }
 
+    /// Sends rows in requests of bounded size. Rows merge one by one, so a
     /// failure half way leaves nothing that asking again would not set right.
     async fn rows<P, R>(&self, op: Op, place: &P, rows: &[R]) -> Result<(), NodeError>
     where
@@ -270,7 +271,6 @@ impl ObjectNode for RemoteNode {
         self.ask(Op::Post, &(at, version, meta)).await
     }
 
-    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
     async fn post_expired_too(
         &self,
         at: &At,
@@ -280,7 +280,12 @@ impl ObjectNode for RemoteNode {
         self.ask(Op::PostExpiredToo, &(at, version, meta)).await
     }
 
+    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
         self.ask(Op::Delete, &(at, version, path)).await
+    }
+
+    async fn hold(&self, at: &At, hold: Hold) -> Result<bool, NodeError> {
+        self.ask(Op::Hold, &(at, hold)).await
     }
 
     async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError> {

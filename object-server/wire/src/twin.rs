@@ -23,6 +23,7 @@ use virga_ring::{Device, RingHandle};
 
 use crate::error::NodeError;
 use crate::fence::RingFence;
+use crate::hold::Holds;
 use crate::listing::ObjectRow;
 use crate::movement::{Movement, RingName};
 use crate::node::{Nodes, ObjectNode};
@@ -123,6 +124,7 @@ pub struct MemoryNode {
     clock: Arc<dyn Clock>,
     devices: BTreeMap<Arc<str>, Arc<std::sync::Mutex<Contents>>>,
     control: Arc<Control>,
+    holds: Holds,
     movement: std::sync::Mutex<Vec<Movement>>,
     rings: std::sync::Mutex<Option<TwinRings>>,
     ring_file: std::sync::Mutex<Option<Vec<u8>>>,
@@ -158,6 +160,7 @@ impl MemoryNode {
             clock,
             devices,
             control: Arc::default(),
+            holds: Holds::default(),
             movement: std::sync::Mutex::default(),
             rings: std::sync::Mutex::default(),
             ring_file: std::sync::Mutex::default(),

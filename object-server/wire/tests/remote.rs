@@ -17,6 +17,7 @@ use virga_node::task::Tasks;
 use virga_object_wire::checked::{BLOCK, Checked, EXTENT};
 use virga_object_wire::dispatch::Dispatch;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::hold::Hold;
 use virga_object_wire::listing::{ContainerRow, ListRequest, MetaItem, ObjectRow, PutAccount, PutContainer};
 use virga_object_wire::movement::{Buckets, NamesRequest, Push};
 use virga_object_wire::node::{Nodes, ObjectNode, Read, Span};
@@ -128,6 +129,7 @@ enum Step {
     Push(u8, u64, bool),
     Names(u8),
     Settle(u8, u64),
+    Hold(u8, u8, bool),
     PutContainer(u8, u64),
     PostContainer(u8, u64),
     DeleteContainer(u8, u64),
@@ -157,6 +159,7 @@ fn steps() -> impl Strategy<Value = Step> {
         2 => (n.clone(), v.clone(), any::<bool>()).prop_map(|(n, v, deleted)| Step::Push(n, v, deleted)),
         2 => n.clone().prop_map(Step::Names),
         1 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::Settle(n, v)),
+        1 => (n.clone(), 0_u8..3, any::<bool>()).prop_map(|(n, holder, end)| Step::Hold(n, holder, end)),
         3 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::PutContainer(n, v)),
         1 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::PostContainer(n, v)),
         1 => (n.clone(), v.clone()).prop_map(|(n, v)| Step::DeleteContainer(n, v)),
@@ -260,14 +263,14 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
         Step::Post(n, v) => {
             let meta = PostMeta {
                 content_type: (v % 2 == 0).then(|| format!("t/{v}")),
+                // Some are over since long ago.
+                delete_at: (v % 3 == 0).then_some(1),
                 ..PostMeta::default()
             };
             match v % 5 {
                 0 => format!("{:?}", node.post_expired_too(&at(n), Version(v), meta).await),
                 _ => format!("{:?}", node.post(&at(n), Version(v), meta).await),
             }
-                // Some are over since long ago.
-                delete_at: (v % 3 == 0).then_some(1),
         }
         Step::Delete(n, v) => format!("{:?}", node.delete(&at(n), Version(v), "a/c/o").await),
         Step::Push(n, v, deleted) => {
@@ -292,6 +295,13 @@ async fn carry(node: &dyn ObjectNode, twin: &MemoryNode, step: Step) -> String {
             format!("{:?}", node.push(&at(n), push).await)
         }
         Step::Names(n) => knowledge(node, &at(n)).await,
+        Step::Hold(n, holder, end) => {
+            let hold = Hold {
+                holder: holder.into(),
+                lease_ms: if end { 0 } else { 60_000 },
+            };
+            format!("{:?}", node.hold(&at(n), hold).await)
+        }
         Step::Settle(n, v) => {
             let At {
                 device,

@@ -1,19 +1,20 @@
 //! Conditions of reads and of writes.
 //!
 //! A conditional write looks before the first byte of the body, and again when
-//! all bytes are here, holding a lock on the name until the object is stored:
-//! of several at the same time in this proxy one wins. Writes without a
-//! condition, and those through other proxies, are not held up by it.
+//! all bytes are here, holding the name until the object is stored: of several
+//! at the same time, in whatever proxies, one wins. Writes without a condition are
+//! not held up by it.
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode};
 use s3s::dto::{ETag, ETagCondition};
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use virga_proxy::core::ObjectName;
+use virga_proxy::core::{HeldName, ObjectName};
 
 use super::Backend;
 use super::dates;
+use super::fault::OrFault;
 use super::object::find::Asked;
 use super::object::view::{Tags, etag_of};
 
@@ -36,6 +37,12 @@ impl Stripes {
         let at = name.path().bytes().fold(0, spread) % STRIPES;
         Some(self.0.get(at)?.clone().lock_owned().await)
     }
+}
+
+/// A name that nobody else holds meanwhile, in this proxy or another.
+pub(crate) struct Hold {
+    _everywhere: Option<HeldName>,
+    _here: Option<OwnedMutexGuard<()>>,
 }
 
 /// Names of the four conditional headers.
@@ -158,13 +165,6 @@ impl Expect {
         }
     }
 
-    fn judge(&self, etag: Option<&str>) -> S3Result<()> {
-        match (self, etag) {
-            (Self::Absent, None) | (Self::Present(None), Some(_)) => Ok(()),
-            (Self::Absent, Some(_)) => Err(failed("If-None-Match")),
-            (Self::Present(_), None) => Err(s3_error!(NoSuchKey)),
-            (Self::Present(Some(wanted)), Some(etag)) if wanted == etag => Ok(()),
-            (Self::Present(Some(_)), Some(_)) => Err(failed("If-Match")),
     /// Reads the two headers where the protocol layer does not: those of a copy.
     ///
     /// # Errors
@@ -183,6 +183,13 @@ impl Expect {
         )
     }
 
+    fn judge(&self, etag: Option<&str>) -> S3Result<()> {
+        match (self, etag) {
+            (Self::Absent, None) | (Self::Present(None), Some(_)) => Ok(()),
+            (Self::Absent, Some(_)) => Err(failed("If-None-Match")),
+            (Self::Present(_), None) => Err(s3_error!(NoSuchKey)),
+            (Self::Present(Some(wanted)), Some(etag)) if wanted == etag => Ok(()),
+            (Self::Present(Some(_)), Some(_)) => Err(failed("If-Match")),
         }
     }
 }
@@ -203,13 +210,21 @@ impl Backend {
         }
     }
 
-    /// The same, and holds the name until the guard is dropped.
-    pub(crate) async fn expect_and_hold(
-        &self,
-        name: &ObjectName,
-        expect: &Expect,
-    ) -> S3Result<Option<OwnedMutexGuard<()>>> {
-        let guard = self.0.stripes.lock(name).await;
+    /// Holds a name until the guard is dropped, for a write of what depends on what
+    /// is read first.
+    pub(crate) async fn hold(&self, name: &ObjectName) -> S3Result<Hold> {
+        // The lock first: of many in this proxy one asks the nodes.
+        let here = self.0.stripes.lock(name).await;
+        let everywhere = self.core().hold_object(name).await.or_fault()?;
+        Ok(Hold {
+            _everywhere: everywhere,
+            _here: here,
+        })
+    }
+
+    /// [`Self::hold`], and [`Self::expect`] with the name held.
+    pub(crate) async fn expect_and_hold(&self, name: &ObjectName, expect: &Expect) -> S3Result<Hold> {
+        let held = self.hold(name).await?;
         self.expect(name, expect).await?;
         Ok(held)
     }
@@ -273,8 +288,6 @@ mod tests {
         let tag = ETagCondition::ETag(ETag::Strong("abc".into()));
         assert_eq!(Expect::of(Some(&tag), None).unwrap(), Some(this.clone()));
         assert!(Expect::of(None, Some(&tag)).is_err());
-    }
-}
         let mut headers = HeaderMap::new();
         assert_eq!(Expect::of_headers(&headers).unwrap(), None);
         headers.insert("if-match", HeaderValue::from_static("\"abc\""));
@@ -283,3 +296,5 @@ mod tests {
         assert!(Expect::of_headers(&headers).is_err());
         headers.remove("if-match");
         assert_eq!(Expect::of_headers(&headers).unwrap(), Some(Expect::Absent));
+    }
+}

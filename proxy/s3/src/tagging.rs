@@ -154,8 +154,8 @@ async fn replace(
     asked: Asked,
     tags: &[(String, String)],
 ) -> S3Result<Option<String>> {
-    // Others of this proxy who read metadata to write it back wait.
-    let _held = backend.0.stripes.lock(name).await;
+    // Others who read metadata to write it back wait.
+    let _held = backend.hold(name).await?;
     let Found {
         at, stat, version, ..
     } = backend.find(name, asked, None).await?;

@@ -22,6 +22,7 @@ mod get;
 mod heal;
 mod health;
 mod hedge;
+mod hold;
 mod info_cache;
 mod infos;
 mod listing;
@@ -66,6 +67,7 @@ pub use self::error::{
     PostObjectError, ProveError, PutContainerError, PutObjectError, ReadObjectError, SegmentError,
     Unavailable,
 };
+pub use self::hold::HeldName;
 pub use self::listing::Listing;
 pub use self::names::{AccountName, BadName, ContainerName, ObjectName};
 pub use self::reading::ContainerForReading;
@@ -121,7 +123,8 @@ pub struct NewObject {
     /// Seal it, with whose key; what its container asks for where this is `None`.
     pub seal: Option<sealing::Seal>,
     /// Store only if there is no such object (`If-None-Match: *`). Looked up
-    /// before the first byte of the body is read.
+    /// before the first byte of the body is read, and again when all of it is here
+    /// and no other conditional write of the name is under way in any proxy.
     pub if_none_match_any: bool,
     /// What is to be stored with it beside the above and is known only when the
     /// body has ended.
@@ -260,11 +263,11 @@ pub type MetaChange = (String, String);
 pub struct Core {
     shared: Arc<Shared>,
     opener: sealing::Opener,
+    /// Whether objects are there for it whose time is over.
+    expired_too: bool,
 }
 
 impl Core {
-    /// Whether objects are there for it whose time is over.
-    expired_too: bool,
     /// Puts the parts together. Starts no task before the first request.
     pub fn new(parts: CoreParts) -> Self {
         let CoreParts {
@@ -314,9 +317,6 @@ impl Core {
         Self {
             shared: Arc::new(shared),
             opener: sealing::Opener::default(),
-        }
-    }
-
             expired_too: false,
         }
     }
@@ -328,6 +328,9 @@ impl Core {
         Self {
             expired_too: true,
             ..self.clone()
+        }
+    }
+
     /// The clock of versions (`X-Timestamp` of answers).
     pub fn hlc(&self) -> &Arc<Hlc> {
         &self.shared.hlc

@@ -13,7 +13,7 @@ use virga_object_wire::listing::ObjectRow;
 use virga_object_wire::object::{ObjectMeta, ObjectStat, PutObject, Source};
 
 use super::digest::{self, Digests};
-use super::error::{BodyError, PutObjectError, ReadObjectError, Unavailable};
+use super::error::{BodyError, PutObjectError, Unavailable};
 use super::fanout::{self, Call, Rest};
 use super::heal;
 use super::names::ObjectName;
@@ -196,6 +196,22 @@ impl Core {
     where
         S: Stream<Item = Result<Bytes, BodyError>> + Send,
     {
+        match std::mem::take(&mut new.if_none_match_any) {
+            true => self.put_if_absent(name, new, body).await,
+            false => self.put_always(name, new, body).await,
+        }
+    }
+
+    /// The same, whatever is there.
+    pub(super) async fn put_always<S>(
+        &self,
+        name: &ObjectName,
+        mut new: NewObject,
+        body: S,
+    ) -> Result<Stored, PutObjectError>
+    where
+        S: Stream<Item = Result<Bytes, BodyError>> + Send,
+    {
         let container = self
             .container_info_at(name.container_path(), || name.container_name())
             .await?
@@ -203,13 +219,6 @@ impl Core {
         let policy = container.policy;
         let treatment = self.opener.seal(&mut new, &container.meta)?;
         drop(container);
-        if new.if_none_match_any {
-            match self.head_object(name, false).await {
-                Ok(_) | Err(ReadObjectError::Sealed { .. }) => return Err(PutObjectError::Exists),
-                Err(ReadObjectError::NotFound { .. }) => {}
-                Err(ReadObjectError::Unavailable(error)) => return Err(error.into()),
-            }
-        }
         let body = pin!(body);
         let mut source = BodySource::new(body, &new, &self.shared.settings)?;
         let first = source.extent().await?;

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails"
 )]
 mod cluster;
+mod conditional;
 mod containers_away;
 mod failures;
 mod fleet;

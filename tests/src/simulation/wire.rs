@@ -11,6 +11,7 @@ use virga_node::clock::Version;
 use virga_object_wire::admin::{AdminAnswer, AdminRequest};
 use virga_object_wire::checked::Checked;
 use virga_object_wire::error::NodeError;
+use virga_object_wire::hold::Hold;
 use virga_object_wire::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
@@ -90,7 +91,6 @@ impl Wire {
     }
 }
 
-/// An upload to another machine.
 impl Wire {
     /// What was found, with a body that travels.
     fn arriving(&self, read: Read) -> Result<Read, NodeError> {
@@ -105,6 +105,7 @@ impl Wire {
     }
 }
 
+/// An upload to another machine.
 struct Upload {
     wire: Wire,
     stream: Box<dyn PutStream>,
@@ -210,7 +211,6 @@ impl ObjectNode for Wire {
         Ok(stat)
     }
 
-    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
     async fn post_expired_too(
         &self,
         at: &At,
@@ -222,9 +222,14 @@ impl ObjectNode for Wire {
         Ok(stat)
     }
 
+    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
         let deleted = carried!(self, Some(at), delete, at = at.clone() => &at, version = version => version, path = path.to_owned() => &path)?;
         self.network.witness(at.hash, Witnessed::Data(version), self.to);
         Ok(deleted)
+    }
+
+    async fn hold(&self, at: &At, hold: Hold) -> Result<bool, NodeError> {
+        carried!(self, Some(at), hold, at = at.clone() => &at, hold = hold => hold)
     }
 
     async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError> {

@@ -12,6 +12,7 @@ use super::{Contents, Control, MemoryNode, check_ahead, key, locked, objects};
 use crate::admin::{AdminAnswer, AdminRequest};
 use crate::checked::{BLOCK, Checked, EXTENT};
 use crate::error::NodeError;
+use crate::hold::Hold;
 use crate::listing::{
     AccountInfo, ContainerInfo, ContainerRow, Created, ListRequest, ListingKind, ListingState, ListingSum,
     ListingSums, MetaItem, ObjectRow, Page, PartSums, PutAccount, PutContainer, RowRange, RowSums,
@@ -99,7 +100,6 @@ impl MemoryNode {
     }
 }
 
-#[async_trait]
 impl MemoryNode {
     /// Reads an object as it is to be seen at `now` (Unix seconds).
     fn read(&self, at: &At, span: Option<Span>, now: u64) -> Result<Read, NodeError> {
@@ -136,6 +136,7 @@ impl MemoryNode {
     }
 }
 
+#[async_trait]
 impl ObjectNode for MemoryNode {
     async fn put(&self, at: &At, put: PutObject, body: Checked) -> Result<(), NodeError> {
         self.enter_at("put", RingName::Object(at.policy), at).await?;
@@ -217,7 +218,6 @@ impl ObjectNode for MemoryNode {
         self.on(&at.device, |on| on.post(key(at), version, meta, self.now()))
     }
 
-    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
     async fn post_expired_too(
         &self,
         at: &At,
@@ -230,9 +230,15 @@ impl ObjectNode for MemoryNode {
         self.on(&at.device, |on| on.post(key(at), version, meta, 0))
     }
 
+    async fn delete(&self, at: &At, version: Version, path: &str) -> Result<Deleted, NodeError> {
         self.enter_at("delete", RingName::Object(at.policy), at).await?;
         self.check_ahead(version)?;
         self.on(&at.device, |on| on.delete(key(at), version, path, self.now()))
+    }
+
+    async fn hold(&self, at: &At, hold: Hold) -> Result<bool, NodeError> {
+        self.enter_at("hold", RingName::Object(at.policy), at).await?;
+        self.on(&at.device, |_| self.holds.ask(at, &hold))
     }
 
     async fn settle(&self, device: &Arc<str>, rows: Vec<Settled>) -> Result<(), NodeError> {

@@ -120,8 +120,8 @@ pub(crate) async fn put(
     let input = req.input;
     let name = container.object(&input.key).map_err(|_| s3_error!(InvalidURI))?;
     let asked = Asked::of(input.version_id.as_deref())?;
-    // Others of this proxy who read metadata to write it back wait.
-    let _held = backend.0.stripes.lock(&name).await;
+    // Others who read metadata to write it back wait.
+    let _held = backend.hold(&name).await?;
     let Found { at, stat, .. } = backend.find(&name, asked, None).await?;
     let bucket = asker.project();
     let owner = ObjectAcl::of(&stat, bucket).owner;

@@ -33,7 +33,7 @@ impl Backend {
         seen: Version,
     ) -> S3Result<bool> {
         if Keeping::of(info) != Keeping::Nothing {
-            let _held = self.0.stripes.lock(name).await;
+            let _held = self.hold(name).await?;
             let current = self.stored(name).await?;
             if current.is_none_or(|current| current.version != seen) {
                 return Ok(false);
@@ -56,7 +56,7 @@ impl Backend {
 
     /// Ends one version, as DeleteObject with its id does. Returns whether it did.
     pub(super) async fn end_version(&self, name: &ObjectName, id: VersionId) -> S3Result<bool> {
-        let _held = self.0.stripes.lock(name).await;
+        let _held = self.hold(name).await?;
         stays_if_locked(self.remove(name, Asked::Id(id), false).await)
     }
 }

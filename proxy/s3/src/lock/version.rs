@@ -89,7 +89,7 @@ pub(crate) async fn put_retention(
         }
         _ => return Err(s3_error!(MalformedXML)),
     };
-    let _held = backend.0.stripes.lock(&name).await;
+    let _held = backend.hold(&name).await?;
     let found = backend.find(&name, asked, None).await?;
     if !may_replace(Lock::of(&found.stat).retention, wanted, now, bypass) {
         return Err(s3_error!(
@@ -133,7 +133,7 @@ pub(crate) async fn put_hold(
         Some(ObjectLockLegalHoldStatus::OFF) => false,
         _ => return Err(s3_error!(MalformedXML)),
     };
-    let _held = backend.0.stripes.lock(&name).await;
+    let _held = backend.hold(&name).await?;
     let found = backend.find(&name, asked, None).await?;
     set(backend, found, lock::hold(on)).await?;
     Ok(S3Response::new(PutObjectLegalHoldOutput::default()))

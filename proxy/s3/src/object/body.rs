@@ -11,12 +11,11 @@ use s3s::checksum::ChecksumHasher;
 use s3s::dto::StreamingBlob;
 use s3s::stream::{ByteStream, RemainingLength};
 use s3s::{S3Error, StdError, s3_error};
-use tokio::sync::OwnedMutexGuard;
 use virga_proxy::core::{BodyError, ObjectBody, ObjectName, PutObjectError};
 
 use super::super::Backend;
 use super::super::checksum::{Algorithm, Claim};
-use super::super::conditions::Expect;
+use super::super::conditions::{Expect, Hold};
 use super::super::fault::IntoFault;
 use super::super::form::WrongSize;
 use super::super::request::{Trailing, malformed_trailer, md5_mismatch};
@@ -31,7 +30,7 @@ struct Noted {
     /// The MD5 that was announced, in hex.
     md5: Option<String>,
     /// Keeps others from writing the name under a condition.
-    guard: Option<OwnedMutexGuard<()>>,
+    guard: Option<Hold>,
 }
 
 /// What becomes known while a body passes; shared with who stores it.
@@ -198,7 +197,7 @@ where
         };
         match backend.expect_and_hold(&name, &expect).await {
             Ok(guard) => {
-                notes.with(|noted| noted.guard = guard);
+                notes.with(|noted| noted.guard = Some(guard));
                 Ok(Bytes::new())
             }
             Err(fault) => Err(notes.refuse(fault)),

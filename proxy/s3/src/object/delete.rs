@@ -209,7 +209,7 @@ pub(crate) async fn one(
     // Who asks for this and may not was sent away when the request was judged.
     let bypass = input.bypass_governance_retention == Some(true);
     let guard = match Expect::of(input.if_match.as_ref(), None)? {
-        Some(expect) => backend.expect_and_hold(&name, &expect).await?,
+        Some(expect) => Some(backend.expect_and_hold(&name, &expect).await?),
         None => None,
     };
     let gone = backend.remove(&name, asked, bypass).await?;
@@ -240,7 +240,7 @@ async fn delete_listed(
     let _held = match &object.e_tag {
         Some(etag) => {
             let expect = Expect::Present(Some(etag.value().to_owned()));
-            backend.expect_and_hold(&name, &expect).await?
+            Some(backend.expect_and_hold(&name, &expect).await?)
         }
         None => None,
     };
