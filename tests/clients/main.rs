@@ -10,3 +10,4 @@ mod ring_builders;
 mod ring_interop;
 mod ring_verbs;
 mod s3_clients;
+mod s3_settings;
