@@ -209,10 +209,18 @@ pub fn faults(inventory: &Inventory, ring: &str, assignment: &Assignment) -> Str
 
 /// Waits until there are no faults.
 pub fn settle(inventory: &Inventory, ring: &str, assignment: &Assignment) {
+    settle_tended(inventory, ring, assignment, || ());
+}
+
+/// The same; `tend` is what an operator does meanwhile.
+pub fn settle_tended(inventory: &Inventory, ring: &str, assignment: &Assignment, mut tend: impl FnMut()) {
     let (mut last, begun) = (String::new(), Instant::now());
     let settled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         wait_until("replicas are equal and only where they belong", || {
             last = faults(inventory, ring, assignment);
+            if !last.is_empty() {
+                tend();
+            }
             last.is_empty()
         });
     }));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::fault::{DEVICES, Fault, PROXIES, Plan, Step};
 use super::field::Field;
 use crate::chance::Chance;
-use crate::change::settle;
+use crate::change::settle_tended;
 use crate::inventory::Inventory;
 use crate::process::binary;
 use crate::workload::findings::{Finding, Findings, Kind};
@@ -136,16 +136,16 @@ fn scene(field: &mut Field, plan: &Plan, load: &Workload, chance: &mut Chance, v
         for step in &plan.steps {
             happen(field, step, &mut trouble, chance, &mut verdict.notes);
             if step.faults.iter().any(Fault::destroys) {
-                equal(field, &inventory);
+                verdict.by_hand.extend(equal(field, &inventory));
             }
         }
         let over = Instant::now();
-        verdict.by_hand = field.restart_where_asked();
+        verdict.by_hand.extend(field.restart_where_asked());
         over
     });
     healthy(field);
     println!("well after {:.1?}", over.elapsed());
-    equal(field, &inventory);
+    verdict.by_hand.extend(equal(field, &inventory));
     verdict.health = Some(over.elapsed());
     // From now on nothing is excused any more.
     load.findings().excuse(false);
@@ -175,11 +175,18 @@ fn happen(
     }
 }
 
-/// Waits until all replicas of everything are equal.
-fn equal(field: &Field, inventory: &Inventory) {
+/// Waits until all replicas of everything are equal. Which hosts were restarted
+/// by hand for it: a device with too many damaged records counts as away until
+/// somebody has looked after it.
+fn equal(field: &mut Field, inventory: &Inventory) -> Vec<usize> {
+    let mut by_hand = Vec::new();
     for ring in RINGS {
-        settle(inventory, ring, &field.cluster.builders().read(ring));
+        let assignment = field.cluster.builders().read(ring);
+        settle_tended(inventory, ring, &assignment, || {
+            by_hand.extend(field.restart_where_asked());
+        });
     }
+    by_hand
 }
 
 /// Waits until `virga status` says of every host that all is well.
