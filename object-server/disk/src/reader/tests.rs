@@ -110,6 +110,12 @@ fn a_bit_that_flips_on_the_way_is_read_again_and_one_that_rotted_is_reported() {
     let reader = Reader::new(segments);
     disk.inject(Fault::ReadFlips, 0);
     assert_eq!(run(reader.record(locator)).unwrap().payload(), payload(200_000));
+    // Also where the page cache itself hands out what is wrong.
+    disk.inject(Fault::ReadFlips, 0);
+    assert_eq!(
+        reader.record_blocking(locator).unwrap().payload(),
+        payload(200_000)
+    );
     disk.flip_bit("0000000000000001", u64::from(locator.offset) + 150_000, 2);
     assert_eq!(
         run(reader.range(locator, 0..1000)).unwrap().payload(),
