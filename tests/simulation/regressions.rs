@@ -46,6 +46,7 @@ fn what_a_read_has_shown_is_shown_by_the_next_one_that_asks_others() {
 #[test]
 fn a_post_that_a_replica_took_is_not_said_to_have_found_nothing() {
     holds("one-way-partition", 81);
+    holds("ring-change-while-a-node-is-down", 73);
 }
 
 /// A device that left forgot an object that readers had brought to the others, and

@@ -251,6 +251,8 @@ struct Fanout<'a, T: Send + 'static> {
     standing: Members,
     /// Members that did it themselves.
     direct: Members,
+    /// Whether members have had the time that a refusal waits for them.
+    patient: bool,
     tally: Tally<T>,
 }
 
@@ -391,10 +393,15 @@ impl<T: Send + 'static> Fanout<'_, T> {
         self.tally.shortfall = quorums.write_shortfall(self.tally.done);
         let refused = self.tally.refused(|_| true);
         let hopeless = !quorums.write(self.place.everybody().without(refused));
+        // A name that a quorum lacks may be on its way: who has got it does what is
+        // asked and shows it, and "not found" would be untrue. So those who were
+        // asked are heard first. All answer soon when all is well.
+        let lacking = self.tally.refused(|error| *error == NodeError::NotFound);
+        let all_heard = lacking.is_empty() || self.out.is_empty() || self.patient;
         // Whether those that refused make up for it is seen only when a
         // quorum of every set has said something.
         self.tally.reached
-            || (hopeless && quorums.write(self.tally.done | refused))
+            || (hopeless && all_heard && quorums.write(self.tally.done | refused))
             || self.rest.pending.is_empty()
     }
 
@@ -406,18 +413,17 @@ impl<T: Send + 'static> Fanout<'_, T> {
         );
         let timer = sleep_until(self.rest.started + stall);
         tokio::pin!(timer);
-        let mut patient = false;
         while !self.decided() {
             tokio::select! {
                 biased;
                 Some(answer) = self.rest.pending.next() => self.take(answer),
                 () = &mut timer => {
-                    if patient {
+                    if self.patient {
                         return self.give_up();
                     }
                     // Members much slower than one that has answered are
                     // taken as dead; when all are slow, all are waited for.
-                    patient = true;
+                    self.patient = true;
                     timer.as_mut().reset(self.rest.started + longest);
                     if !self.tally.oks.is_empty() {
                         self.replace_silent();
@@ -507,6 +513,7 @@ pub(super) async fn write_once<T: Send + 'static>(
         out: Members::NONE,
         standing: Members::NONE,
         direct: Members::NONE,
+        patient: false,
         tally,
     };
     fanout.run().await;

@@ -477,6 +477,9 @@ impl<'a> Reading<'a> {
         self.hear_members().await;
         if !self.absent.is_empty() {
             self.confirm().await?;
+            // Those asked again may make up a quorum with one that stands in, before
+            // all of them have answered.
+            self.hear_members().await;
         }
         if newest && !quorums.read(self.direct) {
             return Err(self.shortfall(self.direct).into());

@@ -507,3 +507,61 @@ async fn stand_ins_that_do_not_have_an_object_do_not_say_that_there_is_none() {
         .await
         .unwrap();
 }
+
+fn posted(value: &str) -> PostMeta {
+    PostMeta {
+        content_type: None,
+        delete_at: None,
+        headers: vec![("x-object-meta-a".into(), value.into())],
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_beside_the_first_put_of_a_name_hears_the_one_replica_that_has_it_already() {
+    let cluster = Cluster::with(3, 3, Settings::default()).await;
+    let name = object("o");
+    let places = cluster.of_object(&name);
+    // As if the PUT had come no further yet.
+    cluster.put(&name, "x").await.unwrap();
+    settle().await;
+    places[..2].iter().for_each(|(twin, at)| twin.forget(at));
+    let gate = Arc::new(Notify::new());
+    places[2].0.set(|s| s.delay_calls = Some(Arc::clone(&gate)));
+    let (core, of) = (cluster.core.clone(), name.clone());
+    let post = cluster
+        .tasks
+        .spawn(async move { core.post_object(&of, posted("1"), None).await });
+    settle().await;
+    assert!(!post.is_finished(), "two of three do not have it yet");
+    places[2].0.set(|s| s.delay_calls = None);
+    gate.notify_waiters();
+    post.await.unwrap().unwrap();
+    settle().await;
+    for place in &places {
+        let Found::Object(stat) = found(place).await else {
+            panic!("a replica lacks the object");
+        };
+        assert_eq!(stat.meta.headers, posted("1").headers);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_hangs_holds_up_a_404_no_longer_than_a_stall() {
+    let settings = Settings::default();
+    let cluster = Cluster::with(3, 3, settings.clone()).await;
+    let name = object("none");
+    cluster.core.container_info(&name.container_name()).await.unwrap();
+    let hung = cluster.of_object(&name).remove(2).0;
+    hung.set(|s| s.delay_calls = Some(Arc::new(Notify::new())));
+    let started = tokio::time::Instant::now();
+    let post = cluster.core.post_object(&name, posted("1"), None).await;
+    assert_eq!(post.unwrap_err(), PostObjectError::NotFound);
+    assert_eq!(started.elapsed().as_secs(), settings.stall.as_secs());
+    // It is known to be silent now, and is not waited for again.
+    settle().await;
+    let started = tokio::time::Instant::now();
+    let post = cluster.core.post_object(&name, posted("1"), None).await;
+    assert_eq!(post.unwrap_err(), PostObjectError::NotFound);
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    hung.set(|s| s.delay_calls = None);
+}

@@ -133,7 +133,12 @@ impl Run {
                 let deleted = deleted.unwrap_or(Version(0));
                 (deleted, deleted)
             }
-            Err(ReadObjectError::Unavailable(error)) => return self.excuse(failures, &error, "a read"),
+            Err(ReadObjectError::Unavailable(error)) => {
+                if self.fleet.failures.load(Ordering::SeqCst) == failures {
+                    self.explain(name, core).await;
+                }
+                return self.excuse(failures, &error, "a read");
+            }
             Err(error) => panic!("seed {}: {error}", self.seed),
         };
         self.reads.fetch_add(1, Ordering::SeqCst);
