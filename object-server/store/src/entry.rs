@@ -450,4 +450,41 @@ mod tests {
             assert_eq!(Entry::decode(&[FORMAT, flags]), Err(BadEntry::Malformed));
         }
     }
+
+    #[test]
+    fn an_entry_keeps_alive_its_record_its_extents_and_its_post() {
+        let place = |segment, length| Locator {
+            segment,
+            offset: 64,
+            length,
+        };
+        let winner = Winner {
+            kind: Kind::Commit,
+            version: Version(5),
+            blake3: [1; 32],
+            size: 9,
+            moves: 0,
+            place: place(1, 100),
+            extents: vec![(2, 70), (3, 80)],
+        };
+        let post = Post {
+            rank: PostRank {
+                over: Version(5),
+                version: Version(6),
+                typed: Version(0),
+                tie: 0,
+            },
+            place: place(4, 50),
+        };
+        let mut entry = Entry {
+            winner: Some(winner),
+            post: Some(post),
+            delete_at: None,
+        };
+        let kept = |entry: &Entry| entry.keeps().collect::<Vec<_>>();
+        assert_eq!(kept(&entry), [(1, 100), (2, 70), (3, 80), (4, 50)]);
+        entry.post = None;
+        assert_eq!(kept(&entry), [(1, 100), (2, 70), (3, 80)]);
+        assert_eq!(kept(&Entry::default()), []);
+    }
 }

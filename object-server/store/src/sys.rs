@@ -191,3 +191,33 @@ impl Totals {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_of_the_scrub_is_six_numbers_of_which_an_earlier_version_wrote_two() {
+        let cursor = ScrubCursor {
+            segment: 1,
+            pass_ended: Some(Micros(2)),
+            began: None,
+            records: 4,
+            damaged: 5,
+            last_damaged: 6,
+        };
+        let bytes = encode_scrub(cursor);
+        let numbers = [1_u64, 2, 0, 4, 5, 6].map(u64::to_le_bytes);
+        assert_eq!(bytes, numbers.as_flattened());
+        assert_eq!(decode_scrub(&bytes), Some(cursor));
+        let earlier = ScrubCursor {
+            segment: 1,
+            pass_ended: Some(Micros(2)),
+            ..ScrubCursor::default()
+        };
+        assert_eq!(decode_scrub(&bytes[..16]), Some(earlier));
+        for len in [0, 8, 15, 17, 40, 47] {
+            assert_eq!(decode_scrub(&bytes[..len]), None, "{len} bytes");
+        }
+    }
+}
