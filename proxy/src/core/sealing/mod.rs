@@ -197,7 +197,7 @@ pub(super) struct Opener {
 impl Opener {
     fn cloud(&self) -> Result<&Arc<dyn CloudKeys>, Unavailable> {
         let why = "this proxy has no keys to seal objects with: the folder object-keys is missing";
-        self.cloud.as_ref().ok_or_else(|| Unavailable::NoKey(why))
+        self.cloud.as_ref().ok_or(Unavailable::NoKey(why))
     }
 
     /// What turns the stored bytes of an object into its own; `None` where they
@@ -210,11 +210,8 @@ impl Opener {
         match sealed {
             Sealed::Cloud { wrapped } => {
                 let key = self.cloud()?.unwrap(&wrapped);
-                let key = key.ok_or_else(|| {
-                    Unavailable::NoKey(
-                        "the object is sealed with a key that is not here: restore it in object-keys",
-                    )
-                })?;
+                let why = "the object is sealed with a key that is not here: restore it in object-keys";
+                let key = key.ok_or(Unavailable::NoKey(why))?;
                 Ok(Some(Pad::new(&key)))
             }
             Sealed::Client(check) => match &self.client {
@@ -241,10 +238,10 @@ impl Opener {
         new.sysmeta.retain(|(name, _)| name != HOW);
         let copied = matches!(before, Some(Sealed::Cloud { .. })).then_some(Seal::Cloud);
         let seal = new.seal.take().or(copied).or_else(|| default_of(container));
-        let no_chance = || Unavailable::NoKey("the system gave no random bytes");
+        let no_chance = Unavailable::NoKey("the system gave no random bytes");
         let (sealed, key, shown) = match seal {
             Some(Seal::Client(key)) => {
-                let check = Check::of(&key).ok_or_else(no_chance)?;
+                let check = Check::of(&key).ok_or(no_chance)?;
                 let data = key.derived(DATA, &check.salt);
                 (Sealed::Client(check), data, false)
             }
@@ -264,10 +261,9 @@ impl Opener {
     }
 
     fn by_cloud(&self) -> Result<(Sealed, Zeroizing<[u8; 32]>, bool), Unavailable> {
-        let key =
-            Zeroizing::new(chance().ok_or_else(|| Unavailable::NoKey("the system gave no random bytes"))?);
+        let key = Zeroizing::new(chance().ok_or(Unavailable::NoKey("the system gave no random bytes"))?);
         let wrapped = self.cloud()?.wrap(&key);
-        let wrapped = wrapped.ok_or_else(|| Unavailable::NoKey("the key of an object cannot be wrapped"))?;
+        let wrapped = wrapped.ok_or(Unavailable::NoKey("the key of an object cannot be wrapped"))?;
         Ok((Sealed::Cloud { wrapped }, key, true))
     }
 }
