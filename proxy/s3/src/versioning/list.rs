@@ -98,10 +98,8 @@ pub(crate) async fn versions(
         prefix: Some(encoding.name(&wish.prefix)),
         version_id_marker: Some(input.version_id_marker.unwrap_or_default()),
         versions: Some(versions),
-        delimiter: input
-            .delimiter
-            .filter(|delimiter| !delimiter.is_empty())
-            .map(|delimiter| encoding.name(&delimiter)),
+        // An empty one is shown here, and in no other listing: AWS does so.
+        delimiter: input.delimiter.map(|delimiter| encoding.name(&delimiter)),
         encoding_type: input.encoding_type,
         ..ListObjectVersionsOutput::default()
     }))
