@@ -5,15 +5,15 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use virga_tests::cloud::{Cloud, Shape, clients_venv};
 
 /// The provider, in a process of its own.
-struct Provider {
+pub(crate) struct Provider {
     process: Child,
     ask: ChildStdin,
     told: BufReader<ChildStdout>,
-    issuer: String,
+    pub(crate) issuer: String,
 }
 
 impl Provider {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut process = Command::new(clients_venv().join("bin/python"))
             .arg(concat!(
                 env!("CARGO_MANIFEST_DIR"),
@@ -40,6 +40,24 @@ impl Provider {
         line.trim().to_owned()
     }
 
+    /// A cloud that trusts it as "corp".
+    pub(crate) fn cloud(&self) -> Cloud {
+        let mut cloud = Cloud::start_as(Shape {
+            devices: 1,
+            ..Shape::default()
+        });
+        cloud.stop();
+        let file = cloud.data().join("virga.toml");
+        let mut text = std::fs::read_to_string(&file).expect("the configuration");
+        text.push_str(&format!(
+            "\n[[identity.openid]]\nidentity_provider = \"corp\"\nissuer = \"{}\"\nclient_id = \"cloud\"\n",
+            self.issuer
+        ));
+        std::fs::write(&file, text).expect("the configuration");
+        cloud.resume();
+        cloud
+    }
+
     /// An ID token of a user.
     fn token(&mut self, sub: &str, claims: &str) -> String {
         writeln!(self.ask, "{sub} {claims}").expect("a pipe");
@@ -62,19 +80,7 @@ const RULES: &str = r#"[{
 #[test]
 fn openstack_signs_in_with_the_token_of_an_openid_provider() {
     let mut provider = Provider::start();
-    let mut cloud = Cloud::start_as(Shape {
-        devices: 1,
-        ..Shape::default()
-    });
-    cloud.stop();
-    let file = cloud.data().join("virga.toml");
-    let mut text = std::fs::read_to_string(&file).expect("the configuration");
-    text.push_str(&format!(
-        "\n[[identity.openid]]\nidentity_provider = \"corp\"\nissuer = \"{}\"\nclient_id = \"cloud\"\n",
-        provider.issuer
-    ));
-    std::fs::write(&file, text).expect("the configuration");
-    cloud.resume();
+    let cloud = provider.cloud();
     std::fs::write(cloud.scratch().join("rules.json"), RULES).expect("the rules");
     let said = cloud.shell(
         "openrc",

@@ -65,6 +65,9 @@ pub(crate) fn listed() -> Vec<(&'static str, String)> {
     routes::all().listed
 }
 
+/// What the API is published under besides the root.
+const PREFIX: &str = "/identity";
+
 /// How long a request waits for its turn before it is told to come back.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
@@ -92,7 +95,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let limits = &app.config.rate_limits;
     let edge = Edge {
         service: "identity",
-        prefixes: &["/identity"],
+        prefixes: &[PREFIX],
         public_url: app.config.public_url.clone(),
         max_body: app.config.max_body,
         timeout: Duration::from_secs(app.config.request_timeout),

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::ask::Ask;
 use super::reply::{self, Reply};
-use super::{roles, tokens};
+use super::{PREFIX, roles, tokens};
 use crate::audit::sign_in;
 use crate::auth::AuthError;
 use crate::auth::tokens::Standing;
@@ -31,7 +31,15 @@ fn signed(ask: &Ask) -> Result<Signed, Fault> {
     let header = ask.header("authorization")?.unwrap_or_default();
     let mut others = ask.all_query().to_vec();
     others.extend(ask.form()?);
-    Signed::read(header, ask.method(), &ask.self_url(), &others).map_err(|e| Fault::BadRequest(e.to_string()))
+    let signed = Signed::read(header, ask.method(), &ask.self_url(), &others);
+    let signed = signed.map_err(|e| Fault::BadRequest(e.to_string()))?;
+    // Clients sign for the URL that they were given and ask at that of the
+    // catalog, which has the prefix.
+    let other = match ask.base.strip_suffix(PREFIX) {
+        Some(plain) => plain.to_owned(),
+        None => format!("{}{PREFIX}", ask.base),
+    };
+    Ok(signed.or_for(&format!("{other}{}", ask.path())))
 }
 
 /// 400 without the part of the signature's header.

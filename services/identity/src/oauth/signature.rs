@@ -52,8 +52,8 @@ pub(crate) struct Signed {
     pub(crate) nonce: String,
     method: Method,
     signature: Vec<u8>,
-    /// What was signed.
-    base: String,
+    /// What may have been signed: one text for each URL.
+    bases: Vec<String>,
 }
 
 fn encoded(text: &str) -> String {
@@ -154,19 +154,35 @@ impl Signed {
             nonce: need("oauth_nonce")?,
             method: signed_by,
             signature: signature.map_err(|_| SignedError::Malformed)?,
-            base,
+            bases: vec![base],
         })
+    }
+
+    /// The same request, which may have been signed for this URL instead: one
+    /// thing may have several names.
+    pub(crate) fn or_for(mut self, url: &str) -> Self {
+        // Neither part has an ampersand of its own.
+        let parts = self.bases.first().and_then(|base| {
+            let (method, rest) = base.split_once('&')?;
+            let (_, pairs) = rest.split_once('&')?;
+            Some(format!("{method}&{}&{pairs}", encoded(&base_url(url))))
+        });
+        self.bases.extend(parts);
+        self
     }
 
     /// Whether the request was signed with these secrets; without a token the
     /// second is empty.
     pub(crate) fn is_signed_with(&self, consumer_secret: &str, token_secret: &str) -> bool {
         let key = format!("{}&{}", encoded(consumer_secret), encoded(token_secret));
-        let wanted = match self.method {
-            Method::Sha1 => sign::<Hmac<Sha1>>(key.as_bytes(), self.base.as_bytes()),
-            Method::Sha256 => sign::<Hmac<Sha256>>(key.as_bytes(), self.base.as_bytes()),
+        let fits = |base: &String| {
+            let wanted = match self.method {
+                Method::Sha1 => sign::<Hmac<Sha1>>(key.as_bytes(), base.as_bytes()),
+                Method::Sha256 => sign::<Hmac<Sha256>>(key.as_bytes(), base.as_bytes()),
+            };
+            bool::from(wanted.ct_eq(&self.signature))
         };
-        bool::from(wanted.ct_eq(&self.signature))
+        self.bases.iter().any(fits)
     }
 }
 
@@ -214,6 +230,16 @@ mod tests {
             SECRETS
         ));
         assert!(!good("GET", URL, &query()[..1], SECRETS));
+        let elsewhere = |url: &str| {
+            let signed = Signed::read(
+                PHOTOS,
+                "GET",
+                "http://photos.example.net/identity/photos",
+                &query(),
+            );
+            signed.unwrap().or_for(url).is_signed_with(SECRETS.0, SECRETS.1)
+        };
+        assert!(elsewhere(URL) && !elsewhere("http://photos.example.net/other"));
         let signed = Signed::read(PHOTOS, "GET", URL, &[]).unwrap();
         assert_eq!(
             (signed.consumer.as_str(), signed.timestamp),

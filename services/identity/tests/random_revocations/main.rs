@@ -48,6 +48,7 @@ async fn sign_ins(b: Arc<Bench>, stop: Arc<AtomicBool>) -> Vec<String> {
     tokens
 }
 
+#[allow(clippy::disallowed_methods, reason = "what runs besides ends with the test")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sign_in_that_races_with_a_change_does_not_outlive_it() {
     let b = Arc::new(bench().await);
