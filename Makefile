@@ -7,7 +7,7 @@ UP ?=
 SEEDS ?= 1000
 FIRST ?= 1
 
-.PHONY: help up demo-rings demo-faults build test lab soak simulate fuzz check bench bench-ring bench-peers bench-identity bench-s3 deps-build deps-test
+.PHONY: help up demo-rings demo-faults build test lab soak simulate fuzz check bench bench-ring bench-peers bench-identity bench-s3 mutants deps-build deps-test
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ check: deps-build ## format, lints, layers, tidy, licences, docs: the fast gate
 	cargo fmt --all --check
 	cargo xtask check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+mutants: deps-build ## small changes of ring, disk and store that no test notices (SHARD=0/50 MINUTES=30 CRATES=ring)
+	SHARD=$(or $(SHARD),0/50) MINUTES=$(or $(MINUTES),30) tools/mutants $(CRATES)
 
 bench: deps-build ## the benchmark set; tables into target/bench/
 	cargo build --release --locked --bin virga --bin virga-bench
