@@ -271,7 +271,8 @@ mod tests {
     fn while_a_transaction_is_open_nothing_is_later_than_it() {
         let (memory, changes) = (Arc::new(Memory::new()), Arc::new(AtomicU64::new(0)));
         assert_eq!(memory.settled(Micros(9)), Micros(9));
-        let ends: [(fn(Writing, bool), bool); 3] = [
+        type End = fn(Writing, bool);
+        let ends: [(End, bool); 3] = [
             (Writing::done, false),
             (Writing::done, true),
             // The client has gone, and nobody knows.

@@ -19,16 +19,17 @@ pub struct Chunks {
     pub signed_trailer: bool,
 }
 
+/// An object, and the checksum behind it if there is one.
+pub type Decoded = (Vec<u8>, Option<String>);
+/// The code of what is wrong with a body, and what was passed on before.
+pub type Broken = (String, Vec<u8>);
+
 /// The object in a body that arrives in pieces of `step` bytes, and the checksum
 /// behind it.
 ///
 /// # Errors
 /// The code of what is wrong, and what was passed on before that was seen.
-pub fn chunked(
-    chunks: Chunks,
-    body: &[u8],
-    step: usize,
-) -> Result<(Vec<u8>, Option<String>), (String, Vec<u8>)> {
+pub fn chunked(chunks: Chunks, body: &[u8], step: usize) -> Result<Decoded, Broken> {
     let announced = Announced {
         length: chunks.length,
         chain: chunks.signed.then(verify::example::chain),
