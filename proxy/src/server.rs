@@ -4,6 +4,7 @@
 //! time of heads and in the idle time of bodies; drained when the daemon
 //! stops. What a request means is decided by [`crate::swift`], or by a second
 //! [`Dialect`] that claims it.
+mod title_case;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -313,7 +314,7 @@ impl Door {
             tracing::debug_span!("request", id, method = %request.method(), path = request.uri().path());
         let mut answer = match (&self.metrics, request.uri().path()) {
             (Some(render), pages::METRICS) => metrics(render),
-            _ => tracing::Instrument::instrument(self.in_dialect(request, peer, &id), span).await,
+            _ => tracing::Instrument::instrument(self.in_dialect(request, peer, &id, &open), span).await,
         };
         let status = answer.status();
         if matches!(status.as_u16(), 413 | 416 | 499 | 500) {
@@ -341,11 +342,19 @@ impl Door {
         answer.map(|body| Sending::new(body, open))
     }
 
-    /// The answer of the dialect that the request is in.
-    async fn in_dialect(&self, request: Request<Incoming>, peer: IpAddr, id: &str) -> Answer {
+    /// The answer of the dialect that the request is in, and the letters of its head.
+    async fn in_dialect(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        id: &str,
+        open: &Answering,
+    ) -> Answer {
         let claims = |dialect: &&Arc<dyn Dialect>| dialect.claims(request.uri(), request.headers());
         let Some(dialect) = self.dialect.as_ref().filter(claims) else {
-            return self.swift.handle(request, peer).await;
+            let answer = self.swift.handle(request, peer).await;
+            open.in_title_case();
+            return answer;
         };
         let hesitant = request.headers().contains_key("expect");
         let mut request =

@@ -3,7 +3,8 @@
 //!
 //! hyper answers a head that it cannot parse by itself, without a transaction
 //! id. [`Wire`] sees such an answer by the moment it comes: nothing that we
-//! answer is on its way then ([`Traffic`]).
+//! answer is on its way then ([`Traffic`]). And where the door asks for it, the
+//! names in the head of an answer leave in title case ([`super::title_case`]).
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use virga_http::stream::Stream;
 
+use super::title_case::TitleCase;
 use crate::swift::body::{Broken, Outgoing};
 
 /// Bytes of a head kept to say what is wrong with it.
@@ -28,14 +30,19 @@ pub struct Traffic {
     open: AtomicUsize,
     /// Whether an answer may still be in hyper's buffers.
     busy: AtomicBool,
+    /// Whether the next bytes begin a head that is to be in title case.
+    titled: AtomicBool,
 }
 
 impl Traffic {
     /// Notes a request that is going to be answered.
     pub fn begin(self: &Arc<Self>) -> Answering {
         self.open.fetch_add(1, Ordering::AcqRel);
-        self.busy.store(true, Ordering::Release);
-        Answering(Arc::clone(self))
+        let alone = !self.busy.swap(true, Ordering::AcqRel);
+        Answering {
+            traffic: Arc::clone(self),
+            alone,
+        }
     }
 
     fn is_quiet(&self) -> bool {
@@ -52,11 +59,24 @@ impl Traffic {
 
 /// A request being answered; dropped when the last byte has been handed over.
 #[derive(Debug)]
-pub struct Answering(Arc<Traffic>);
+pub struct Answering {
+    traffic: Arc<Traffic>,
+    /// Whether all answers before it had been written when it came.
+    alone: bool,
+}
+
+impl Answering {
+    /// Has the head of the answer, which is handed over next, written in title
+    /// case. Not behind an answer that a client did not wait for: where that one
+    /// ends cannot be seen.
+    pub fn in_title_case(&self) {
+        self.traffic.titled.store(self.alone, Ordering::Release);
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.traffic.open.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -110,6 +130,8 @@ pub struct Wire {
     reading_head: bool,
     /// What is written in place of hyper's own words.
     instead: Option<Bytes>,
+    /// The head that is being written in title case, if one is.
+    case: TitleCase,
 }
 
 impl Wire {
@@ -122,7 +144,38 @@ impl Wire {
             head: Vec::new(),
             reading_head: false,
             instead: None,
+            case: TitleCase::default(),
         }
+    }
+
+    /// Writes a part of a head in title case, and what follows it in `rest`, in
+    /// one write as hyper would: clients wait long for heads and bodies that come apart.
+    fn write_titled(
+        &mut self,
+        cx: &mut Context<'_>,
+        first: &[u8],
+        rest: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let (mut piece, mut after) = (first.to_vec(), self.case);
+        after.apply(&mut piece);
+        let mut all = Vec::with_capacity(1 + rest.len());
+        all.push(IoSlice::new(&piece));
+        all.extend(rest.iter().map(|buf| IoSlice::new(buf)));
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &all))?;
+        self.case = match piece.get(..written) {
+            Some(part) if written < piece.len() => self.case.after(part),
+            _ => after,
+        };
+        Poll::Ready(Ok(written))
+    }
+
+    /// Whether a head in title case is being written, or begins with what is
+    /// written next.
+    fn is_titled(&mut self) -> bool {
+        if self.traffic.titled.swap(false, Ordering::AcqRel) {
+            self.case = TitleCase::head();
+        }
+        self.case.is_inside()
     }
 
     fn keep_head(&mut self, read: &[u8]) {
@@ -189,6 +242,9 @@ impl AsyncWrite for Wire {
         if self.replaces(buf) {
             return self.write_instead(cx, buf.len());
         }
+        if self.is_titled() {
+            return self.write_titled(cx, buf, &[]);
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -197,9 +253,15 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        let empty = bufs.iter().take_while(|buf| buf.is_empty()).count();
+        let (first, rest) = bufs[empty..]
+            .split_first()
+            .map_or((&[][..], &[][..]), |(a, b)| (&**a, b));
         if self.replaces(first) {
             return self.write_instead(cx, bufs.iter().map(|buf| buf.len()).sum());
+        }
+        if self.is_titled() {
+            return self.write_titled(cx, first, rest);
         }
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }

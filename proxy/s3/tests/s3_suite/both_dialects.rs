@@ -1,5 +1,63 @@
 //! One object, two dialects.
-use super::door::Door;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::door::{ALICE, Door, SECRET, TOKEN};
+use super::sign::{self, Request};
+
+/// Sends the head of a HEAD, and reads that of the answer as it comes.
+async fn head(stream: &mut TcpStream, target: &str, headers: &[(String, String)]) -> String {
+    let mut asks = format!("HEAD {target} HTTP/1.1\r\n");
+    for (name, value) in headers {
+        asks.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{asks}\r\n").as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"\r\n\r\n") {
+        said.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(said).unwrap()
+}
+
+#[tokio::test]
+async fn each_dialect_writes_names_of_headers_in_its_own_letters_on_one_connection_too() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    door.alice(
+        "PUT /bucket/key",
+        &[("x-amz-meta-two-words", "x-y")],
+        b"four",
+        200,
+    )
+    .await;
+    let mut stream = TcpStream::connect(door.address).await.unwrap();
+    for _ in 0..2 {
+        let swift = [("Host", door.host()), ("X-Auth-Token", TOKEN.to_owned())];
+        let swift = swift.map(|(name, value)| (name.to_owned(), value));
+        let said = head(&mut stream, "/v1/AUTH_p/bucket/key", &swift).await;
+        assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
+        for line in [
+            "X-Object-Meta-Two-Words: x-y\r\n",
+            "Content-Length: 4\r\n",
+            "\r\nX-Trans-Id: tx",
+        ] {
+            assert!(said.contains(line), "{line:?} in {said}");
+        }
+        let mut request = Request {
+            method: "HEAD",
+            target: "/bucket/key",
+            headers: Vec::new(),
+            payload: sign::sha256(b""),
+            at: sign::now(),
+        };
+        request.sign(ALICE, SECRET, &door.host());
+        let mut signed = vec![("host".to_owned(), door.host())];
+        signed.extend(request.headers);
+        let said = head(&mut stream, "/bucket/key", &signed).await;
+        assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
+        assert!(said.contains("\r\nx-amz-meta-two-words: x-y\r\n"), "{said}");
+    }
+}
 
 #[tokio::test]
 async fn what_one_dialect_writes_the_other_reads_with_its_metadata() {

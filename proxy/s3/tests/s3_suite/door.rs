@@ -31,7 +31,7 @@ pub const MALLORY: &str = "mallory";
 pub const SECRET: &str = "secret";
 
 /// Alice's token in the other dialect.
-const TOKEN: &str = "p/alice/member";
+pub const TOKEN: &str = "p/alice/member";
 
 fn caller(project: &str, user: &str, role: &str) -> Arc<Caller> {
     let scope = match project {
