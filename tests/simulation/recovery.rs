@@ -10,8 +10,7 @@ use crate::seeds::play;
 
 /// Rounds of the simulated clusters come every 1.5 s, of three duties in turn. A
 /// resting device asks for a peer that was away every 2 s, and one peer ends a rest
-/// at most every 10 s: one that answers, and is away again at once, is waited for so
-/// long. Of sixty seeds three take 12 to 15.3 s, half of them 2.
+/// at most every 10 s. Of sixty seeds three take 12 to 15.3 s, half of them 2.
 const SOON: Duration = Duration::from_secs(18);
 
 /// Calls between machine 0 and the others take 12 s, just not too long, and in
