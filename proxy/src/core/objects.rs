@@ -65,7 +65,7 @@ impl Core {
         let mut place = self.shared.object_place(name, policy)?;
         let mut stamp = self.shared.version(version);
         let names_type = meta.content_type.is_some();
-        let (mut tries, mut stamped) = (0, Instant::now());
+        let (mut tries, mut stamped, mut anew) = (0, Instant::now(), false);
         loop {
             tries += 1;
             let (meta, expired_too) = (meta.clone(), self.expired_too);
@@ -88,10 +88,11 @@ impl Core {
                     _ if tally.oks.is_empty() && place.quorums().read(missing) => {
                         return Err(PostObjectError::NotFound);
                     }
-                    // Overtaken twice: the newer metadata stands, as if this
-                    // had been there for a moment. A type that it names would
-                    // outlive metadata without one.
-                    Some(_) if tries > 1 && !names_type && tally.is_overtaken(&place) => {
+                    // Overtaken under two versions: the newer metadata stands, as
+                    // if this had been there for a moment. What is newer than the
+                    // first may have been acknowledged before this began. A type
+                    // that it names would outlive metadata without one.
+                    Some(_) if anew && !names_type && tally.is_overtaken(&place) => {
                         return Ok(self.head_at(name, &place, false).await?);
                     }
                     _ if tries < POST_TRIES && !missing.is_empty() => {
@@ -104,7 +105,7 @@ impl Core {
                             && version.is_none()
                             && tally.may_be_stamped_anew(&place, stamped, &self.shared) =>
                     {
-                        (stamp, stamped) = (self.shared.restamp(newer), Instant::now());
+                        (stamp, stamped, anew) = (self.shared.restamp(newer), Instant::now(), true);
                         continue;
                     }
                     _ => return Err(tally.unavailable().into()),

@@ -267,6 +267,25 @@ async fn a_post_brings_the_newest_data_to_replicas_that_missed_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_post_whose_clock_is_behind_is_done_where_a_replica_missed_the_object() {
+    for missed in 0..3 {
+        let cluster = Cluster::with(3, 3, Settings::default()).await;
+        let name = object("o");
+        let stale = cluster.of_object(&name).remove(missed).0;
+        stale.set_down(true);
+        let put = at_version(ahead(&cluster));
+        cluster.core.put_object(&name, put, whole("x")).await.unwrap();
+        settle().await;
+        stale.set_down(false);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        cluster.core.post_object(&name, posted("1"), None).await.unwrap();
+        settle().await;
+        let seen = cluster.core.head_object(&name, true).await.unwrap();
+        assert_eq!(seen.meta.headers, posted("1").headers, "{missed}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_in_the_middle_leaves_nothing() {
     let cluster = Cluster::new().await;
     let name = object("o");
