@@ -139,6 +139,17 @@ impl Pages<'_> {
         Ok(self.find(from, ours)?.is_none())
     }
 
+    /// True if the page at `at` looks as if a batch of this segment had begun there, whichever one of the things
+    /// that say so is rotten.
+    pub fn has_traces(&self, at: u64) -> io::Result<bool> {
+        let mut page = AlignedBuf::zeroed(PAGE);
+        self.read(&mut page, at)?;
+        let magic = page[0..4] == MAGIC.to_le_bytes();
+        let id = page[8..16] == self.segment.id().to_le_bytes();
+        let salt = page[56..64] == self.segment.expect().salt.to_le_bytes();
+        Ok(salt || (magic && id))
+    }
+
     fn find<T>(&self, from: u64, look: impl Fn(&[u8]) -> Option<T>) -> io::Result<Option<(u64, T)>> {
         // The first page alone is nearly always enough; only then read on in large pieces.
         let mut piece = AlignedBuf::zeroed(PAGE);

@@ -5,6 +5,7 @@
 //! that. When a segment failed while running, its last batches were written again to the next segment under the
 //! same sequences: a segment's batches count only below the first sequence of the next.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::batch::decode::{self, Bad};
@@ -366,7 +367,7 @@ impl<A: Apply> Scan<'_, A> {
         let proves = |later: &BatchHeader| later.sequence > sequence && later.durable_upto >= sequence;
         let here = link.pages().next_header(at + PAGE as u64, proves)?;
         let elsewhere = next.is_some_and(|next| next.first > sequence && next.durable_upto >= sequence);
-        if here.is_none() && !elsewhere {
+        if here.is_none() && (!elsewhere || (header.is_none() && self.ended_at(link, next, at)?)) {
             return Ok(None);
         }
         let behind = match header {
@@ -400,6 +401,13 @@ impl<A: Apply> Scan<'_, A> {
             }
         }
         Ok(Some(resume))
+    }
+
+    /// Replaying everything, sequences may be missing between two segments because all records of the segments
+    /// between them died: then the first ends where nothing of this life was ever written.
+    fn ended_at(&self, link: &Link, next: Option<&Link>, at: u64) -> io::Result<bool> {
+        let released = next.is_some_and(|next| next.segment.id() > link.segment.id() + 1);
+        Ok(self.applied == 0 && released && !link.pages().has_traces(at)?)
     }
 
     /// Applies the readable records of a damaged batch and reports the others.

@@ -457,6 +457,29 @@ fn damage_at_the_end_of_a_segment_is_proved_by_the_next_one() {
 }
 
 #[test]
+fn a_segment_that_was_given_back_is_no_damage_of_the_one_before_it() {
+    // Untouched; then a bit of the magic, of the id and of the salt of the first segment's last batch.
+    for rotten in [None, Some(0), Some(8), Some(56)] {
+        let disk = FaultDisk::new(64 << 20, 1);
+        let table = segments(&disk);
+        let (log, index, _) = open(&table, HOT);
+        submit_each(&log, 0..12, 200_000);
+        let last = index.0.lock().unwrap().records[4].1;
+        drop(log);
+        table.release(2).unwrap();
+        drop(table);
+        if let Some(byte) = rotten {
+            disk.flip_bit("0000000000000001", u64::from(last.offset) - 64 + byte, 1);
+        }
+        let (_, index, recovered) = open(&segments(&disk), HOT);
+        let kept = if rotten.is_some() { 0..4 } else { 0..5 };
+        assert_eq!(index.versions(), kept.chain(10..12).collect::<Vec<_>>());
+        let damaged = u64::from(rotten.is_some());
+        assert_eq!((recovered.damaged, recovered.missing), (damaged, 0), "{rotten:?}");
+    }
+}
+
+#[test]
 fn other_records_of_a_damaged_batch_are_saved() {
     // In a payload: only that record is lost. In a descriptor: what follows in the batch cannot be found.
     for (shift, lost) in [(400, 7..8), (20, 7..20)] {

@@ -484,7 +484,7 @@ impl Segments {
     }
 
     /// Makes one spare if one is wanted and the device has room to spare; says whether it did.
-    fn prepare_one(&self) -> bool {
+    pub(super) fn prepare_one(&self) -> bool {
         if self.ready() >= self.options.spares {
             return false;
         }

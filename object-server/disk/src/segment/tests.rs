@@ -4,8 +4,10 @@ use super::header::Identity;
 use super::table::{SegmentOptions, Segments};
 use super::*;
 use crate::io::file::FileDisk;
-use crate::io::{Disk, PAGE};
+use crate::io::{Disk, Fill, PAGE, Seg, Space};
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const SIZE: u64 = 1 << 20;
@@ -14,13 +16,49 @@ const IDENTITY: Identity = Identity {
     secret: 4,
 };
 
-fn open(dir: &std::path::Path) -> (Arc<FileDisk>, Arc<Segments>) {
-    let disk = Arc::new(FileDisk::open(dir).unwrap());
+const TOTAL: u64 = 1000 * SIZE;
+
+/// A real folder that says what it is told of its room: how full the machine is decides no test.
+struct Told {
+    files: FileDisk,
+    free: AtomicU64,
+}
+
+impl Disk for Told {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn Seg>> {
+        self.files.open(name)
+    }
+
+    fn create(&self, name: &str, len: u64, fill: Fill) -> io::Result<Arc<dyn Seg>> {
+        self.files.create(name, len, fill)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.files.list()
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.remove(name)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        Ok(Space {
+            total: TOTAL,
+            free: self.free.load(Ordering::Relaxed),
+        })
+    }
+}
+
+fn open(dir: &std::path::Path) -> (Arc<Told>, Arc<Segments>) {
+    let disk = Arc::new(Told {
+        files: FileDisk::open(dir).unwrap(),
+        free: AtomicU64::new(TOTAL),
+    });
     let options = SegmentOptions {
         size: SIZE,
         ..SegmentOptions::new(Arc::new(|| 9))
     };
-    let segments = Segments::open(Arc::<FileDisk>::clone(&disk), IDENTITY, options).unwrap();
+    let segments = Segments::open(Arc::<Told>::clone(&disk), IDENTITY, options).unwrap();
     (disk, segments)
 }
 
@@ -55,6 +93,18 @@ fn spares_are_prepared_in_the_background_and_known_after_a_restart() {
 }
 
 #[test]
+fn spares_leave_the_last_tenth_of_a_device_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, segments) = open(dir.path());
+    let taken = segments.take(Stream::Hot, 0).unwrap();
+    disk.free.store(TOTAL / 10 + SIZE - 1, Ordering::Relaxed);
+    assert!(!segments.prepare_one());
+    disk.free.store(TOTAL / 10 + SIZE, Ordering::Relaxed);
+    assert!(segments.prepare_one());
+    assert_eq!((taken.id(), disk.list().unwrap().len()), (1, 2));
+}
+
+#[test]
 fn a_released_segment_is_used_again_under_a_new_id_and_its_file_stays() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, segments) = open(dir.path());
@@ -86,7 +136,7 @@ fn a_changed_segment_size_applies_to_new_segments_and_old_ones_stay_readable() {
         size: 2 * SIZE,
         ..SegmentOptions::new(Arc::new(|| 9))
     };
-    let segments = Segments::open(Arc::<FileDisk>::clone(&disk), IDENTITY, options).unwrap();
+    let segments = Segments::open(Arc::<Told>::clone(&disk), IDENTITY, options).unwrap();
     assert_eq!(segments.all()[0].size(), SIZE);
     assert_eq!(segments.take(Stream::Hot, 0).unwrap().size(), 2 * SIZE);
     segments.release(1).unwrap();
