@@ -44,6 +44,9 @@ pub enum Fault {
     /// 409 with the reason.
     #[error("{0}")]
     Conflict(String),
+    /// 410 with the reason: what Keystone had once.
+    #[error("{0}")]
+    Gone(String),
     /// 413.
     #[error("Request is too large.")]
     TooLarge,
@@ -123,6 +126,7 @@ impl Fault {
             Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Gone(_) => StatusCode::GONE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,

@@ -254,10 +254,15 @@ impl Ask {
         format!("{}{path}", self.base)
     }
 
-    /// The body as JSON.
+    /// The body as JSON. It may be said to be nothing else.
     pub(crate) fn json(&self) -> Result<Value, Fault> {
         if self.body.is_empty() {
             return Err(Fault::expecting("valid JSON", "the request body"));
+        }
+        let kind = self.header("content-type")?.unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.is_empty() && !kind.eq_ignore_ascii_case("application/json") {
+            return Err(Fault::expecting("application/json", "Content-Type header"));
         }
         Ok(body::json(&self.body)?)
     }
@@ -317,6 +322,13 @@ impl Ask {
     /// The object under `key` of the body.
     pub(crate) fn fields(&self, key: &'static str) -> Result<Fields, Fault> {
         Fields::of_body(self.json()?, key)
+    }
+
+    /// As [`Ask::fields`], of a PATCH that must change something.
+    pub(crate) fn changes(&self, key: &'static str) -> Result<Fields, Fault> {
+        let fields = self.fields(key)?;
+        fields.not_empty()?;
+        Ok(fields)
     }
 
     /// Asks policy: may the caller do `action` to `target` (what rules know as

@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 use virga_identity_api::caller::Scope;
 
 use super::ask::Ask;
+use super::domains::show_domain;
+use super::projects::{show_project, tags_of};
 use super::reply::{self, Reply};
 use super::token_body;
 use crate::fault::Fault;
@@ -24,36 +26,31 @@ pub(crate) async fn catalog(ask: Ask) -> Reply {
     )))
 }
 
-async fn mine(ask: &Ask, domains: bool) -> Result<Vec<Project>, Fault> {
+/// Projects or domains on which the caller has a role, with the tags of all.
+async fn mine(ask: &Ask, domains: bool) -> Result<(Vec<Project>, Vec<(String, String)>), Fault> {
     let mut q = ask.app.state.reader();
     let groups = ask.groups()?;
     let now = ask.app.clock.now();
     let actors = Actors::of(&mut q, &ask.caller()?.user_id, &groups, now).await?;
     let mut found = project::list_for_user(&mut q, &actors, domains).await?;
     found.retain(|p| p.enabled);
-    Ok(found)
+    Ok((found, project::all_tags(&mut q).await?))
 }
 
 /// `GET /v3/auth/projects`.
 pub(crate) async fn projects(ask: Ask) -> Reply {
     ask.enforce("identity:get_auth_projects", Value::Null)?;
-    let found = mine(&ask, false).await?;
-    let shown = found
-        .iter()
-        .map(|p| super::projects::show_project(&ask, p, &[]))
-        .collect();
-    reply::list(&ask, "projects", shown, &[])
+    let (found, tags) = mine(&ask, false).await?;
+    let shown = |p: &Project| show_project(&ask, p, &tags_of(&tags, &p.id));
+    reply::list(&ask, "projects", found.iter().map(shown).collect(), &[])
 }
 
 /// `GET /v3/auth/domains`.
 pub(crate) async fn domains(ask: Ask) -> Reply {
     ask.enforce("identity:get_auth_domains", Value::Null)?;
-    let found = mine(&ask, true).await?;
-    let shown = found
-        .iter()
-        .map(|d| super::domains::show_domain(&ask, d))
-        .collect();
-    reply::list(&ask, "domains", shown, &[])
+    let (found, tags) = mine(&ask, true).await?;
+    let shown = |d: &Project| show_domain(&ask, d, &tags_of(&tags, &d.id));
+    reply::list(&ask, "domains", found.iter().map(shown).collect(), &[])
 }
 
 /// `GET /v3/auth/system`.

@@ -6,7 +6,7 @@ use virga_state::{StateError, transact};
 use zeroize::Zeroizing;
 
 use super::ask::Ask;
-use super::fields::Fields;
+use super::fields::{Fields, NAME};
 use super::reply::{self, Reply};
 use crate::directory::ec2_id;
 use crate::fault::Fault;
@@ -77,11 +77,10 @@ fn access_of(blob: &str) -> Result<String, Fault> {
     }
 }
 
-/// The content of a body: a text; objects are taken as their JSON.
+/// The content of a body.
 fn blob_of(fields: &mut Fields) -> Result<Zeroizing<String>, Fault> {
     match fields.take("blob") {
         Some(Value::String(text)) => Ok(Zeroizing::new(text)),
-        Some(object @ Value::Object(_)) => Ok(Zeroizing::new(object.to_string())),
         Some(_) => Err(Fault::BadRequest(
             "Invalid input for field 'blob': it is not of type 'string'.".into(),
         )),
@@ -140,9 +139,12 @@ async fn insert(ask: &Ask, new: &Credential) -> Result<(), Fault> {
 pub(crate) async fn create(ask: Ask) -> Reply {
     let me = ask.caller()?.user_id.clone();
     let mut fields = ask.fields("credential")?;
+    fields.not_null(&["user_id"])?;
     let user_id = fields.text("user_id")?.flatten().unwrap_or(me);
     ask.enforce("identity:create_credential", target(&user_id))?;
-    let kind = fields.required("type")?;
+    let Some(Some(kind)) = fields.short_text("type", NAME)? else {
+        return Err(Fault::expecting("type", "credential"));
+    };
     let mut blob = blob_of(&mut fields)?;
     let project_id = fields.text("project_id")?.flatten();
     let id = if kind == "ec2" {
@@ -172,7 +174,8 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_credential").await?;
     let mut c = before.clone();
-    let mut fields = ask.fields("credential")?;
+    let mut fields = ask.changes("credential")?;
+    fields.not_null(&["user_id", "type"])?;
     fields.same_id(&c.id)?;
     if let Some(Some(user_id)) = fields.text("user_id")? {
         // Nobody gives a credential to somebody else whom they may not act for.

@@ -4,7 +4,7 @@ use virga_identity_api::revocation::Revocation;
 use virga_state::{Transaction, transact};
 
 use super::ask::Ask;
-use super::fields::SHORT_NAME;
+use super::fields::{Fields, NAME, SHORT_NAME};
 use super::projects;
 use super::reply::{self, Reply};
 use crate::app::App;
@@ -14,13 +14,13 @@ use crate::model::project::{self, Project};
 use crate::model::{federation, group, new_id, role, user};
 
 /// A domain as the API shows it.
-pub(crate) fn show_domain(ask: &Ask, d: &Project) -> Value {
+pub(crate) fn show_domain(ask: &Ask, d: &Project, tags: &[String]) -> Value {
     let mut shown = Value::Object(d.extra.clone());
     shown["id"] = json!(d.id);
     shown["name"] = json!(d.name);
     shown["description"] = json!(d.description);
     shown["enabled"] = json!(d.enabled);
-    shown["tags"] = json!([]);
+    shown["tags"] = json!(tags);
     shown["options"] = Value::Object(d.options.clone());
     shown["links"] = json!({"self": ask.url(&format!("/v3/domains/{}", d.id))});
     shown
@@ -43,22 +43,38 @@ async fn found(ask: &Ask, action: &str) -> Result<Project, Fault> {
 pub(crate) async fn list(ask: Ask) -> Reply {
     let mine = projects::listing_domain(&ask)?;
     ask.enforce("identity:list_domains", json!({"domain": {"id": mine}}))?;
-    let mut domains = project::list(&mut ask.app.state.reader(), true, None, ask.query("name")).await?;
+    let mut q = ask.app.state.reader();
+    let mut domains = project::list(&mut q, true, None, ask.query("name")).await?;
     domains.retain(|d| mine.as_ref().is_none_or(|id| *id == d.id));
-    let items = domains.iter().map(|d| show_domain(&ask, d)).collect();
+    let tags = project::all_tags(&mut q).await?;
+    let shown = |d: &Project| show_domain(&ask, d, &projects::tags_of(&tags, &d.id));
+    let items = domains.iter().map(shown).collect();
     reply::list(&ask, "domains", items, &["name", "enabled"])
 }
 
 /// `GET /v3/domains/{id}`.
 pub(crate) async fn show(ask: Ask) -> Reply {
     let domain = found(&ask, "identity:get_domain").await?;
-    reply::one("domain", show_domain(&ask, &domain))
+    let tags = project::tags(&mut ask.app.state.reader(), &domain.id).await?;
+    reply::one("domain", show_domain(&ask, &domain, &tags))
+}
+
+/// The tags of a body, and what only projects have taken away.
+fn tags_of_body(fields: &mut Fields) -> Result<Option<Vec<String>>, Fault> {
+    fields.not_null(&["tags", "explicit_domain_id"])?;
+    let tags = fields.texts("tags")?;
+    projects::check_tags(tags.as_deref().unwrap_or_default())?;
+    for of_projects in ["is_domain", "parent_id", "domain_id"] {
+        fields.drop(of_projects);
+    }
+    Ok(tags)
 }
 
 /// `POST /v3/domains`.
 pub(crate) async fn create(ask: Ask) -> Reply {
     ask.enforce("identity:create_domain", Value::Null)?;
     let mut fields = ask.fields("domain")?;
+    let tags = tags_of_body(&mut fields)?.unwrap_or_default();
     let id = match fields.text("explicit_domain_id")?.flatten() {
         Some(id) if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => id.to_ascii_lowercase(),
         Some(_) => {
@@ -72,8 +88,11 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         id,
         domain_id: None,
         parent_id: None,
-        name: fields.name(SHORT_NAME)?,
-        description: fields.text("description")?.flatten().unwrap_or_default(),
+        name: fields.name(SHORT_NAME)?.trim().to_owned(),
+        description: fields
+            .short_text("description", NAME)?
+            .flatten()
+            .unwrap_or_default(),
         enabled: fields.bool("enabled")?.unwrap_or(true),
         is_domain: true,
         options: fields.options(&["immutable"], &[])?,
@@ -81,11 +100,12 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     };
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
         project::insert(tx, &new).await?;
+        project::set_tags(tx, &new.id, &tags).await?;
         ask.note(tx, "domain", &new.id, "created").await?;
         Ok(())
     });
     stored.map_err(|e| projects::duplicate(e, "domain", &new.name, None))?;
-    reply::created("domain", show_domain(&ask, &new))
+    reply::created("domain", show_domain(&ask, &new, &tags))
 }
 
 /// Revocations for a domain that is disabled or deleted: its own tokens, those
@@ -117,18 +137,25 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     // Told to everyone with a token, as upstream does.
     projects::require_domain(&mut ask.app.state.reader(), id).await?;
     let before = found(&ask, "identity:update_domain").await?;
-    ask.fields("domain")?.same_id(&before.id)?;
+    let mut checked = ask.changes("domain")?;
+    checked.same_id(&before.id)?;
+    let tags = tags_of_body(&mut checked)?;
+    checked.short_text("description", NAME)?;
     let app = &ask.app;
-    let stored = transact!(app.state, |tx| -> Result<(Project, Vec<Revocation>), Fault> {
+    type Changed = (Project, Vec<String>, Vec<Revocation>);
+    let stored = transact!(app.state, |tx| -> Result<Changed, Fault> {
         let mut fields = ask.fields("domain")?;
+        tags_of_body(&mut fields)?;
         let id = &before.id;
         let mut d = project::get(tx, id)
             .await?
             .ok_or_else(|| Fault::not_found("domain", id))?;
         let disabled = projects::change(tx, &mut d, &mut fields).await?;
-        fields.drop("tags");
         d.extra.extend(fields.rest());
         project::update(tx, &d).await?;
+        if let Some(tags) = &tags {
+            project::set_tags(tx, id, tags).await?;
+        }
         let events = if disabled {
             tokens_of_domain(app, tx, id).await?
         } else {
@@ -136,11 +163,11 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         };
         app.store_revocations(tx, &events).await?;
         ask.note(tx, "domain", id, "updated").await?;
-        Ok((d, events))
+        Ok((d, project::tags(tx, id).await?, events))
     });
-    let (domain, events) = stored.map_err(|e| projects::duplicate(e, "domain", &before.name, None))?;
+    let (domain, tags, events) = stored.map_err(|e| projects::duplicate(e, "domain", &before.name, None))?;
     app.announce(events);
-    reply::one("domain", show_domain(&ask, &domain))
+    reply::one("domain", show_domain(&ask, &domain, &tags))
 }
 
 /// `DELETE /v3/domains/{id}`: with everything in it.

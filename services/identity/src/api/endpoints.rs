@@ -9,8 +9,10 @@ use crate::fault::Fault;
 use crate::model::catalog::{self, Endpoint, Region};
 use crate::model::{Object, new_id};
 
-/// Longest URL, in bytes.
-const MAX_URL: usize = 2048;
+/// Longest URL, in characters, as in Keystone.
+const MAX_URL: usize = 225;
+/// What stands in for something in a URL, as `$(project_id)s`.
+const PLACES: [&str; 3] = ["tenant_id", "project_id", "user_id"];
 
 /// An endpoint as the API shows it.
 pub(crate) fn show_endpoint(ask: &Ask, e: &Endpoint) -> Value {
@@ -33,20 +35,45 @@ async fn found(ask: &Ask, action: &str) -> Result<Endpoint, Fault> {
     found.ok_or_else(|| Fault::not_found("endpoint", id))
 }
 
+/// Whether it is a scheme and something after it.
+fn is_url(url: &str) -> bool {
+    let scheme = |s: &str| {
+        !s.is_empty()
+            && s.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
+    };
+    let parts = url.split_once(':');
+    parts.is_some_and(|(kind, rest)| scheme(kind) && !rest.is_empty()) && url.chars().count() <= MAX_URL
+}
+
+/// Whether all that begins with a percent or dollar sign in a URL is something
+/// that the catalog fills in.
+fn has_known_places(url: &str) -> bool {
+    let plain = url.replace("$(", "%(");
+    let mut parts = plain.split('%');
+    parts.next();
+    while let Some(part) = parts.next() {
+        let place = part.strip_prefix('(').and_then(|p| p.split_once(")s"));
+        match place {
+            Some((name, _)) if PLACES.contains(&name) => {}
+            // A doubled sign is a sign.
+            None if part.is_empty() && parts.next().is_some() => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// Applies what the body says; the same for new and changed ones.
 /// Returns whether the region was named by the older `region`: then it is made
 /// if it is not there.
 fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<bool, Fault> {
     fields.same_id(&endpoint.id)?;
+    fields.not_null(&["service_id", "interface", "url", "name"])?;
     if let Some(Some(service)) = fields.text("service_id")? {
         endpoint.service_id = service;
     }
     if let Some(Some(interface)) = fields.text("interface")? {
-        // The older form: "publicURL".
-        let interface = interface
-            .strip_suffix("URL")
-            .map(str::to_owned)
-            .unwrap_or(interface);
         if !["public", "internal", "admin"].contains(&interface.as_str()) {
             return Err(Fault::BadRequest(format!(
                 "Invalid input for field 'interface': {interface:?} is not one of 'admin', 'internal', 'public'."
@@ -55,10 +82,16 @@ fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<bool, Fault> {
         endpoint.interface = interface;
     }
     if let Some(Some(url)) = fields.text("url")? {
-        if url.is_empty() || url.len() > MAX_URL {
-            return Err(Fault::BadRequest(
-                "Invalid input for field 'url': it is empty or too long.".into(),
-            ));
+        if !is_url(&url) {
+            return Err(Fault::BadRequest(format!(
+                "Invalid input for field 'url': it does not match '^[a-zA-Z0-9+.-]+:.+' with at most {MAX_URL} \
+                 characters."
+            )));
+        }
+        if !has_known_places(&url) {
+            return Err(Fault::BadRequest(format!(
+                "Cannot create an endpoint with an invalid URL: {url}."
+            )));
         }
         // From now on it is the operator's, not the configuration's.
         endpoint.owned = false;
@@ -67,7 +100,8 @@ fn apply(endpoint: &mut Endpoint, mut fields: Fields) -> Result<bool, Fault> {
     let alias = fields.text("region")?;
     let region_id = fields.text("region_id")?;
     let by_alias = alias.is_some() && region_id.is_none();
-    if let Some(region) = region_id.or(alias) {
+    // The older name takes no region away.
+    if let Some(region) = region_id.or(alias.filter(Option::is_some)) {
         endpoint.region_id = region;
     }
     endpoint.enabled = fields.bool("enabled")?.unwrap_or(endpoint.enabled);
@@ -172,7 +206,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_endpoint").await?;
     let mut endpoint = before.clone();
-    let by_alias = apply(&mut endpoint, ask.fields("endpoint")?)?;
+    let by_alias = apply(&mut endpoint, ask.changes("endpoint")?)?;
     store(&ask, &endpoint, Some(&before), by_alias).await?;
     reply::one("endpoint", show_endpoint(&ask, &endpoint))
 }

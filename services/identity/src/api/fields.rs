@@ -104,6 +104,52 @@ impl Fields {
         }
     }
 
+    /// 400 if there is no field at all.
+    pub(crate) fn not_empty(&self) -> Result<(), Fault> {
+        match self.map.is_empty() {
+            true => Err(wrong(self.kind, "{} should be non-empty")),
+            false => Ok(()),
+        }
+    }
+
+    /// 400 if one of these is null: they may be left out only.
+    pub(crate) fn not_null(&self, fields: &[&str]) -> Result<(), Fault> {
+        let null = fields
+            .iter()
+            .find(|name| self.map.get(**name) == Some(&Value::Null));
+        null.map_or(Ok(()), |name| Err(wrong(name, "it must not be null")))
+    }
+
+    /// 400 if the field is there and neither a text nor null; it stays.
+    pub(crate) fn text_at_most(&self, field: &str) -> Result<(), Fault> {
+        match self.map.get(field) {
+            None | Some(Value::Null | Value::String(_)) => Ok(()),
+            Some(other) => Err(wrong(
+                field,
+                &format!("{} is not of type 'string', 'null'", shown(other)),
+            )),
+        }
+    }
+
+    /// An id that may be left out or null, but not be empty; the outer option
+    /// says whether it was given.
+    pub(crate) fn id(&mut self, field: &str) -> Result<Option<Option<String>>, Fault> {
+        match self.text(field)? {
+            Some(Some(id)) if id.is_empty() => Err(wrong(field, "'' should be non-empty")),
+            given => Ok(given),
+        }
+    }
+
+    /// As [`Fields::text`], of so many characters at most.
+    pub(crate) fn short_text(&mut self, field: &str, max: usize) -> Result<Option<Option<String>>, Fault> {
+        match self.text(field)? {
+            Some(Some(text)) if text.chars().count() > max => {
+                Err(wrong(field, &format!("it is longer than {max} characters")))
+            }
+            given => Ok(given),
+        }
+    }
+
     /// A text that must be there.
     pub(crate) fn required(&mut self, field: &str) -> Result<String, Fault> {
         match self.text(field)? {
@@ -147,7 +193,7 @@ impl Fields {
     /// the option away); others are refused.
     pub(crate) fn options(&mut self, known: &[&str], lists: &[&str]) -> Result<Object, Fault> {
         let options = match self.map.remove("options") {
-            None | Some(Value::Null) => return Ok(Object::new()),
+            None => return Ok(Object::new()),
             Some(Value::Object(options)) => options,
             Some(other) => {
                 return Err(wrong(

@@ -73,7 +73,8 @@ pub(crate) async fn show(ask: Ask) -> Reply {
 pub(crate) async fn create(ask: Ask) -> Reply {
     ask.caller()?;
     let mut fields = ask.fields("group")?;
-    let given = fields.text("domain_id")?;
+    fields.not_null(&["domain_id"])?;
+    let given = fields.id("domain_id")?;
     ask.enforce(
         "identity:create_group",
         json!({"group": projects::named_domain(&given)}),
@@ -82,7 +83,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     let new = Group {
         id: new_id(),
         domain_id,
-        name: fields.name(SHORT_NAME)?,
+        name: fields.name(SHORT_NAME)?.trim().to_owned(),
         description: fields.text("description")?.flatten().unwrap_or_default(),
         extra: fields.rest(),
     };
@@ -99,7 +100,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_group").await?;
     let mut group = before.clone();
-    let mut fields = ask.fields("group")?;
+    let mut fields = ask.changes("group")?;
     fields.same_id(&group.id)?;
     if fields
         .text("domain_id")?
@@ -108,7 +109,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         return Err(Fault::BadRequest("Cannot change Domain ID.".into()));
     }
     if let Some(name) = fields.maybe_name(SHORT_NAME)? {
-        group.name = name;
+        name.trim().clone_into(&mut group.name);
     }
     if let Some(description) = fields.text("description")? {
         group.description = description.unwrap_or_default();

@@ -19,6 +19,7 @@ mod fields;
 mod grants;
 mod groups;
 mod identity_providers;
+mod json_home;
 mod limits;
 mod mappings;
 mod oauth2;
@@ -44,7 +45,7 @@ mod versions;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -111,31 +112,44 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let routes = routes::all()
         .router
         .fallback(async || Fault::NoRoute)
-        .method_not_allowed_fallback(async || Fault::MethodNotAllowed)
+        .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn(|request, next| {
             dry_run::guard(REHEARSALS, request, next)
         }))
-        .layer(middleware::from_fn_with_state(app.clone(), name_the_authority))
+        .layer(middleware::from_fn(complete))
         .with_state(app);
     edge.wrap(routes)
 }
 
-/// Adds to every 401 where to authenticate, and to every answer that it
-/// depends on the token.
-async fn name_the_authority(
-    State(_): State<Arc<App>>,
-    base: Option<Extension<BaseUrl>>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// What a path answers to a method that it has no handler of: `OPTIONS` asks
+/// just for the methods, which the router tells, and needs no token.
+async fn other_method(method: Method) -> Response {
+    match method {
+        Method::OPTIONS => StatusCode::OK.into_response(),
+        _ => Fault::MethodNotAllowed.into_response(),
+    }
+}
+
+/// Adds to every answer that it depends on the token, to every 401 where to
+/// authenticate, and to a list of methods the one that every path has.
+async fn complete(base: Option<Extension<BaseUrl>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    response
-        .headers_mut()
-        .insert(header::VARY, HeaderValue::from_static("X-Auth-Token"));
-    if response.status() == StatusCode::UNAUTHORIZED {
+    let status = response.status();
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("X-Auth-Token"));
+    let allowed = headers.get(header::ALLOW).and_then(|v| v.to_str().ok());
+    if let Some(allowed) = allowed {
+        let mut methods: Vec<&str> = allowed.split(',').map(str::trim).chain(["OPTIONS"]).collect();
+        methods.sort_unstable();
+        methods.dedup();
+        if let Ok(value) = HeaderValue::from_str(&methods.join(", ")) {
+            headers.insert(header::ALLOW, value);
+        }
+    }
+    if status == StatusCode::UNAUTHORIZED {
         let base = base.map_or_else(String::new, |b| b.0.0);
-        if let Ok(value) = HeaderValue::from_str(&format!("Keystone uri=\"{base}\"")) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+        if let Ok(value) = HeaderValue::from_str(&format!("Keystone uri=\"{base}/v3\"")) {
+            headers.insert(header::WWW_AUTHENTICATE, value);
         }
     }
     response

@@ -16,7 +16,7 @@ fn show(ask: &Ask, p: &Policy) -> Value {
     let mut shown = Value::Object(p.extra.clone());
     shown["id"] = json!(p.id);
     shown["type"] = json!(p.kind);
-    // Clients may store an object in place of a text; it comes back as one.
+    // Earlier releases took an object in place of a text; it comes back as one.
     shown["blob"] = serde_json::from_str(&p.blob).unwrap_or(Value::Null);
     shown["links"] = json!({"self": ask.url(&format!("/v3/policies/{}", p.id))});
     shown
@@ -45,6 +45,7 @@ pub(crate) async fn show_one(ask: Ask) -> Reply {
 
 /// Applies what the body says; the same for new and changed ones.
 fn apply(p: &mut Policy, mut fields: Fields) -> Result<(), Fault> {
+    fields.not_null(&["type"])?;
     if let Some(Some(kind)) = fields.text("type")? {
         if kind.chars().count() > 255 {
             return Err(Fault::BadRequest(
@@ -55,7 +56,7 @@ fn apply(p: &mut Policy, mut fields: Fields) -> Result<(), Fault> {
     }
     match fields.take("blob") {
         None => {}
-        Some(blob @ (Value::String(_) | Value::Object(_))) => p.blob = blob.to_string(),
+        Some(blob @ Value::String(_)) => p.blob = blob.to_string(),
         Some(_) => {
             return Err(Fault::BadRequest(
                 "Invalid input for field 'blob': it is not of type 'string'.".into(),
@@ -104,7 +105,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_policy").await?;
     let mut policy = before.clone();
-    let mut fields = ask.fields("policy")?;
+    let mut fields = ask.changes("policy")?;
     fields.same_id(&policy.id)?;
     apply(&mut policy, fields)?;
     store(&ask, &policy, Some(&before)).await?;

@@ -10,6 +10,7 @@ use super::fields::{Fields, SHORT_NAME, merge_options};
 use super::reply::{self, Reply};
 use crate::app::App;
 use crate::fault::Fault;
+use crate::model::assignment::Actors;
 use crate::model::new_id;
 use crate::model::project::{self, Project};
 use virga_identity_api::revocation::Revocation;
@@ -119,11 +120,7 @@ pub(crate) async fn list(ask: Ask) -> Reply {
     }
     let tags = project::all_tags(&mut q).await?;
     let items = projects.iter().filter_map(|p| {
-        let of_project: Vec<String> = tags
-            .iter()
-            .filter(|(id, _)| *id == p.id)
-            .map(|(_, t)| t.clone())
-            .collect();
+        let of_project = tags_of(&tags, &p.id);
         tags_match(&ask, &of_project).then(|| show_project(&ask, p, &of_project))
     });
     reply::list(
@@ -132,6 +129,12 @@ pub(crate) async fn list(ask: Ask) -> Reply {
         items.collect(),
         &["domain_id", "enabled", "name", "parent_id"],
     )
+}
+
+/// Those of `all` (pairs of project and tag) that are of this project.
+pub(crate) fn tags_of(all: &[(String, String)], id: &str) -> Vec<String> {
+    let mine = all.iter().filter(|(of, _)| of == id);
+    mine.map(|(_, tag)| tag.clone()).collect()
 }
 
 fn tags_match(ask: &Ask, have: &[String]) -> bool {
@@ -150,33 +153,64 @@ pub(crate) async fn show(ask: Ask) -> Reply {
     let mut q = ask.app.state.reader();
     let tags = project::tags(&mut q, &project.id).await?;
     let mut shown = show_project(&ask, &project, &tags);
-    if ask.flag("parents_as_list") || ask.flag("parents_as_ids") {
+    let parents = shape(&ask, "parents")?;
+    let subtree = shape(&ask, "subtree")?;
+    if let Some(shape) = parents {
         let above = project::ancestry(&mut q, &project.id).await?;
-        let above: Vec<&Project> = above.iter().skip(1).filter(|p| !p.is_domain).collect();
-        shown["parents"] = if ask.flag("parents_as_ids") {
-            above
+        let above = &above[1.min(above.len())..];
+        shown["parents"] = match shape {
+            Shape::Ids => above
                 .iter()
                 .rev()
-                .fold(Value::Null, |inner, p| json!({&*p.id: inner}))
-        } else {
-            above
-                .iter()
-                .map(|p| json!({"project": show_project(&ask, p, &[])}))
-                .collect()
+                .fold(Value::Null, |inner, p| json!({&*p.id: inner})),
+            Shape::List => listed(&ask, above).await?,
         };
     }
-    if ask.flag("subtree_as_list") || ask.flag("subtree_as_ids") {
+    if let Some(shape) = subtree {
         let below = project::subtree(&mut q, &project.id).await?;
-        shown["subtree"] = if ask.flag("subtree_as_ids") {
-            ids_below(&below, &project.id)
-        } else {
-            below
-                .iter()
-                .map(|p| json!({"project": show_project(&ask, p, &[])}))
-                .collect()
+        shown["subtree"] = match shape {
+            Shape::Ids => ids_below(&below, &project.id),
+            Shape::List => listed(&ask, &below).await?,
         };
     }
     reply::one("project", shown)
+}
+
+/// How the tree around a project is to be shown.
+#[derive(Clone, Copy)]
+enum Shape {
+    Ids,
+    List,
+}
+
+/// What the query says of `part` of the tree; 400 if it says two things.
+fn shape(ask: &Ask, part: &str) -> Result<Option<Shape>, Fault> {
+    let [list, ids] = ["list", "ids"].map(|how| format!("{part}_as_{how}"));
+    match (ask.flag(&list), ask.flag(&ids)) {
+        (true, true) => Err(Fault::BadRequest(format!(
+            "Cannot use {list} and {ids} query params at the same time."
+        ))),
+        (true, false) => Ok(Some(Shape::List)),
+        (false, true) => Ok(Some(Shape::Ids)),
+        (false, false) => Ok(None),
+    }
+}
+
+/// Those of the projects on which the caller has a role, whole.
+async fn listed(ask: &Ask, projects: &[Project]) -> Result<Value, Fault> {
+    let mut q = ask.app.state.reader();
+    let actors = Actors::of(
+        &mut q,
+        &ask.caller()?.user_id,
+        &ask.groups()?,
+        ask.app.clock.now(),
+    )
+    .await?;
+    let mine = project::list_for_user(&mut q, &actors, false).await?;
+    let tags = project::all_tags(&mut q).await?;
+    let seen = projects.iter().filter(|p| mine.iter().any(|m| m.id == p.id));
+    let shown = seen.map(|p| json!({"project": show_project(ask, p, &tags_of(&tags, &p.id))}));
+    Ok(shown.collect())
 }
 
 /// Ids as a tree of objects; null where it ends.
@@ -191,7 +225,7 @@ fn ids_below(all: &[Project], id: &str) -> Value {
     }
 }
 
-fn check_tags(tags: &[String]) -> Result<(), Fault> {
+pub(crate) fn check_tags(tags: &[String]) -> Result<(), Fault> {
     if tags.len() > MAX_TAGS {
         return Err(Fault::BadRequest(format!(
             "A project has at most {MAX_TAGS} tags."
@@ -221,9 +255,10 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     ask.caller()?;
     let mut fields = ask.fields("project")?;
     let is_domain = fields.bool("is_domain")?.unwrap_or(false);
-    let parent = fields.text("parent_id")?.flatten();
-    let given = fields.text("domain_id")?;
-    let name = fields.name(SHORT_NAME)?;
+    fields.not_null(&["tags"])?;
+    let parent = fields.id("parent_id")?.flatten();
+    let given = fields.id("domain_id")?;
+    let name = fields.name(SHORT_NAME)?.trim().to_owned();
     let action = if is_domain {
         "identity:create_domain"
     } else {
@@ -234,7 +269,8 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         (_, _, true) => None,
         (Some(parent), None | Some(None), false) => {
             let above = project::get(&mut ask.app.state.reader(), parent).await?;
-            above.map(|p| p.domain_id.unwrap_or(p.id))
+            let above = above.ok_or_else(|| no_place("project", parent))?;
+            Some(above.domain_id.unwrap_or(above.id))
         }
         _ => Some(domain_for_new(&ask, given).await?),
     };
@@ -267,15 +303,22 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     reply::created("project", show_project(&ask, &new, &tags))
 }
 
+/// 400: where a new project is to be there is nothing.
+fn no_place(kind: &str, id: &str) -> Fault {
+    Fault::BadRequest(Fault::not_found(kind, id).to_string())
+}
+
 async fn check_parent(tx: &mut Transaction, new: &Project, depth: usize) -> Result<(), Fault> {
     let Some(parent) = &new.parent_id else {
         return Ok(());
     };
     let domain = new.domain_id.as_deref().unwrap_or_default();
-    require_domain(tx, domain).await?;
+    if !project::get(tx, domain).await?.is_some_and(|d| d.is_domain) {
+        return Err(no_place("domain", domain));
+    }
     let above = project::ancestry(tx, parent).await?;
     let Some(nearest) = above.first() else {
-        return Err(Fault::not_found("project", parent));
+        return Err(no_place("project", parent));
     };
     if nearest.domain_id.as_deref().unwrap_or(&nearest.id) != domain {
         return Err(Fault::BadRequest(format!(
@@ -321,7 +364,7 @@ pub(crate) async fn change(
     check_immutable(&p.options, lifted, "project", &p.id)?;
     merge_options(&mut p.options, options);
     if let Some(name) = fields.maybe_name(SHORT_NAME)? {
-        p.name = name;
+        name.trim().clone_into(&mut p.name);
     }
     if let Some(description) = fields.text("description")? {
         p.description = description.unwrap_or_default();
@@ -362,6 +405,7 @@ pub(crate) fn tokens_of_project(app: &App, id: &str) -> Revocation {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_project").await?;
     let mut checked = ask.fields("project")?;
+    checked.not_null(&["tags"])?;
     checked.same_id(&before.id)?;
     if checked
         .text("parent_id")?

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::model::catalog::{self, Region};
 use crate::model::new_id;
 
-/// Longest id, in characters.
+/// Longest id and description, in characters.
 const MAX_ID: usize = 255;
 
 fn show_region(ask: &Ask, r: &Region) -> Value {
@@ -97,8 +97,11 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     }
     let new = Region {
         id,
-        parent_region_id: fields.text("parent_region_id")?.flatten(),
-        description: fields.text("description")?.flatten().unwrap_or_default(),
+        parent_region_id: fields.id("parent_region_id")?.flatten(),
+        description: fields
+            .short_text("description", MAX_ID)?
+            .flatten()
+            .unwrap_or_default(),
         extra: fields.rest(),
     };
     store(&ask, &new, None).await?;
@@ -109,12 +112,12 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_region").await?;
     let mut region = before.clone();
-    let mut fields = ask.fields("region")?;
+    let mut fields = ask.changes("region")?;
     fields.same_id(&region.id)?;
-    if let Some(parent) = fields.text("parent_region_id")? {
+    if let Some(parent) = fields.id("parent_region_id")? {
         region.parent_region_id = parent;
     }
-    if let Some(description) = fields.text("description")? {
+    if let Some(description) = fields.short_text("description", MAX_ID)? {
         region.description = description.unwrap_or_default();
     }
     region.extra.extend(fields.rest());

@@ -75,7 +75,7 @@ pub(crate) async fn show(ask: Ask) -> Reply {
 pub(crate) async fn create(ask: Ask) -> Reply {
     ask.caller()?;
     let mut fields = ask.fields("role")?;
-    let domain_id = fields.text("domain_id")?.flatten();
+    let domain_id = fields.id("domain_id")?.flatten();
     let rule = if domain_id.is_some() {
         "identity:create_domain_role"
     } else {
@@ -88,7 +88,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         id: new_id(),
         domain_id,
         name: fields.name(NAME)?,
-        description: fields.text("description")?.flatten(),
+        description: fields.short_text("description", NAME)?.flatten(),
         options,
         extra: fields.rest(),
     };
@@ -130,7 +130,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     )
     .await?;
     let mut role = before.clone();
-    let mut fields = ask.fields("role")?;
+    let mut fields = ask.changes("role")?;
     fields.same_id(&role.id)?;
     if fields
         .text("domain_id")?
@@ -146,7 +146,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     if let Some(name) = &renamed {
         role.name.clone_from(name);
     }
-    if let Some(description) = fields.text("description")? {
+    if let Some(description) = fields.short_text("description", NAME)? {
         role.description = description;
     }
     role.extra.extend(fields.rest());
@@ -275,6 +275,11 @@ pub(crate) async fn imply(ask: Ask) -> Reply {
         let graph = role::RoleGraph::load(tx).await?;
         if graph.expand([&implied.id]).contains(&prior.id) {
             return Err(Fault::BadRequest(format!("{} would imply itself.", prior.id)));
+        }
+        if graph.implied_by(&prior.id).contains(&implied.id) {
+            return Err(Fault::Conflict(
+                "Conflict occurred attempting to store implied_role - Duplicate entry.".into(),
+            ));
         }
         role::imply(tx, &prior.id, &implied.id).await?;
         Ok(ask.note(tx, "role", &prior.id, "implication added").await?)

@@ -386,8 +386,12 @@ fn federation_routes(routes: Routes) -> Routes {
         .get("/v3/OS-FEDERATION/domains", auth::domains)
 }
 
-/// Known parts of the API that are not built: an honest 501.
+/// Known parts of the API that are not built: an honest 501, or 410 for what
+/// Keystone has given up, too.
 fn not_built(routes: Routes) -> Routes {
+    async fn gone() -> Fault {
+        Fault::Gone("This API is no longer available due to the removal of support for PKI tokens.".into())
+    }
     async fn answer() -> Fault {
         Fault::NotImplemented(
             "Sign-in by SAML and by browser (websso) is not implemented; sign in with a bearer token of OpenID \
@@ -398,6 +402,8 @@ fn not_built(routes: Routes) -> Routes {
     const SSO: &str = "/v3/auth/OS-FEDERATION/websso/{protocol_id}";
     const SSO_OF: &str = "/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/websso";
     routes
+        .get("/v3/OS-SIMPLE-CERT/ca", gone)
+        .get("/v3/OS-SIMPLE-CERT/certificates", gone)
         .get("/v3/OS-FEDERATION/saml2/metadata", answer)
         .post("/v3/auth/OS-FEDERATION/saml2", answer)
         .post("/v3/auth/OS-FEDERATION/saml2/ecp", answer)

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use virga_state::transact;
 
 use super::ask::Ask;
-use super::fields::Fields;
+use super::fields::{Fields, NAME};
 use super::reply::{self, Reply};
 use crate::fault::Fault;
 use crate::model::catalog::{self, Service};
@@ -54,6 +54,17 @@ fn kind(fields: &mut Fields) -> Result<Option<String>, Fault> {
     }
 }
 
+/// The name of a body: there need not be one.
+fn name(fields: &mut Fields) -> Result<Option<String>, Fault> {
+    fields.not_null(&["name"])?;
+    match fields.short_text("name", NAME)?.flatten() {
+        Some(name) if name.is_empty() => Err(Fault::BadRequest(
+            "Invalid input for field 'name': '' should be non-empty.".into(),
+        )),
+        given => Ok(given),
+    }
+}
+
 /// `GET /v3/services`.
 pub(crate) async fn list(ask: Ask) -> Reply {
     ask.enforce("identity:list_services", Value::Null)?;
@@ -78,7 +89,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     let new = Service {
         id: new_id(),
         kind,
-        name: fields.text("name")?.flatten(),
+        name: Some(name(&mut fields)?.unwrap_or_default()),
         description: fields.text("description")?.flatten(),
         enabled: fields.bool("enabled")?.unwrap_or(true),
         extra: fields.rest(),
@@ -91,13 +102,13 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_service").await?;
     let mut service = before.clone();
-    let mut fields = ask.fields("service")?;
+    let mut fields = ask.changes("service")?;
     fields.same_id(&service.id)?;
     if let Some(kind) = kind(&mut fields)? {
         service.kind = kind;
     }
-    if let Some(name) = fields.text("name")? {
-        service.name = name;
+    if let Some(name) = name(&mut fields)? {
+        service.name = Some(name);
     }
     if let Some(description) = fields.text("description")? {
         service.description = description;

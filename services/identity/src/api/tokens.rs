@@ -73,7 +73,9 @@ fn subject_target(payload: &Payload) -> Value {
 async fn subject(ask: &Ask, action: &str) -> Result<(String, Payload), Fault> {
     ask.caller()?;
     let Some(token) = ask.header(SUBJECT)? else {
-        return Err(Fault::expecting("X-Subject-Token", "the request headers"));
+        return Err(Fault::NotFound(
+            "No token in the request: the header X-Subject-Token names it.".into(),
+        ));
     };
     let expired = action != "identity:revoke_token" && ask.flag("allow_expired");
     let grace = if expired {

@@ -1,6 +1,7 @@
 //! `/v3/users`.
 use serde_json::{Value, json};
 use virga_identity_api::revocation::Revocation;
+use virga_node::clock::Micros;
 use virga_state::transact;
 
 use super::ask::Ask;
@@ -25,6 +26,10 @@ const FLAGS: [&str; 6] = [
     "multi_factor_auth_enabled",
 ];
 const LISTS: [&str; 1] = ["multi_factor_auth_rules"];
+/// What must be left out rather than null.
+const NOT_NULL: [&str; 2] = ["domain_id", "options"];
+/// Longest id, in characters.
+const MAX_ID: usize = 64;
 
 /// A user as the API shows it. Never a password.
 pub(crate) fn show_user(ask: &Ask, u: &User) -> Value {
@@ -46,15 +51,18 @@ pub(crate) fn show_user(ask: &Ask, u: &User) -> Value {
 /// methods.
 fn user_options(fields: &mut Fields) -> Result<Object, Fault> {
     let options = fields.options(&FLAGS, &LISTS)?;
+    let differ = |rule: &[Value]| rule.iter().enumerate().all(|(n, m)| !rule[..n].contains(m));
     let lists = |rules: &Value| {
         let rules = rules.as_array().into_iter().flatten();
         rules
             .map(|rule| rule.as_array())
-            .all(|rule| rule.is_some_and(|r| !r.is_empty() && r.iter().all(Value::is_string)))
+            .all(|rule| rule.is_some_and(|r| !r.is_empty() && r.iter().all(Value::is_string) && differ(r)))
     };
     match options.get("multi_factor_auth_rules") {
         Some(rules) if !lists(rules) => Err(Fault::BadRequest(
-            "Invalid input for field 'options/multi_factor_auth_rules': it is not a list of lists of methods.".into(),
+            "Invalid input for field 'options/multi_factor_auth_rules': it is not a list of lists of different \
+             methods."
+                .into(),
         )),
         _ => Ok(options),
     }
@@ -62,11 +70,37 @@ fn user_options(fields: &mut Fields) -> Result<Object, Fault> {
 
 /// What is left of a body to be stored as it came: nothing that only looks as
 /// if it had been set by the service.
-fn rest(fields: Fields) -> Object {
+fn rest(mut fields: Fields) -> Result<Object, Fault> {
+    fields.text_at_most("description")?;
+    match fields.take("federated") {
+        None => {}
+        Some(Value::Array(links)) if links.is_empty() => {}
+        Some(_) => {
+            return Err(Fault::BadRequest(
+                "Invalid input for field 'federated': users are linked to what an identity provider calls them when \
+                 they first sign in, not by hand."
+                    .into(),
+            ));
+        }
+    }
     let mut rest = fields.rest();
     rest.remove("password_expires_at");
-    rest.remove("federated");
-    rest
+    Ok(rest)
+}
+
+/// The project that tokens are for unless they say otherwise: any text that
+/// could be an id, but no domain's.
+async fn default_project(ask: &Ask, fields: &mut Fields) -> Result<Option<Option<String>>, Fault> {
+    let given = fields.short_text("default_project_id", MAX_ID)?;
+    if let Some(Some(id)) = &given
+        && let Some(found) = project::get(&mut ask.app.state.reader(), id).await?
+        && found.is_domain
+    {
+        return Err(Fault::BadRequest(format!(
+            "User's default project ID cannot be a domain ID: {id}"
+        )));
+    }
+    Ok(given)
 }
 
 fn target(u: Option<&User>) -> Value {
@@ -102,12 +136,58 @@ fn show_links(links: &[Link]) -> Vec<Value> {
     shown
 }
 
+/// A filter by time: `lt:2030-01-01T00:00:00Z`.
+struct Comparison {
+    fits: fn(&Micros, &Micros) -> bool,
+    with: Micros,
+}
+
+impl Comparison {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        let (operator, time) = text.split_once(':').unwrap_or_default();
+        let fits = match operator {
+            "lt" => Micros::lt,
+            "lte" => Micros::le,
+            "gt" => Micros::gt,
+            "gte" => Micros::ge,
+            "eq" => Micros::eq,
+            "neq" => Micros::ne,
+            _ => {
+                return Err(Fault::BadRequest(format!(
+                    "Invalid input for field 'password_expires_at': {text:?} does not begin with one of lt:, lte:, \
+                     gt:, gte:, eq:, neq:."
+                )));
+            }
+        };
+        let with = super::parse_time(time).ok_or_else(|| {
+            Fault::BadRequest(format!(
+                "Invalid input for field 'password_expires_at': {time:?} is not a 'date-time'."
+            ))
+        })?;
+        Ok(Self { fits, with })
+    }
+
+    fn holds(&self, at: Micros) -> bool {
+        (self.fits)(&at, &self.with)
+    }
+}
+
 /// `GET /v3/users`.
 pub(crate) async fn list(ask: Ask) -> Reply {
     let mine = projects::listing_domain(&ask)?;
     ask.enforce("identity:list_users", json!({"domain_id": mine}))?;
     let domain = mine.as_deref().or(ask.query("domain_id"));
-    let users = user::list(&mut ask.app.state.reader(), domain, ask.query("name"), None).await?;
+    let mut q = ask.app.state.reader();
+    let mut users = user::list(&mut q, domain, ask.query("name"), None).await?;
+    let [provider, protocol, unique] = ["idp_id", "protocol_id", "unique_id"].map(|name| ask.query(name));
+    if provider.or(protocol).or(unique).is_some() {
+        let linked = federated_user::users_called(&mut q, provider, protocol, unique).await?;
+        users.retain(|u| linked.binary_search(&u.id).is_ok());
+    }
+    for (_, wanted) in ask.all_query().iter().filter(|(n, _)| n == "password_expires_at") {
+        let wanted = Comparison::parse(wanted)?;
+        users.retain(|u| u.password_expires_at.is_some_and(|at| wanted.holds(at)));
+    }
     let items = users.iter().map(|u| show_user(&ask, u)).collect();
     reply::list(&ask, "users", items, &["domain_id", "enabled", "name"])
 }
@@ -140,7 +220,8 @@ fn password(fields: &mut Fields, field: &str) -> Result<Option<Option<String>>, 
 pub(crate) async fn create(ask: Ask) -> Reply {
     ask.caller()?;
     let mut fields = ask.fields("user")?;
-    let given = fields.text("domain_id")?;
+    fields.not_null(&NOT_NULL)?;
+    let given = fields.id("domain_id")?;
     ask.enforce(
         "identity:create_user",
         json!({"user": projects::named_domain(&given)}),
@@ -160,9 +241,9 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     let mut new = User {
         id: new_id(),
         domain_id,
-        name: fields.name(NAME)?,
+        name: fields.name(NAME)?.trim().to_owned(),
         enabled: fields.bool("enabled")?.unwrap_or(true),
-        default_project_id: fields.text("default_project_id")?.flatten(),
+        default_project_id: default_project(&ask, &mut fields).await?.flatten(),
         password_hash,
         password_set_at: None,
         password_expires_at: None,
@@ -170,7 +251,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         failed_at: None,
         active_at: rules.config.disable_user_account_days_inactive.map(|_| now),
         options,
-        extra: rest(fields),
+        extra: rest(fields)?,
     };
     if new.password_hash.is_some() {
         rules.note_set(&mut new, now, false);
@@ -187,8 +268,10 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 /// `PATCH /v3/users/{id}`.
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_user").await?;
-    let mut checked = ask.fields("user")?;
+    let mut checked = ask.changes("user")?;
+    checked.not_null(&NOT_NULL)?;
     checked.same_id(&before.id)?;
+    let default = default_project(&ask, &mut checked).await?;
     if checked
         .text("domain_id")?
         .is_some_and(|given| given.as_deref() != Some(&before.domain_id))
@@ -206,7 +289,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     let app = &ask.app;
     let stored = transact!(app.state, |tx| -> Result<(User, Vec<Revocation>), Fault> {
         let mut fields = ask.fields("user")?;
-        for taken in ["id", "domain_id", "password"] {
+        for taken in ["id", "domain_id", "password", "default_project_id"] {
             fields.drop(taken);
         }
         let id = &before.id;
@@ -214,15 +297,15 @@ pub(crate) async fn update(ask: Ask) -> Reply {
             .await?
             .ok_or_else(|| Fault::not_found("user", id))?;
         if let Some(name) = fields.maybe_name(NAME)? {
-            u.name = name;
+            name.trim().clone_into(&mut u.name);
         }
         let was = u.enabled;
         u.enabled = fields.bool("enabled")?.unwrap_or(was);
-        if let Some(default) = fields.text("default_project_id")? {
-            u.default_project_id = default;
+        if let Some(default) = &default {
+            u.default_project_id.clone_from(default);
         }
         merge_options(&mut u.options, user_options(&mut fields)?);
-        u.extra.extend(rest(fields));
+        u.extra.extend(rest(fields)?);
         if !was && u.enabled && u.active_at.is_some() {
             // Whoever enables an account says that it is in use.
             u.active_at = Some(app.clock.now());
@@ -336,9 +419,24 @@ pub(crate) async fn change_password(ask: Ask) -> Reply {
 pub(crate) async fn groups_of(ask: Ask) -> Reply {
     let user = found(&ask, "identity:list_groups_for_user").await?;
     let mine = projects::listing_domain(&ask)?;
-    let found = group::list(&mut ask.app.state.reader(), mine.as_deref(), None, Some(&user.id)).await?;
-    let items = found.iter().map(|g| groups::show_group(&ask, g)).collect();
-    reply::list(&ask, "groups", items, &["name"])
+    let (mut q, now) = (ask.app.state.reader(), ask.app.clock.now());
+    let own = group::list(&mut q, None, None, Some(&user.id)).await?;
+    let mut found: Vec<_> = own.into_iter().map(|g| (g, None)).collect();
+    for given in group::memberships_of(&mut q, &user.id).await? {
+        let lasting = found.iter().any(|(g, _)| g.id == given.group_id);
+        if let Some(end) = given.ends.filter(|end| *end > now && !lasting) {
+            let group = group::get(&mut q, &given.group_id).await?;
+            found.extend(group.map(|g| (g, Some(end))));
+        }
+    }
+    found.retain(|(g, _)| mine.as_ref().is_none_or(|domain| *domain == g.domain_id));
+    found.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+    let items = found.iter().map(|(group, ends)| {
+        let mut shown = groups::show_group(&ask, group);
+        shown["membership_expires_at"] = json!(ends.map(super::time));
+        shown
+    });
+    reply::list(&ask, "groups", items.collect(), &["name"])
 }
 
 /// `GET /v3/users/{id}/projects`.
@@ -347,9 +445,10 @@ pub(crate) async fn projects_of(ask: Ask) -> Reply {
     let mut q = ask.app.state.reader();
     let actors = Actors::of(&mut q, &user.id, &[], ask.app.clock.now()).await?;
     let found = project::list_for_user(&mut q, &actors, false).await?;
+    let tags = project::all_tags(&mut q).await?;
     let items = found
         .iter()
-        .map(|p| projects::show_project(&ask, p, &[]))
+        .map(|p| projects::show_project(&ask, p, &projects::tags_of(&tags, &p.id)))
         .collect();
     reply::list(&ask, "projects", items, &["name", "enabled", "domain_id"])
 }

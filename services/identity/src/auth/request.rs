@@ -108,7 +108,7 @@ fn entity(object: &Map<String, Value>, target: &str) -> Result<EntityRef, AuthEr
 
 fn scope(auth: &Map<String, Value>) -> Result<ScopeWish, AuthError> {
     let wish = match auth.get("scope") {
-        None | Some(Value::Null) => return Ok(ScopeWish::Default),
+        None => return Ok(ScopeWish::Default),
         Some(Value::String(word)) if word == "unscoped" => return Ok(ScopeWish::Unscoped),
         Some(Value::Object(wish)) => wish,
         Some(_) => return malformed("Invalid input for field 'scope': it is not of type 'object'.".into()),
@@ -116,7 +116,8 @@ fn scope(auth: &Map<String, Value>) -> Result<ScopeWish, AuthError> {
     let known = ["project", "domain", "system", "OS-TRUST:trust", "unscoped"];
     let named: Vec<&str> = known.into_iter().filter(|k| wish.contains_key(*k)).collect();
     match named.as_slice() {
-        [] | ["unscoped"] => Ok(ScopeWish::Unscoped),
+        [] => expecting("system, project, domain, OS-TRUST:trust or unscoped", "scope"),
+        ["unscoped"] => Ok(ScopeWish::Unscoped),
         ["project"] => Ok(ScopeWish::Project(entity(
             object(wish, "project", "scope")?,
             "project",

@@ -76,6 +76,34 @@ pub async fn users_of(
     rows.iter().map(|r| r.text("user_id")).collect()
 }
 
+/// Ids of the users, in order, whom a provider calls so by a protocol; what is
+/// `None` does not matter.
+pub async fn users_called(
+    q: &mut impl Queries,
+    provider: Option<&str>,
+    protocol: Option<&str>,
+    unique: Option<&str>,
+) -> Result<Vec<String>, StateError> {
+    let mut sql = "SELECT DISTINCT user_id FROM identity_federated_user WHERE TRUE".to_owned();
+    let mut bound = args![];
+    for (column, value) in [
+        ("provider_id", provider),
+        ("protocol_id", protocol),
+        ("unique_id", unique),
+    ] {
+        if let Some(value) = value {
+            bound.push(value.into());
+            sql.push_str(&format!(" AND {column} = ${}", bound.len()));
+        }
+    }
+    let rows = q.fetch(sql, bound).await?;
+    let ids: Result<Vec<String>, _> = rows.iter().map(|r| r.text("user_id")).collect();
+    ids.map(|mut ids| {
+        ids.sort_unstable();
+        ids
+    })
+}
+
 /// Those of [`users_of`] who have application credentials or trusts.
 pub async fn delegating(
     q: &mut impl Queries,
