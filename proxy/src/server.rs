@@ -4,6 +4,7 @@
 //! time of heads and in the idle time of bodies; drained when the daemon
 //! stops. What a request means is decided by [`crate::swift`], or by a second
 //! [`Dialect`] that claims it.
+mod linger;
 mod title_case;
 mod wire;
 
@@ -43,7 +44,12 @@ use crate::swift::pages;
 use crate::swift::transaction;
 use crate::swift::upload::{Upload, UploadBounds};
 use crate::swift::{Swift, SwiftParts};
+use linger::Lingering;
 use wire::{Answering, Sending, Traffic, Wire};
+
+/// How many times more is read of what nobody wants when the connection has ended for
+/// it: many clients look for an answer only when all is sent.
+const AT_THE_END: u64 = 8;
 
 /// Settings of the door.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,8 +67,9 @@ pub struct Config {
     pub max_header_count: usize,
     /// Seconds that requests in flight get when the daemon stops.
     pub drain_timeout: u64,
-    /// Bytes that are still read of a body nobody wants, so that the client
-    /// sees the answer and not a broken connection.
+    /// Bytes that are still read of a body nobody wants, so that the connection
+    /// lasts for the next request. Where more come the connection ends, and up to
+    /// eight times as many are read, so that the client sees the answer.
     pub linger_bytes: u64,
     /// See [`Affinity::read_affinity`].
     pub read_affinity: ReadAffinity,
@@ -154,7 +161,9 @@ pub trait Dialect: Send + Sync {
     fn claims(&self, uri: &Uri, headers: &HeaderMap) -> bool;
     /// What `/info` says of this dialect: its name there, and its limits.
     fn info(&self) -> (&'static str, serde_json::Value);
-    /// Answers a request that was claimed; `id` is its transaction id.
+    /// Answers a request that was claimed; `id` is its transaction id. Extensions of it
+    /// are its [`Origin`] and, where requests are counted, an
+    /// `Arc<`[`Limiter`](crate::swift::ratelimit::Limiter)`>`.
     async fn answer(&self, request: Request<Upload>, id: &str) -> Answer;
 }
 
@@ -181,6 +190,7 @@ struct Door {
     swift: Swift,
     dialect: Option<Arc<dyn Dialect>>,
     uploads: UploadBounds,
+    lingering: Lingering,
     tasks: Tasks,
     clock: Arc<dyn Clock>,
     suffix: String,
@@ -216,6 +226,11 @@ pub async fn run(config: Config, parts: Parts) -> Result<(), RunError> {
         suffix: config.swift.trans_id_suffix.clone(),
         metrics: parts.metrics,
         dialect: parts.dialect.clone(),
+        lingering: Lingering::new(
+            uploads.linger_bytes.saturating_mul(AT_THE_END),
+            uploads.linger_time,
+            stop.clone(),
+        ),
         uploads: uploads.clone(),
         tasks: parts.tasks.clone(),
         clock: parts.clock.clone(),
@@ -278,9 +293,10 @@ async fn connection(
     let traffic = Arc::new(Traffic::default());
     let (answering, refusing) = (door.clone(), door.clone());
     let refuse = Arc::new(move |status, head: &[u8]| refusing.refuse(status, head));
-    let wire = Wire::new(stream, traffic.clone(), refuse);
-    let service = service_fn(move |request| {
-        let (door, open) = (answering.clone(), traffic.begin());
+    let wire = Wire::new(stream, traffic.clone(), refuse, door.lingering.clone());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let open = traffic.begin(!request.body().is_end_stream());
+        let door = answering.clone();
         async move { Ok::<_, Infallible>(door.answer(request, peer.ip(), open).await) }
     });
     let mut serving = std::pin::pin!(door.http.serve_connection(TokioIo::new(wire), service));
@@ -363,6 +379,9 @@ impl Door {
             address: peer,
             secure: self.certificates.is_some(),
         });
+        if let Some(limiter) = self.swift.limiter() {
+            request.extensions_mut().insert(limiter);
+        }
         dialect.answer(request, id).await
     }
 

@@ -4,7 +4,8 @@
 //! hyper answers a head that it cannot parse by itself, without a transaction
 //! id. [`Wire`] sees such an answer by the moment it comes: nothing that we
 //! answer is on its way then ([`Traffic`]). And where the door asks for it, the
-//! names in the head of an answer leave in title case ([`super::title_case`]).
+//! names in the head of an answer leave in title case ([`super::title_case`]). At its
+//! end a connection lingers, if its client may still send ([`super::linger`]).
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use virga_http::stream::Stream;
 
+use super::linger::{Linger, Lingering};
 use super::title_case::TitleCase;
 use crate::swift::body::{Broken, Outgoing};
 
@@ -32,12 +34,15 @@ pub struct Traffic {
     busy: AtomicBool,
     /// Whether the next bytes begin a head that is to be in title case.
     titled: AtomicBool,
+    /// Whether the last request had a body, which may not have been read to its end.
+    embodied: AtomicBool,
 }
 
 impl Traffic {
-    /// Notes a request that is going to be answered.
-    pub fn begin(self: &Arc<Self>) -> Answering {
+    /// Notes a request that is going to be answered, and whether it has a body.
+    pub fn begin(self: &Arc<Self>, embodied: bool) -> Answering {
         self.open.fetch_add(1, Ordering::AcqRel);
+        self.embodied.store(embodied, Ordering::Release);
         let alone = !self.busy.swap(true, Ordering::AcqRel);
         Answering {
             traffic: Arc::clone(self),
@@ -132,15 +137,22 @@ pub struct Wire {
     instead: Option<Bytes>,
     /// The head that is being written in title case, if one is.
     case: TitleCase,
+    /// Whether the client has closed.
+    ended: bool,
+    lingering: Lingering,
+    linger: Option<Linger>,
 }
 
 impl Wire {
     /// Takes a connection.
-    pub fn new(stream: Stream, traffic: Arc<Traffic>, refuse: Refuse) -> Self {
+    pub fn new(stream: Stream, traffic: Arc<Traffic>, refuse: Refuse, lingering: Lingering) -> Self {
         Self {
             stream,
             traffic,
             refuse,
+            ended: false,
+            lingering,
+            linger: None,
             head: Vec::new(),
             reading_head: false,
             instead: None,
@@ -213,6 +225,12 @@ impl Wire {
         Poll::Ready(Ok(length))
     }
 
+    /// Whether the client may still be sending what nobody reads any more: a body,
+    /// or what follows a head that was refused.
+    fn may_be_sent_to(&self) -> bool {
+        !self.ended && (self.instead.is_some() || self.traffic.embodied.load(Ordering::Acquire))
+    }
+
     /// Whether our words are to be written in place of `first` and what follows.
     fn replaces(&mut self, first: &[u8]) -> bool {
         if self.instead.is_none()
@@ -231,7 +249,9 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        let room = buf.remaining() > 0;
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        self.ended |= room && buf.filled().len() == before;
         self.keep_head(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -277,6 +297,15 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let wire = &mut *self;
+        if wire.linger.is_none() {
+            ready!(Pin::new(&mut wire.stream).poll_shutdown(cx))?;
+            wire.linger = wire.may_be_sent_to().then(|| wire.lingering.begin()).flatten();
+        }
+        let Some(linger) = &mut wire.linger else {
+            return Poll::Ready(Ok(()));
+        };
+        ready!(linger.poll(&mut wire.stream, cx));
+        Poll::Ready(Ok(()))
     }
 }

@@ -3,10 +3,10 @@
 //! fast wait; those that would have to wait too long get 498.
 //!
 //! Asked before a request is done, and for each item of a request for several.
-//! Each proxy counts for itself: with several, clients get so much of each. The
-//! S3 dialect is not counted.
+//! Each proxy counts for itself: with several, clients get so much of each. Both
+//! dialects count together: the other one asks [`Limiter::pass`] by itself.
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use virga_node::clock::Micros;
 
-use super::Ctx;
 use super::access::Who;
 use super::fault::Fault;
 use super::target::Target;
-use crate::core::ContainerName;
+use super::{Ctx, Swift};
+use crate::core::{AccountName, ContainerName, Core, Unavailable};
 
 /// Accounts and containers that are counted at once.
 const MOST_COUNTED: usize = 100_000;
@@ -172,6 +172,7 @@ impl Counted {
 }
 
 /// Counts requests. One for all connections.
+#[derive(Debug)]
 pub struct Limiter {
     counted: Mutex<Counted>,
     waiting: Semaphore,
@@ -224,8 +225,28 @@ impl Limiter {
     }
 }
 
+/// Why a request does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Held {
+    /// It came too fast and would have to wait for too long.
+    #[error("too many requests")]
+    TooFast,
+    /// Its account is on the black list.
+    #[error("the account is on the black list")]
+    Blacklisted,
+    /// How large its container is, by which rates are set, is not known now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<TooFast> for Held {
+    fn from(TooFast: TooFast) -> Self {
+        Self::TooFast
+    }
+}
+
 /// What a request counts towards.
-enum Kind {
+pub enum Kind {
     /// Making and deleting containers.
     Containers,
     /// Writing objects of a container.
@@ -261,46 +282,76 @@ pub(super) async fn admit(ctx: &Ctx, target: &Target) -> Result<(), Fault> {
     if matches!(ctx.who, Who::Anonymous) && ctx.method != Method::GET {
         return Ok(());
     }
-    let account = target.account();
-    let is_in = |list: &[String]| list.iter().any(|listed| listed == account.as_str());
-    if is_in(&limits.account_whitelist) {
-        return Ok(());
-    }
-    let limiter = &*ctx.swift.1;
-    if is_in(&limits.account_blacklist) {
-        // With no room for it to wait it is told at once.
-        let _ = limiter.wait(BLACK).await;
-        return Err(blacklisted());
-    }
-    let (rate, key) = match kind {
-        Kind::Containers => {
-            let rate = Some(limits.account_ratelimit).filter(|rate| *rate > 0.0);
-            (rate, account.as_str().to_owned())
-        }
-        Kind::Objects(name) => {
-            let rate = of_container(ctx, &limits.container_ratelimits, &name).await?;
-            (rate, name.path().to_owned())
-        }
-        Kind::Listing(name) => {
-            let rate = of_container(ctx, &limits.container_listing_ratelimits, &name).await?;
-            (rate, format!("{}/", name.path()))
-        }
-    };
-    let Some(rate) = rate else {
-        return Ok(());
-    };
-    let wait = match limiter.take(limits, &key, rate, ctx.swift.0.clock.now()) {
-        Ok(wait) => limiter.wait(wait).await,
-        Err(error) => Err(error),
-    };
-    wait.map_err(|TooFast| too_fast())
+    let (core, now) = (ctx.core(), ctx.swift.0.clock.now());
+    let passed = ctx.swift.1.pass(limits, core, &target.account(), kind, now).await;
+    passed.map_err(|held| match held {
+        Held::TooFast => too_fast(),
+        Held::Blacklisted => blacklisted(),
+        Held::Unavailable(error) => error.into(),
+    })
 }
 
-async fn of_container(ctx: &Ctx, rates: &[SizedRate], name: &ContainerName) -> Result<Option<f64>, Fault> {
+impl Swift {
+    /// Who counts requests, for the dialect beside this one; nobody, if nothing is limited.
+    pub(crate) fn limiter(&self) -> Option<Arc<Limiter>> {
+        self.0.config.ratelimit.any().then(|| Arc::clone(&self.1))
+    }
+}
+
+impl Limiter {
+    /// Lets a request go on that counts towards something of an account, perhaps
+    /// after a while.
+    ///
+    /// # Errors
+    /// [`Held`].
+    pub async fn pass(
+        &self,
+        limits: &RateLimits,
+        core: &Core,
+        account: &AccountName,
+        kind: Kind,
+        now: Micros,
+    ) -> Result<(), Held> {
+        let is_in = |list: &[String]| list.iter().any(|listed| listed == account.as_str());
+        if is_in(&limits.account_whitelist) {
+            return Ok(());
+        }
+        if is_in(&limits.account_blacklist) {
+            // With no room for it to wait it is told at once.
+            let _ = self.wait(BLACK).await;
+            return Err(Held::Blacklisted);
+        }
+        let (rate, key) = match kind {
+            Kind::Containers => {
+                let rate = Some(limits.account_ratelimit).filter(|rate| *rate > 0.0);
+                (rate, account.as_str().to_owned())
+            }
+            Kind::Objects(name) => {
+                let rate = of_container(core, &limits.container_ratelimits, &name).await?;
+                (rate, name.path().to_owned())
+            }
+            Kind::Listing(name) => {
+                let rate = of_container(core, &limits.container_listing_ratelimits, &name).await?;
+                (rate, format!("{}/", name.path()))
+            }
+        };
+        let Some(rate) = rate else {
+            return Ok(());
+        };
+        let wait = self.take(limits, &key, rate, now)?;
+        Ok(self.wait(wait).await?)
+    }
+}
+
+async fn of_container(
+    core: &Core,
+    rates: &[SizedRate],
+    name: &ContainerName,
+) -> Result<Option<f64>, Unavailable> {
     if rates.is_empty() {
         return Ok(None);
     }
-    let info = ctx.core().container_info(name).await?;
+    let info = core.container_info(name).await?;
     Ok(info.and_then(|info| rate_for(rates, info.objects)))
 }
 
