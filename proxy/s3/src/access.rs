@@ -17,14 +17,16 @@ use virga_identity_api::caller::Caller;
 use virga_object_wire::listing::{ContainerInfo, MetaItem};
 use virga_proxy::core::{AccountName, ContainerForReading, ContainerName, ObjectName, Unavailable};
 use virga_proxy::swift::access::{Identity, Verdict, Who, Wish, decide};
+use virga_proxy::swift::ratelimit::Limiter;
 
 use super::acl::Guest;
 use super::fault::{IntoFault, OrFault};
 use super::judge::Told;
+use super::precedence::Way;
 use super::refusal::Why;
 use super::request::Signed;
 use super::rules::{self, Need};
-use super::{Backend, acl};
+use super::{Backend, acl, rates};
 
 /// What an operation is about to do with a bucket or what is in it, in its own
 /// words: held against the row that it was judged by.
@@ -120,6 +122,8 @@ pub(crate) struct Asker {
     project: String,
     /// What else the request says.
     pub(crate) told: Arc<Told>,
+    /// Who counts what is asked for, if anything is limited.
+    pub(crate) limiter: Option<Arc<Limiter>>,
     admitted: Option<Admitted>,
 }
 
@@ -238,6 +242,7 @@ impl Backend {
             who,
             project,
             told: Arc::new(Told::of(req, self.0.clock.now())),
+            limiter: req.extensions.get::<Arc<Limiter>>().cloned(),
             admitted: None,
         };
         Ok((asker, bare.to_owned()))
@@ -248,13 +253,16 @@ impl Backend {
     /// learns of what is not there.
     ///
     /// # Errors
-    /// `AccessDenied`, then `NoSuchBucket`.
+    /// `AccessDenied`, then `NoSuchBucket`, then `SlowDown`.
     pub(crate) async fn admit<T>(
         &self,
         req: &mut S3Request<T>,
         action: &'static str,
         place: Place,
     ) -> S3Result<(String, Sight)> {
+        if let Some(way) = req.extensions.get::<Way>() {
+            way.is_judged();
+        }
         let (mut asker, bucket) = self.asking(req, &place).await?;
         let action = match asker.told.version() {
             Some(_) => rules::of_version(action),
@@ -273,6 +281,9 @@ impl Backend {
                 sight = seen;
             }
         }
+        let name = asker.admitted.as_ref().map(|admitted| &admitted.name);
+        self.pace(&asker, rates::kind(&req.method, action, &place, name))
+            .await?;
         req.extensions.insert(asker);
         Ok((bucket, sight))
     }

@@ -23,6 +23,7 @@ use virga_proxy::swift::upload::Upload;
 
 use super::detail::{self, escaped};
 use super::fault::sentence;
+use super::precedence::{Documented, NoSecrets, Routes};
 use super::request::{self, Checked, Target};
 use super::{Backend, S3Parts, access, cors, form, lifecycle, shape};
 
@@ -33,6 +34,8 @@ pub(crate) struct StatusOverride(pub(crate) StatusCode);
 /// The S3 dialect at the door of the object store.
 pub struct S3Door {
     service: S3Service,
+    /// The same for requests that bring a document: it notes which operation they mean.
+    documents: S3Service,
     backend: Backend,
     domains: Vec<String>,
 }
@@ -44,11 +47,18 @@ impl S3Door {
         let backend = Backend::new(parts);
         // It knows no keys and judges nobody: signatures are checked before it is
         // called, and every operation is judged by itself.
-        let mut service = S3ServiceBuilder::new(backend.clone());
-        service.set_host(Domains(domains.clone()));
-        service.set_validation(Names);
+        let service = || {
+            let mut service = S3ServiceBuilder::new(backend.clone());
+            service.set_host(Domains(domains.clone()));
+            service.set_validation(Names);
+            service
+        };
+        let mut documents = service();
+        documents.set_auth(NoSecrets);
+        documents.set_access(Routes);
         Self {
-            service: service.build(),
+            service: service().build(),
+            documents: documents.build(),
             backend,
             domains,
         }
@@ -60,8 +70,13 @@ impl S3Door {
     }
 
     /// Answers a request that was checked.
-    async fn served(&self, checked: Checked, method: &Method, target: Target) -> Answer {
-        let answer = match self.service.call(checked.request).await {
+    async fn served(&self, mut checked: Checked, method: &Method, target: Target) -> Answer {
+        let documented = Documented::of(target, &mut checked.request);
+        let service = match documented {
+            Some(_) => &self.documents,
+            None => &self.service,
+        };
+        let answer = match service.call(checked.request).await {
             Ok(response) => convert(response),
             Err(error) => {
                 let error: s3s::StdError = error.into();
@@ -69,6 +84,12 @@ impl S3Door {
                 dress_error(s3s::s3_error!(InternalError))
             }
         };
+        if let Some(documented) = documented
+            && answer.status().is_client_error()
+            && let Some(fault) = documented.refused(&self.backend).await
+        {
+            return dress_error(fault);
+        }
         match checked.faults.take() {
             Some(fault) if !answer.status().is_success() => dress_error(fault),
             _ if is_unknown(&answer) => dress_error(request::not_allowed(method, target)),
@@ -319,7 +340,7 @@ fn dress(mut answer: Answer, method: &Method, uri: &Uri, id: &str) -> Answer {
         answer.headers_mut().entry(CONTENT_TYPE).or_insert(xml);
     } else if !answer.headers().contains_key(ETAG)
         && let Outgoing::Whole(Some(body)) = answer.body()
-        && let Some(document) = shape::ordered(body)
+        && let Some(document) = shape::as_aws(body)
     {
         answer.headers_mut().remove(CONTENT_LENGTH);
         *answer.body_mut() = full(document);

@@ -280,7 +280,7 @@ pub(crate) fn sentence(code: &str) -> Option<&'static str> {
         "RequestTimeout" => {
             "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed."
         }
-        "ServiceUnavailable" => "Please reduce your request rate.",
+        "SlowDown" | "ServiceUnavailable" => "Please reduce your request rate.",
         "SignatureDoesNotMatch" => {
             "The request signature we calculated does not match the signature you provided. Check your key and signing method."
         }

@@ -7,6 +7,7 @@ use virga_object_wire::object::ObjectStat;
 use virga_proxy::core::ContainerName;
 use virga_proxy::server::Origin;
 use virga_proxy::swift::access::{Verdict, Wish};
+use virga_proxy::swift::ratelimit::Kind;
 
 use super::access::{Asker, Sight};
 use super::acl::{self, Acl, Guest, Lists, ObjectAcl, Permission};
@@ -288,10 +289,10 @@ impl Backend {
         })
     }
 
-    /// Whether the asker may delete one of several objects.
+    /// Whether the asker may delete one of several objects, now.
     ///
     /// # Errors
-    /// `AccessDenied`.
+    /// `AccessDenied`, then `SlowDown`.
     pub(crate) async fn judge_deletion(
         &self,
         asker: &Asker,
@@ -305,7 +306,7 @@ impl Backend {
             None => "s3:DeleteObject",
         };
         self.judge(&deleter, action, (&name, &info), Some(key)).await?;
-        Ok(())
+        self.pace(asker, Some(Kind::Objects(name))).await
     }
 
     /// What a policy may look at, as far as this one does.

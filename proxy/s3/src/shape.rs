@@ -1,6 +1,7 @@
-//! The order of elements in documents, as AWS's schema has it. The protocol
-//! layer writes them by name, which strict readers do not take. Listings of
-//! versions stay as they are: theirs cannot be had by sorting.
+//! What documents look like: the order of elements as AWS's schema has it, where the
+//! protocol layer writes them by name, which strict readers do not take; and single
+//! characters. Listings of versions keep their order: theirs cannot be had by sorting.
+use std::borrow::Cow;
 
 /// Elements that have an order, and the order.
 const ORDERS: [(&str, &[&str]); 12] = [
@@ -224,7 +225,7 @@ impl<'a> Ordering<'a> {
 
 /// A document in AWS's order, and its declaration on a line of its own, if it
 /// is one that is put in order.
-pub(crate) fn ordered(document: &[u8]) -> Option<String> {
+fn ordered(document: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(document).ok()?;
     let mut ordering = Ordering::new(text);
     if text.starts_with("<?xml") {
@@ -240,9 +241,63 @@ pub(crate) fn ordered(document: &[u8]) -> Option<String> {
     (ordering.at == text.len()).then_some(ordering.written)
 }
 
+/// The document of `GetObjectAttributes`, in which AWS writes ETags bare.
+const BARE_ETAG: &[u8] = b"<GetObjectAttributes";
+/// Where that stands: behind the declaration.
+const START: usize = 96;
+
+/// A document as AWS writes it; `None` where that is how it is. Carriage returns, which
+/// readers of XML turn into line feeds, are written so that they stay what they are:
+/// keys may have them.
+pub(crate) fn as_aws(document: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(document)
+        .ok()
+        .filter(|text| text.starts_with('<'))?;
+    let mut written = match ordered(document) {
+        Some(ordered) => Cow::Owned(ordered),
+        None => Cow::Borrowed(text),
+    };
+    if memchr::memchr(b'\r', written.as_bytes()).is_some() {
+        written = Cow::Owned(written.replace('\r', "&#13;"));
+    }
+    let start = document.get(..START).unwrap_or(document);
+    if memchr::memmem::find(start, BARE_ETAG).is_some() {
+        let bare = written
+            .replace("<ETag>&quot;", "<ETag>")
+            .replace("&quot;</ETag>", "</ETag>");
+        written = Cow::Owned(bare.replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>"));
+    }
+    match written {
+        Cow::Owned(written) => Some(written),
+        Cow::Borrowed(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_are_as_aws_writes_them() {
+        for (before, after) in [
+            (
+                "<?xml?><DeleteResult><Deleted><Key>a\r\nb</Key></Deleted></DeleteResult>",
+                Some("<?xml?><DeleteResult><Deleted><Key>a&#13;\nb</Key></Deleted></DeleteResult>"),
+            ),
+            (
+                "<GetObjectAttributesOutput><ETag>&quot;a&quot;</ETag></GetObjectAttributesOutput>",
+                Some("<GetObjectAttributesOutput><ETag>a</ETag></GetObjectAttributesOutput>"),
+            ),
+            (
+                "<GetObjectAttributesResponse><ETag>\"a\"</ETag></GetObjectAttributesResponse>",
+                Some("<GetObjectAttributesResponse><ETag>a</ETag></GetObjectAttributesResponse>"),
+            ),
+            ("<DeleteResult><Key>a\nb</Key></DeleteResult>", None),
+            ("{\"Version\":\r\n\"2012-10-17\"}", None),
+        ] {
+            assert_eq!(as_aws(before.as_bytes()).as_deref(), after, "{before}");
+        }
+    }
 
     #[test]
     fn documents_are_in_the_order_of_aws() {

@@ -25,6 +25,8 @@ const STORED_OF_BUCKET: &str = "x-container-sysmeta-s3-tagging";
 /// Tags of one object, and of one bucket, as AWS allows.
 const MOST: usize = 10;
 const MOST_OF_BUCKET: usize = 50;
+/// What keys of AWS's own tags begin with: nobody sets those.
+const OF_AWS: &str = "aws:";
 /// Characters of a key and of a value.
 const KEY: usize = 128;
 const VALUE: usize = 256;
@@ -65,6 +67,12 @@ fn check(tags: &[(String, String)], most: usize) -> S3Result<()> {
     for (index, (key, value)) in tags.iter().enumerate() {
         if key.is_empty() || key.chars().count() > KEY {
             return Err(s3_error!(InvalidTag, "The TagKey you have provided is invalid"));
+        }
+        if key.starts_with(OF_AWS) {
+            return Err(s3_error!(
+                InvalidTag,
+                "System tags cannot be added/updated by requester"
+            ));
         }
         if value.chars().count() > VALUE {
             return Err(s3_error!(InvalidTag, "The TagValue you have provided is invalid"));

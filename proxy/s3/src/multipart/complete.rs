@@ -3,7 +3,9 @@ use std::collections::HashMap;
 
 use futures_util::stream;
 use md5::{Digest as _, Md5};
-use s3s::dto::{CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag};
+use s3s::dto::{
+    ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CompletedPart, ETag,
+};
 use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::object::Listed;
 use virga_proxy::core::manifest::{SLO_FLAG, SloEntry, SloManifest};
@@ -82,6 +84,18 @@ fn check_part(upload: &Upload, part: &CompletedPart, row: &Row) -> S3Result<()> 
             row.number
         )),
         _ => Err(no_part(upload, part)),
+    }
+}
+
+/// Refuses to finish an upload with another type of checksum than it was begun with.
+fn check_kind(upload: &Upload, said: Option<&ChecksumType>) -> S3Result<()> {
+    match (upload.checksum(), said) {
+        (Some((_, kind)), Some(said)) if said.as_str() != kind.name() => Err(s3_error!(
+            InvalidRequest,
+            "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
+            kind.name()
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -261,6 +275,7 @@ pub(crate) async fn complete(
     let listed = listed
         .filter(|parts| !parts.is_empty())
         .ok_or_else(|| s3_error!(MalformedXML))?;
+    check_kind(&upload, input.checksum_type.as_ref())?;
     if let Some(expect) = &expect {
         backend.expect(&name, expect).await?;
     }

@@ -1,4 +1,6 @@
 //! UploadPart, UploadPartCopy and ListParts.
+use std::collections::HashMap;
+
 use futures_util::StreamExt;
 use s3s::dto::{
     CopyPartResult, ETag, ListPartsInput, ListPartsOutput, Part, StorageClass, UploadPartCopyInput,
@@ -7,7 +9,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::listing::{Entry, ListRequest, ObjectRow};
 use virga_object_wire::object::Listed;
-use virga_proxy::core::{AtEnd, BodyError, Ending, NewObject};
+use virga_proxy::core::{AtEnd, BodyError, Ending, NewObject, ObjectName};
 
 use super::{MOST_PARTS, Upload, initiator, parts_of};
 use crate::access::Action;
@@ -88,6 +90,25 @@ impl Row {
         checksum::show_in!(part, document);
         part
     }
+}
+
+/// Checksums of the parts of a finished upload, by the names of the objects that
+/// `part`, one of them, lies among.
+///
+/// # Errors
+/// As of a listing.
+pub(crate) async fn checksums(
+    backend: &Backend,
+    part: &ObjectName,
+) -> S3Result<HashMap<String, (Algorithm, String)>> {
+    let folder = part.object().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let rows = backend
+        .rows(&part.container_name(), &format!("{folder}/"))
+        .await?;
+    let rows = rows.into_iter().filter_map(Row::of);
+    Ok(rows
+        .filter_map(|row| Some((row.row.name, row.checksum?)))
+        .collect())
 }
 
 /// The checksum that a part must have: the upload's, computed if the client

@@ -1,20 +1,62 @@
 //! GetObjectAttributes: size, ETag, checksum and parts in one document.
+use std::collections::HashMap;
+
 use s3s::dto::ETag;
 use s3s::dto::{
     GetObjectAttributesInput, GetObjectAttributesOutput, GetObjectAttributesParts, ObjectAttributes,
     ObjectPart, StorageClass,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
+use virga_proxy::core::ObjectName;
+use virga_proxy::core::manifest::{self, Segment};
 
 use super::find::Asked;
 use super::view::{Source, View};
 use crate::access::Action;
-use crate::{Backend, checksum, dates, encryption};
+use crate::checksum::Algorithm;
+use crate::detail::Detailed;
+use crate::{Backend, checksum, dates, encryption, multipart};
+
+/// What can be asked for.
+const ATTRIBUTES: [&str; 5] = [
+    ObjectAttributes::CHECKSUM,
+    ObjectAttributes::ETAG,
+    ObjectAttributes::OBJECT_PARTS,
+    ObjectAttributes::OBJECT_SIZE,
+    ObjectAttributes::STORAGE_CLASS,
+];
 
 /// Parts in one answer.
 const MOST: usize = 1000;
 
-fn parts(view: &View, after: i32, most: Option<i32>) -> Option<GetObjectAttributesParts> {
+/// The object that a part is in.
+fn object_of(segment: &Segment) -> Option<&ObjectName> {
+    match &segment.source {
+        manifest::Source::Object(name) => Some(name),
+        manifest::Source::Inline(_) => None,
+    }
+}
+
+/// Whether the parts of an object have checksums of their own.
+fn is_composite(view: &View) -> bool {
+    checksum::of(&view.stat).is_some_and(|(.., kind)| kind == checksum::Kind::Composite)
+}
+
+/// The object that the first part is in, if parts are told one by one.
+fn first_of(view: &View) -> Option<ObjectName> {
+    match &view.source {
+        Source::Plan(plan) if is_composite(view) => plan.segments.first().and_then(object_of).cloned(),
+        Source::Plan(_) | Source::Plain(_) => None,
+    }
+}
+
+/// Parts, counted from one; `sums` are their checksums.
+fn parts(
+    view: &View,
+    sums: &HashMap<String, (Algorithm, String)>,
+    after: i32,
+    most: Option<i32>,
+) -> Option<GetObjectAttributesParts> {
     let Source::Plan(plan) = &view.source else {
         return None;
     };
@@ -25,10 +67,17 @@ fn parts(view: &View, after: i32, most: Option<i32>) -> Option<GetObjectAttribut
     let all = plan.segments.len();
     let first = usize::try_from(after).unwrap_or(0).min(all);
     let shown = plan.segments.iter().enumerate().skip(first).take(most);
-    let part = |(index, segment): (usize, &virga_proxy::core::manifest::Segment)| ObjectPart {
-        part_number: i32::try_from(index + 1).ok(),
-        size: i64::try_from(segment.range.end - segment.range.start).ok(),
-        ..ObjectPart::default()
+    let part = |(index, segment): (usize, &Segment)| {
+        let mut part = ObjectPart {
+            part_number: i32::try_from(index + 1).ok(),
+            size: i64::try_from(segment.range.end - segment.range.start).ok(),
+            ..ObjectPart::default()
+        };
+        let sum = object_of(segment).and_then(|name| sums.get(name.object()));
+        if let Some((algorithm, value)) = sum {
+            checksum::show_in!(part, algorithm.document(value, None));
+        }
+        part
     };
     let shown: Vec<ObjectPart> = shown.map(part).collect();
     let last = first + shown.len();
@@ -37,12 +86,27 @@ fn parts(view: &View, after: i32, most: Option<i32>) -> Option<GetObjectAttribut
         max_parts: i32::try_from(most).ok(),
         next_part_number_marker: (last < all).then(|| i32::try_from(last).unwrap_or(i32::MAX)),
         part_number_marker: Some(after),
-        // Parts are told one by one only where they have checksums of their own.
-        parts: checksum::of(&view.stat)
-            .filter(|(.., kind)| *kind == checksum::Kind::Composite)
-            .map(|_| shown),
+        parts: is_composite(view).then_some(shown),
         total_parts_count: i32::try_from(all).ok(),
     })
+}
+
+/// Refuses attributes that there are not.
+fn check(asked: &[ObjectAttributes]) -> S3Result<()> {
+    let names = asked.iter().flat_map(|names| names.as_str().split(','));
+    let mut names = names.map(str::trim).filter(|name| !name.is_empty()).peekable();
+    if names.peek().is_none() {
+        return Err(s3_error!(
+            InvalidRequest,
+            "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty"
+        ));
+    }
+    match names.find(|name| !ATTRIBUTES.contains(name)) {
+        None => Ok(()),
+        Some(unknown) => Err(s3_error!(InvalidArgument, "Invalid attribute name specified.")
+            .detail("ArgumentName", "x-amz-object-attributes")
+            .detail("ArgumentValue", unknown)),
+    }
 }
 
 /// `GetObjectAttributes`.
@@ -59,20 +123,28 @@ pub(crate) async fn get(
         let mut asked = input.object_attributes.iter();
         asked.any(|attribute| attribute.as_str().split(',').any(|one| one.trim() == name))
     };
-    if input.object_attributes.is_empty() {
-        return Err(s3_error!(InvalidArgument, "No attributes were asked for."));
-    }
+    check(&input.object_attributes)?;
     let found = backend.find(&name, asked, None).await?;
     let found = backend.follow(&asker, found, None).await?;
     encryption::check(&found.stat, &req.headers, &encryption::OWN)?;
     let view = backend.view(found, wants(ObjectAttributes::OBJECT_PARTS)).await?;
+    let first = first_of(&view).filter(|_| wants(ObjectAttributes::OBJECT_PARTS));
+    let sums = match first {
+        Some(first) => multipart::parts::checksums(backend, &first).await?,
+        None => HashMap::new(),
+    };
     let stored = checksum::of(&view.stat).filter(|_| wants(ObjectAttributes::CHECKSUM));
     let output = GetObjectAttributesOutput {
         checksum: stored.map(|(algorithm, value, kind)| algorithm.document(&value, Some(kind))),
         e_tag: wants(ObjectAttributes::ETAG).then(|| ETag::Strong(view.etag.clone())),
         last_modified: Some(dates::timestamp(view.modified)),
         object_parts: match wants(ObjectAttributes::OBJECT_PARTS) {
-            true => parts(&view, input.part_number_marker.unwrap_or(0), input.max_parts),
+            true => parts(
+                &view,
+                &sums,
+                input.part_number_marker.unwrap_or(0),
+                input.max_parts,
+            ),
             false => None,
         },
         object_size: match wants(ObjectAttributes::OBJECT_SIZE) {

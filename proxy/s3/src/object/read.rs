@@ -2,7 +2,7 @@
 use std::ops::Range as Span;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use s3s::dto::{ChecksumMode, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, Range};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use virga_proxy::core::manifest::MayRead;
@@ -16,7 +16,18 @@ use crate::access::{Action, Asker};
 use crate::conditions::{self, Held, Unmet};
 use crate::door::StatusOverride;
 use crate::fault::OrFault;
+use crate::request::pairs;
 use crate::{Backend, checksum, dates, encryption, metadata, multipart};
+
+/// Headers that a client may ask to see something else in.
+const OVERRIDABLE: [&str; 6] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+];
 
 /// Which part of an object is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -229,6 +240,16 @@ fn drop_overridden(input: &GetObjectInput, headers: &mut HeaderMap) {
     }
 }
 
+/// Shows what the client asked to see, where the protocol layer does not.
+fn override_by(uri: &Uri, headers: &mut HeaderMap) {
+    for (asked, value) in pairs(uri.query().unwrap_or_default()) {
+        let named = |name: &&str| asked.strip_prefix("response-") == Some(*name);
+        if let Some(name) = OVERRIDABLE.into_iter().find(named) {
+            metadata::set(headers, name, &value);
+        }
+    }
+}
+
 /// `GetObject`.
 pub(crate) async fn get(
     backend: &Backend,
@@ -279,6 +300,7 @@ pub(crate) async fn head(
     let view = backend.view(found, matches!(part, Part::Number(_))).await?;
     let checksums = wants_checksums(input.checksum_mode.as_ref());
     let (chosen, mut headers) = decide(&view, &req.headers, part, checksums)?;
+    override_by(&req.uri, &mut headers);
     said.show(&mut headers);
     if asked == Asked::Current {
         backend.show_expiry(&name, view.seen(), &mut headers).await;

@@ -173,6 +173,16 @@ fn asks(uri: &Uri, wanted: &str) -> bool {
     pairs(uri.query().unwrap_or_default()).any(|(name, _)| name == wanted)
 }
 
+/// Whether the body of a request is a document, and not an object's bytes.
+pub(crate) fn is_document(method: &Method, uri: &Uri, target: Target) -> bool {
+    let of_object = || payload::DOCUMENTS.iter().any(|name| asks(uri, name));
+    match *method {
+        Method::POST => true,
+        Method::PUT => target == Target::Bucket || target == Target::Object && of_object(),
+        _ => false,
+    }
+}
+
 /// Takes the signature off, which the protocol layer would check again.
 fn without_signature(parts: &mut Parts) {
     parts.headers.remove(AUTHORIZATION);

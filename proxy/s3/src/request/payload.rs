@@ -12,7 +12,7 @@ use virga_proxy::swift::upload::Upload;
 use super::body::{Digests, Incoming, sha_mismatch};
 use super::chunked::{Announced, Decoder, malformed_trailer, wrong_length};
 use super::verify::{Chain, sha256};
-use super::{Faults, Target, Trailing, asks, header};
+use super::{Faults, Target, Trailing, asks, header, is_document};
 use crate::checksum::Claim;
 use crate::detail::Detailed;
 use crate::object::write::announced_md5;
@@ -20,7 +20,7 @@ use crate::object::write::announced_md5;
 const DIGEST: &str = "x-amz-content-sha256";
 const DECODED: &str = "x-amz-decoded-content-length";
 /// Documents of objects: what else is put to one is the object itself.
-const DOCUMENTS: [&str; 4] = ["acl", "tagging", "retention", "legal-hold"];
+pub(super) const DOCUMENTS: [&str; 4] = ["acl", "tagging", "retention", "legal-hold"];
 
 /// How long the body says it is. Without a length and without chunks there is none.
 pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
@@ -141,9 +141,9 @@ impl Plan {
             return Err(wrong_length(decoded, length));
         }
         let md5 = announced_md5(header(headers, "content-md5"))?;
-        let is_object = target == Target::Object && parts.method == Method::PUT && {
-            !DOCUMENTS.iter().any(|name| asks(&parts.uri, name))
-        };
+        let is_object = target == Target::Object
+            && parts.method == Method::PUT
+            && !is_document(&parts.method, &parts.uri, target);
         let completes = parts.method == Method::POST && asks(&parts.uri, "uploadId");
         let claim = match sends && !completes {
             true => Claim::of(headers)?,

@@ -427,3 +427,60 @@ async fn names_of_user_metadata_come_back_in_small_letters() {
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("\r\nx-amz-meta-colour: red\r\n"), "{answer}");
 }
+
+#[tokio::test]
+async fn what_a_client_asks_to_see_in_headers_is_shown_to_head_as_to_get() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    let kept = [("cache-control", "no-store"), ("content-disposition", "inline")];
+    door.alice("PUT /bucket/k", &kept, b"x", 200).await;
+    for method in ["GET", "HEAD"] {
+        let line = format!(
+            "{method} /bucket/k?response-content-disposition=attachment%3B%20filename%3D%22a%20b%22\
+             &response-content-type=text%2Fplain&response-x-amz-meta-a=1"
+        );
+        let shown = door.alice(&line, &[], b"", 200).await;
+        for (name, value) in [
+            ("content-disposition", Some("attachment; filename=\"a b\"")),
+            ("content-type", Some("text/plain")),
+            ("cache-control", Some("no-store")),
+            ("x-amz-meta-a", None),
+        ] {
+            assert_eq!(shown.header(name), value, "{method} {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn attributes_are_those_of_aws_and_etags_among_them_are_bare() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    let etag = door.alice("PUT /bucket/k", &[], b"x", 200).await;
+    let etag = etag.header("etag").unwrap().trim_matches('"').to_owned();
+    for (asked, status, code) in [
+        ("ETag", 200, ""),
+        ("ETag, ObjectSize", 200, ""),
+        ("ETag,Colour", 400, "InvalidArgument"),
+        (" , ", 400, "InvalidRequest"),
+    ] {
+        let asked = [("x-amz-object-attributes", asked)];
+        let reply = door.alice("GET /bucket/k?attributes", &asked, b"", status).await;
+        match status {
+            200 => assert_eq!(reply.element("ETag").as_ref(), Some(&etag)),
+            _ => assert_eq!(reply.code(), code, "{asked:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn carriage_returns_in_keys_outlive_documents() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    door.alice("PUT /bucket/a%0D%0Ab", &[], b"x", 200).await;
+    let listed = door.alice("GET /bucket?list-type=2", &[], b"", 200).await;
+    assert_eq!(listed.elements("Key"), ["a&#13;\nb"]);
+    let gone = b"<Delete><Object><Key>a&#13;&#10;b</Key></Object></Delete>";
+    let gone = door.alice("POST /bucket?delete", &[], gone, 200).await;
+    assert_eq!(gone.elements("Key"), ["a&#13;\nb"]);
+    door.alice("HEAD /bucket/a%0D%0Ab", &[], b"", 404).await;
+}

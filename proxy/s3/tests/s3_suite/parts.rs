@@ -224,8 +224,14 @@ async fn parts_may_be_copied_and_have_checksums() {
             .code(),
         "InvalidPart"
     );
+    let other = [("x-amz-checksum-type", "FULL_OBJECT")];
+    let refused = door.alice(&line, &other, parts(&sum).as_bytes(), 400).await;
+    assert_eq!(refused.code(), "InvalidRequest", "{}", refused.text());
     let done = door.alice(&line, &[], parts(&sum).as_bytes(), 200).await;
     assert!(done.element("ChecksumCRC32").unwrap().ends_with("-1"));
     assert_eq!(done.element("ChecksumType").as_deref(), Some("COMPOSITE"));
     assert_eq!(door.alice("GET /bucket/k", &[], b"", 200).await.body, b"2345");
+    let asked = [("x-amz-object-attributes", "ObjectParts")];
+    let told = door.alice("GET /bucket/k?attributes", &asked, b"", 200).await;
+    assert_eq!(told.elements("ChecksumCRC32"), [sum], "{}", told.text());
 }
