@@ -241,6 +241,25 @@ pub fn by_account(config: &Config, who: &Who, wish: &Wish<'_>, acl: &AccountAcl)
     }
 }
 
+/// The rules for an account that belongs to the caller's project.
+fn own<'a>(config: &'a Config, identity: &Identity, account: &str) -> Option<&'a Reseller> {
+    let rules = reseller(config, account)?;
+    let project = account.strip_prefix(rules.prefix.as_str());
+    (identity.caller.project_id() == project).then_some(rules)
+}
+
+/// Whether the caller's roles, and those of the service that asks for them where
+/// that is needed, own the account.
+fn owns(config: &Config, identity: &Identity, account: &str) -> bool {
+    let holds = |caller: &Caller, roles: &[String]| roles.iter().any(|role| caller.has_role(role));
+    own(config, identity, account).is_some_and(|rules| {
+        let service = identity.service.as_ref();
+        let served =
+            rules.service_roles.is_empty() || service.is_some_and(|s| holds(s, &rules.service_roles));
+        served && holds(&identity.caller, &rules.operator_roles)
+    })
+}
+
 fn known(config: &Config, identity: &Identity, wish: &Wish<'_>) -> Verdict {
     let caller = &identity.caller;
     let reads = wish.method == Method::GET || wish.method == Method::HEAD;
@@ -253,6 +272,10 @@ fn known(config: &Config, identity: &Identity, wish: &Wish<'_>) -> Verdict {
     }
     if wish.container.is_none() && wish.method == Method::DELETE {
         return Verdict::Denied;
+    }
+    // Whom a list lets in too is an owner all the same.
+    if owns(config, identity, wish.account) {
+        return Verdict::Owner;
     }
     let acl = wish.acl.map(Acl::parse).unwrap_or_default();
     // An account in a list stands for those who own it.
@@ -268,20 +291,9 @@ fn known(config: &Config, identity: &Identity, wish: &Wish<'_>) -> Verdict {
     if referred == Some(Verdict::Granted) {
         return Verdict::Granted;
     }
-    let Some(rules) = reseller(config, wish.account) else {
+    let Some(rules) = own(config, identity, wish.account) else {
         return Verdict::Denied;
     };
-    if caller.project_id() != wish.account.strip_prefix(rules.prefix.as_str()) {
-        return Verdict::Denied;
-    }
-    let served = rules.service_roles.is_empty()
-        || identity
-            .service
-            .as_ref()
-            .is_some_and(|s| rules.service_roles.iter().any(|role| s.has_role(role)));
-    if served && holds(&rules.operator_roles) {
-        return Verdict::Owner;
-    }
     if reads && holds(&rules.project_reader_roles) {
         return Verdict::Granted;
     }

@@ -15,7 +15,7 @@ use super::headers::{self, Level};
 use super::target::Target;
 use super::{
     Ctx, account_acl, cors, done, drop_owner_headers, etag_quoter, listing, meta_value, methods, not_allowed,
-    put_number, quota, timestamp, versions,
+    put_number, quota, read_only, timestamp, versions,
 };
 use crate::core::{AccountName, ListError, PostMetaError};
 
@@ -152,6 +152,9 @@ fn answer(ctx: &Ctx, info: &AccountInfo, verdict: Verdict, format: Format, body:
     if verdict != Verdict::Owner {
         drop_owner_headers(into);
     }
+    if let Some(word) = read_only::of(info).filter(|_| ctx.is_reseller_admin()) {
+        headers::put(into, read_only::HEADER, if word { "true" } else { "false" });
+    }
     into.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     if !ctx.query.has("format") {
         into.insert(VARY, HeaderValue::from_static("Accept"));
@@ -208,6 +211,7 @@ async fn changes(ctx: &Ctx, name: &AccountName) -> Result<Vec<(String, String)>,
     }
     changes.extend(quotas);
     changes.extend(etag_quoter::change(&ctx.headers, Level::Account));
+    changes.extend(read_only::change(ctx));
     if let Some(value) = headers::text(&ctx.headers, account_acl::HEADER) {
         changes.push((account_acl::KEPT.to_owned(), account_acl::change(value)?));
     }

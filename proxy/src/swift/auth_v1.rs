@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, StatusCode};
 use virga_node::clock::Micros;
 
@@ -80,10 +80,7 @@ fn name_of(asked: &HeaderMap) -> Option<&str> {
 }
 
 fn refused() -> Fault {
-    Fault::page(StatusCode::UNAUTHORIZED).with(
-        WWW_AUTHENTICATE,
-        HeaderValue::from_static("Swift realm=\"unknown\""),
-    )
+    Fault::page(StatusCode::UNAUTHORIZED).challenged("unknown")
 }
 
 fn too_many(wait: Duration) -> Fault {

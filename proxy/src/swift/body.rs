@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use http::Response;
 use http_body::{Frame, SizeHint};
 
@@ -42,9 +42,17 @@ pub fn full(bytes: impl Into<Bytes>) -> Outgoing {
     Outgoing::Whole((!bytes.is_empty()).then_some(bytes))
 }
 
-/// A body that comes piece by piece; `length` in bytes if it is known.
+/// A body that comes piece by piece; `length` in bytes if it is known. Where it
+/// breaks off, what came before is sent first: the client sees a status and too
+/// few bytes, and not a connection that was closed without an answer.
 pub fn streamed(pieces: Pieces, length: Option<u64>) -> Outgoing {
-    Outgoing::Stream(pieces, length)
+    let flushed = pieces.then(|piece| async move {
+        if piece.is_err() {
+            tokio::task::yield_now().await;
+        }
+        piece
+    });
+    Outgoing::Stream(Box::pin(flushed), length)
 }
 
 impl http_body::Body for Outgoing {

@@ -21,8 +21,8 @@ pub enum Item {
     Name(String),
     /// One version of "/container/object".
     Version(String, VersionId),
-    /// A name that is not UTF-8, as it came.
-    Garbled(String),
+    /// A name that is not UTF-8.
+    Garbled(Vec<u8>),
     /// A name whose deletion failed before it began.
     Failed(String, Fault),
 }
@@ -38,7 +38,7 @@ pub async fn delete(ctx: Ctx, name: AccountName, mut upload: Upload) -> Result<A
     let shown = format.unwrap_or(Format::Text);
     let given = super::headers::text(&ctx.headers, "content-type").unwrap_or_default();
     let items = if format.is_none() || !(given.is_empty() || given.starts_with("text/plain")) {
-        Err(Fault::page(StatusCode::NOT_ACCEPTABLE))
+        Err(not_acceptable())
     } else if object::announced_length(&ctx.headers) == object::Announced::Nothing {
         Err(Fault::page(StatusCode::LENGTH_REQUIRED))
     } else {
@@ -75,13 +75,26 @@ async fn read_names(ctx: &Ctx, upload: &mut Upload) -> Result<Vec<Item>, Fault> 
                 return Err(Fault::html(StatusCode::BAD_REQUEST, "Invalid File Name"));
             }
             if items.len() > most {
-                let says = format!("Maximum Bulk Deletes: {most} per request");
-                return Err(Fault::html(StatusCode::PAYLOAD_TOO_LARGE, says));
+                return Err(too_many(most));
             }
         }
     }
     items.extend(read_line(&line));
-    Ok(items)
+    match items.len() > most {
+        true => Err(too_many(most)),
+        false => Ok(items),
+    }
+}
+
+fn too_many(most: usize) -> Fault {
+    let says = format!("Maximum Bulk Deletes: {most} per request");
+    Fault::html(StatusCode::PAYLOAD_TOO_LARGE, says)
+}
+
+/// Why there is no report in a format that the client accepts, or of a body of
+/// another type: the status alone.
+pub fn not_acceptable() -> Fault {
+    Fault::html(StatusCode::NOT_ACCEPTABLE, "")
 }
 
 fn read_line(line: &[u8]) -> Option<Item> {
@@ -91,7 +104,8 @@ fn read_line(line: &[u8]) -> Option<Item> {
     }
     Some(match String::from_utf8(target::percent_decode(line)) {
         Ok(name) if !name.contains('\0') => Item::Name(name),
-        _ => Item::Garbled(String::from_utf8_lossy(line).into_owned()),
+        Ok(name) => Item::Garbled(name.into_bytes()),
+        Err(bytes) => Item::Garbled(bytes.into_bytes()),
     })
 }
 
@@ -117,9 +131,10 @@ type Outcome = (String, StatusCode, Option<String>);
 /// `most_failures`.
 pub async fn run(ctx: &Ctx, account: &str, items: Vec<Item>, most_failures: usize) -> Report {
     let is_object = |item: &Item| match item {
-        Item::Name(name) | Item::Version(name, _) | Item::Garbled(name) | Item::Failed(name, _) => {
+        Item::Name(name) | Item::Version(name, _) | Item::Failed(name, _) => {
             name.trim_matches('/').contains('/')
         }
+        Item::Garbled(_) => true,
     };
     let (objects, containers): (Vec<Item>, Vec<Item>) = items.into_iter().partition(is_object);
     let (mut deleted, mut missing, mut server_failed) = (0, 0, false);
@@ -173,7 +188,7 @@ async fn delete_one(ctx: &Ctx, account: &str, item: Item) -> Outcome {
             query = query.with("version-id", &id.to_string());
             name
         }
-        Item::Garbled(name) => return (target::quote(&name), StatusCode::PRECONDITION_FAILED, None),
+        Item::Garbled(name) => return (target::quote_bytes(&name), StatusCode::PRECONDITION_FAILED, None),
         Item::Failed(name, fault) => return (target::quote(&name), fault.status(), Some(fault.text())),
     };
     let quoted = target::quote(&name);

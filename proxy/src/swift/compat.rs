@@ -38,12 +38,7 @@ fn request(level: &str, method: &str) -> (&'static str, &'static str) {
             "`?multipart-manifest=put`, `X-Copy-From`, `X-Object-Manifest`, `X-Symlink-Target`, `?version-id`"
         }
         ("object", "POST") => "replaces metadata; a form of a browser is its own (FormPost)",
-        ("object", "DELETE") => {
-            return (
-                "partial",
-                "`?multipart-manifest=delete&async`: 400; without `async` the segments are deleted at once",
-            );
-        }
+        ("object", "DELETE") => "`?multipart-manifest=delete`, also with `async`; `?version-id`",
         ("object", "COPY") => "`Destination`, `Destination-Account`, `?multipart-manifest=get`",
         (_, "OPTIONS") => "CORS",
         _ => "",
@@ -66,9 +61,12 @@ fn section(name: &str) -> &'static str {
         "formpost" => "SHA-256, SHA-512; SHA-1 if switched on",
         "object_versioning" => "`X-Versions-Enabled`",
         "ratelimit" => {
-            "where `[proxy.swift.ratelimit]` sets a limit; 498 and 497. Each proxy counts for itself; S3 is not counted"
+            "where `[proxy.swift.ratelimit]` sets a limit; 498 and 497. Each proxy counts for itself; S3 counts with it"
         }
-        "slo" => "static large objects",
+        "read_only" => {
+            "where `read_only` is set; single accounts by `X-Account-Sysmeta-Read-Only` of the reseller admin"
+        }
+        "slo" => "static large objects, `async` deletion too",
         "staticweb" => "`X-Container-Meta-Web-*`",
         "symlink" => "`X-Symlink-Target`",
         "tempauth" => "only what access lists of accounts are: `X-Account-Access-Control`",
@@ -95,6 +93,7 @@ const ABSENT: [(&str, &str); 4] = [
 fn everything() -> Config {
     Config {
         allow_account_management: true,
+        read_only: true,
         ratelimit: RateLimits {
             account_ratelimit: 1.0,
             ..RateLimits::default()

@@ -44,7 +44,7 @@ pub fn judge(headers: &HeaderMap, etag: &str, last_modified: u64) -> Option<Stat
     if text("if-none-match").is_some_and(|list| list_holds(list, etag)) {
         return Some(StatusCode::NOT_MODIFIED);
     }
-    if text("if-match").is_some_and(|list| !list.trim().is_empty() && !list_holds(list, etag)) {
+    if text("if-match").is_some_and(|list| !list_holds(list, etag)) {
         return Some(StatusCode::PRECONDITION_FAILED);
     }
     if date(headers, "if-modified-since").is_some_and(|since| last_modified <= since) {
@@ -73,6 +73,8 @@ mod tests {
             ("if-match", "\"x\", \"abc\"", None),
             ("if-match", "*", None),
             ("if-match", "\"x\"", Some(412)),
+            ("if-match", "", Some(412)),
+            ("if-none-match", "", None),
             ("if-none-match", "\"x\", \"abc\"", Some(304)),
             ("if-none-match", "*", Some(304)),
             ("if-none-match", "x", None),

@@ -9,6 +9,8 @@ const EXPECTED: &[(&str, &str)] = &[
     ("py", "text/x-python"),
     ("xml", "text/xml"),
     ("js", "text/javascript"),
+    ("mjs", "text/javascript"),
+    ("woff", "font/woff"),
     ("aif", "audio/x-aiff"),
     ("aiff", "audio/x-aiff"),
     ("avi", "video/x-msvideo"),
@@ -39,9 +41,35 @@ pub fn guess(name: &str) -> &'static str {
         .unwrap_or("application/octet-stream")
 }
 
+/// A type without the parameter `swift_bytes`, which Swift's servers keep sizes in
+/// and never show.
+pub fn without_swift_bytes(kind: &str) -> String {
+    let mut parts = kind.split(';');
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let name = part.split('=').next().unwrap_or_default().trim();
+        if !name.eq_ignore_ascii_case("swift_bytes") {
+            kept.push(';');
+            kept.push_str(part);
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
-    use super::guess;
+    use super::{guess, without_swift_bytes};
+
+    #[test]
+    fn sizes_are_taken_out_of_types_and_other_parameters_stay() {
+        for (kind, kept) in [
+            ("a/b", "a/b"),
+            ("a/b;swift_bytes=9", "a/b"),
+            ("a/b; charset=x;Swift_Bytes =9; q=1", "a/b; charset=x; q=1"),
+        ] {
+            assert_eq!(without_swift_bytes(kind), kept, "{kind}");
+        }
+    }
 
     #[test]
     fn an_ending_says_the_type_and_packing_is_looked_through() {

@@ -2,7 +2,7 @@
 //!
 //! Handlers return [`Fault`]s; the door turns them into responses. Texts are
 //! the ones Swift's clients and tests know.
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 
 use super::body::{Answer, full};
@@ -92,6 +92,13 @@ impl Fault {
     /// 499: the client went away.
     pub fn client_disconnect() -> Self {
         Self::page(client_disconnect())
+    }
+
+    /// Adds the header that goes with every 401. `realm` is an account, or
+    /// "unknown" where it is not said.
+    pub fn challenged(self, realm: &str) -> Self {
+        let realm = super::headers::to_value(&format!("Swift realm=\"{}\"", super::target::quote(realm)));
+        self.with(WWW_AUTHENTICATE, realm)
     }
 
     /// Adds a header.

@@ -62,6 +62,23 @@ pub fn drop_internal(headers: &mut HeaderMap) {
     }
 }
 
+/// Makes one of headers that came several times, their values with commas between
+/// them, as HTTP and Swift read them.
+pub fn fold(headers: &mut HeaderMap) {
+    if headers.len() == headers.keys_len() {
+        return;
+    }
+    let several = headers
+        .keys()
+        .filter(|name| headers.get_all(*name).iter().nth(1).is_some());
+    for name in several.cloned().collect::<Vec<HeaderName>>() {
+        let values: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(value) = HeaderValue::from_bytes(&values.join(&b',')) {
+            headers.insert(name, value);
+        }
+    }
+}
+
 /// Marks text that stands for bytes which are not UTF-8: no header holds NUL.
 const RAW: char = '\0';
 
@@ -211,7 +228,8 @@ pub fn object_headers(headers: &HeaderMap) -> Vec<(String, String)> {
         .filter(|(name, _)| {
             name.as_str().starts_with("x-object-meta-") || OBJECT_HEADERS.contains(&name.as_str())
         })
-        .filter(|(_, value)| !value.is_empty())
+        // An empty item is one too; an empty manifest is none.
+        .filter(|(name, value)| !value.is_empty() || name.as_str() != "x-object-manifest")
         .map(|(name, value)| (name.as_str().to_owned(), to_text(value)))
         .collect()
 }
@@ -250,7 +268,6 @@ pub fn delete_at(headers: &HeaderMap, now: u64) -> Result<Option<u64>, Fault> {
     }
     match headers.get("x-delete-at") {
         None => Ok(None),
-        Some(value) if value.is_empty() => Ok(None),
         Some(value) => {
             let at = std::str::from_utf8(value.as_bytes()).ok().and_then(number);
             let Some(at) = at else {
@@ -304,6 +321,21 @@ mod tests {
             headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["x-object-meta-c"]
         );
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_is_one_list() {
+        let mut headers = map(&[("x-object-meta-a", "1"), ("range", "bytes=0-1")]);
+        headers.append("x-object-meta-a", HeaderValue::from_static("2"));
+        fold(&mut headers);
+        assert_eq!(text(&headers, "x-object-meta-a"), Some("1,2"));
+        assert_eq!(headers.len(), 2);
+    }
+
+    #[test]
+    fn an_object_keeps_items_without_a_value_and_no_empty_manifest() {
+        let kept = object_headers(&map(&[("x-object-meta-a", ""), ("x-object-manifest", "")]));
+        assert_eq!(kept, [("x-object-meta-a".to_owned(), String::new())]);
     }
 
     #[test]
@@ -384,6 +416,7 @@ mod tests {
             ("x-delete-at", "100", Err("X-Delete-At in past")),
             ("x-delete-at", "-1", Err("X-Delete-At in past")),
             ("x-delete-at", "1e3", Err("Non-integer X-Delete-At")),
+            ("x-delete-at", "", Err("Non-integer X-Delete-At")),
             ("x-delete-at", "99999999999999999999999", Ok(Some(9_999_999_999))),
             ("x-delete-at", &"9".repeat(400), Ok(Some(9_999_999_999))),
             ("x-delete-after", "5", Ok(Some(105))),

@@ -1,8 +1,13 @@
 //! `/info`: what this object store can do. Clients choose by it, so it names
 //! only what works.
+use http::Method;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use super::body::{Answer, empty, full};
 use super::config::Config;
+use super::fault::Fault;
+use super::methods::not_allowed;
 use super::tempurl;
 
 /// `/crossdomain.xml`, which old players ask for, if there is to be one.
@@ -59,6 +64,28 @@ fn swift(config: &Config) -> Value {
     })
 }
 
+/// Answers a request for the document.
+///
+/// # Errors
+/// 405.
+pub fn answer(config: &Config, beside: Option<(&str, Value)>, method: &Method) -> Result<Answer, Fault> {
+    match *method {
+        Method::GET | Method::HEAD => {
+            let mut answer = Answer::new(full(document(config, beside).to_string()));
+            let json = HeaderValue::from_static("application/json; charset=UTF-8");
+            answer.headers_mut().insert(CONTENT_TYPE, json);
+            Ok(answer)
+        }
+        Method::OPTIONS => {
+            let mut answer = Answer::new(empty());
+            let methods = HeaderValue::from_static("HEAD, GET, OPTIONS");
+            answer.headers_mut().insert(ALLOW, methods);
+            Ok(answer)
+        }
+        _ => Err(not_allowed(&["HEAD", "GET", "OPTIONS"])),
+    }
+}
+
 /// The document; `beside` is what another dialect at the same door says of
 /// itself, under its name.
 pub fn document(config: &Config, beside: Option<(&str, Value)>) -> Value {
@@ -75,7 +102,7 @@ pub fn document(config: &Config, beside: Option<(&str, Value)>) -> Value {
             "max_manifest_size": config.slo.max_manifest_size,
             "min_segment_size": 1,
             "yield_frequency": super::report::HEARTBEAT.as_secs(),
-            "allow_async_delete": false,
+            "allow_async_delete": true,
         },
         "dlo": {
             "max_segments": crate::core::manifest::MAX_DLO_SEGMENTS,
@@ -119,6 +146,9 @@ pub fn document(config: &Config, beside: Option<(&str, Value)>) -> Value {
     });
     if cross_domain(config).is_some() {
         document["crossdomain"] = json!({});
+    }
+    if config.read_only {
+        document["read_only"] = json!({});
     }
     if config.ratelimit.any() {
         document["ratelimit"] = config.ratelimit.info();

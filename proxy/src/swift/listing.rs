@@ -246,7 +246,11 @@ pub fn container(format: Format, name: &ContainerName, entries: &[Entry<ObjectRo
             Entry::Subdir(name) => name.as_str(),
         })),
         Format::Xml | Format::TextXml => {
-            let mut xml = format!("{XML_HEAD}<container name=\"{}\">", xml_escape(container));
+            let container = xml_escape(container);
+            if entries.is_empty() {
+                return format!("{XML_HEAD}<container name=\"{container}\" />").into();
+            }
+            let mut xml = format!("{XML_HEAD}<container name=\"{container}\">");
             for item in items(entries, |row| object_item(row, name)) {
                 let _ = match item {
                     Item::Subdir(SubdirItem { subdir }) => {

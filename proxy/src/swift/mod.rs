@@ -39,6 +39,7 @@ mod query;
 mod quota;
 mod range;
 pub mod ratelimit;
+pub mod read_only;
 mod report;
 mod slo;
 mod staticweb;
@@ -53,7 +54,7 @@ pub mod versions;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::OnceCell;
@@ -66,7 +67,7 @@ use access::{Identity, Verdict, Who, Wish};
 use account_acl::AccountAcl;
 use actions::Level;
 use auth_v1::PasswordLogin;
-use body::{Answer, empty, full};
+use body::{Answer, full};
 use config::Config;
 use fault::Fault;
 use methods::not_allowed;
@@ -158,19 +159,17 @@ impl Swift {
         let host = headers::text(&parts.headers, "host").unwrap_or_default();
         let remapped = domain_remap::remap(&self.0.config, host, parts.uri.path())?;
         if remapped.is_none() && parts.uri.path() == pages::INFO {
-            return self.info(&parts.method);
+            return info::answer(&self.0.config, self.0.beside.clone(), &parts.method);
         }
         if is_s3(&parts.headers, &query) {
             return Ok(s3_not_implemented());
         }
         let target = target::parse(remapped.as_deref().unwrap_or(parts.uri.path()))?;
         let mut parts_headers = std::mem::take(&mut parts.headers);
+        headers::fold(&mut parts_headers);
+        let switch = parts_headers.get(read_only::HEADER).cloned();
         headers::drop_internal(&mut parts_headers);
         methods::check(&self.0.config, &parts.method, &target)?;
-        if self.0.config.read_only && ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method) {
-            let says = "Writes are disabled for this account.";
-            return Err(Fault::plain(StatusCode::METHOD_NOT_ALLOWED, says));
-        }
         let mut ctx = Ctx {
             swift: self.clone(),
             method: parts.method,
@@ -183,6 +182,10 @@ impl Swift {
             opening_expired: None,
             now: self.0.clock.now(),
         };
+        let locked = read_only::is_locked(&ctx, &target).await?;
+        if locked && !(switch.is_some() && read_only::may_switch(&ctx, &target)) {
+            return Err(read_only::refused());
+        }
         if ctx.method != Method::OPTIONS && tempurl::claimed(&ctx.query) {
             return self.temporary(ctx, target, upload, peer).await;
         }
@@ -192,6 +195,7 @@ impl Swift {
             return cors::finish(origin, formpost::handle(ctx, target, path, upload).await).await;
         }
         ctx.who = self.identify(&ctx.headers, (&ctx.method, &ctx.path)).await?;
+        read_only::switch(&mut ctx, &target, switch, locked)?;
         ctx.open_expired();
         ctx.refuse_unsupported()?;
         if archive::is_wanted(&ctx) {
@@ -206,7 +210,13 @@ impl Swift {
                 .map(str::trim)
                 .filter(|text| !text.is_empty())
         };
+        // RFC 6750, as OpenStack's services take it behind the filter `oauth2_token`.
+        let bearer = || {
+            let (kind, token) = text("authorization")?.split_once(' ')?;
+            kind.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        };
         let token = text("x-auth-token").or_else(|| text("x-storage-token"));
+        let token = token.or_else(bearer);
         access::identify(&*self.0.verifier, token, text("x-service-token"), call)
             .await
             .map_err(|error| {
@@ -252,27 +262,6 @@ impl Swift {
             .unwrap_or_else(Fault::into_answer);
         url.dress(&method, &target, &mut answer);
         Ok(answer)
-    }
-
-    fn info(&self, method: &Method) -> Result<Answer, Fault> {
-        match *method {
-            Method::GET | Method::HEAD => {
-                let mut answer = Answer::new(full(
-                    info::document(&self.0.config, self.0.beside.clone()).to_string(),
-                ));
-                let json = HeaderValue::from_static("application/json; charset=UTF-8");
-                answer.headers_mut().insert(CONTENT_TYPE, json);
-                Ok(answer)
-            }
-            Method::OPTIONS => {
-                let mut answer = Answer::new(empty());
-                answer
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static("HEAD, GET, OPTIONS"));
-                Ok(answer)
-            }
-            _ => Err(not_allowed(&["HEAD", "GET", "OPTIONS"])),
-        }
     }
 }
 
@@ -504,13 +493,7 @@ impl Ctx {
     fn denied(&self, account: &str, (level, method): (Level, &Method)) -> Fault {
         match &self.who {
             Who::Known(_) => Fault::forbidden(actions::named(level, method)),
-            Who::Anonymous | Who::TempUrl(_) => {
-                let realm = target::quote(account);
-                Fault::page(StatusCode::UNAUTHORIZED).with(
-                    WWW_AUTHENTICATE,
-                    headers::to_value(&format!("Swift realm=\"{realm}\"")),
-                )
-            }
+            Who::Anonymous | Who::TempUrl(_) => Fault::page(StatusCode::UNAUTHORIZED).challenged(account),
         }
     }
 

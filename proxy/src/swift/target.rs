@@ -55,6 +55,11 @@ pub fn quote(name: &str) -> String {
     percent_encoding::utf8_percent_encode(name, UNQUOTED).to_string()
 }
 
+/// Percent-encodes a name that is not UTF-8, slashes left alone.
+pub fn quote_bytes(name: &[u8]) -> String {
+    percent_encoding::percent_encode(name, UNQUOTED).to_string()
+}
+
 /// Reads the path of a request ("/v1/AUTH_x/c/o", still encoded).
 ///
 /// # Errors
@@ -74,15 +79,16 @@ pub fn parse(path: &str) -> Result<Target, Fault> {
         .splitn(4, '/');
     let version = parts.next().unwrap_or_default();
     let account = parts.next().unwrap_or_default();
-    let container = parts.next().unwrap_or_default();
+    let more = parts.next();
+    let container = more.unwrap_or_default();
     let object = parts.next().unwrap_or_default();
     if version.is_empty() {
         return Err(Fault::not_found());
     }
     if account.is_empty() {
-        return match container.is_empty() && object.is_empty() {
-            true => Err(Fault::precondition("Bad URL")),
-            false => Err(Fault::not_found()),
+        return match more {
+            None => Err(Fault::precondition("Bad URL")),
+            Some(_) => Err(Fault::not_found()),
         };
     }
     if version != "v1" && version != "v1.0" {
@@ -166,6 +172,7 @@ mod tests {
         for (path, expected) in [
             ("/v1", 412),
             ("/v1/", 412),
+            ("/v1//", 404),
             ("/v1//c/o", 404),
             ("/v1///o", 404),
             ("/v1/a//o", 404),

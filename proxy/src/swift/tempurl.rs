@@ -59,7 +59,7 @@ pub struct Shared {
 
 /// 401 as temporary URLs say it.
 pub fn invalid() -> Fault {
-    Fault::html(StatusCode::UNAUTHORIZED, "401 Unauthorized: Temp URL invalid\n")
+    Fault::html(StatusCode::UNAUTHORIZED, "401 Unauthorized: Temp URL invalid\n").challenged("unknown")
 }
 
 /// Whether the request claims to have a temporary URL.
@@ -358,7 +358,8 @@ impl TempUrl {
     }
 }
 
-fn title(word: &str) -> String {
+/// A word with a capital letter in front.
+pub fn title(word: &str) -> String {
     let mut letters = word.chars();
     letters
         .next()

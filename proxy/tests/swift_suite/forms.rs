@@ -128,24 +128,33 @@ async fn a_form_permits_what_was_signed_and_nothing_else() {
         (form("/v1/AUTH_p"), 401, "FormPost: Invalid Signature"),
         (
             Form { size: 2, ..good() },
-            413,
+            400,
             "FormPost: max_file_size exceeded",
         ),
     ] {
         let got = form.send(&door, &[("a", "one")]).await;
         assert_eq!(got.status, status, "{}", got.text());
         assert!(got.text().contains(says), "{}", got.text());
+        let challenge = (status == 401).then_some("Swift realm=\"unknown\"");
+        assert_eq!(got.header("www-authenticate"), challenge, "{says}");
     }
     door.alice("GET /v1/AUTH_p/c", &[], b"", 204).await;
     let many = good().send(&door, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
     assert_eq!(many.status, 400, "{}", many.text());
-    assert!(many.text().contains("max file count exceeded"));
+    assert!(many.text().contains("Max File Count Exceeded"));
     assert_eq!(
         door.alice("GET /v1/AUTH_p/c", &[], b"", 200).await.text(),
         "a\nb\n"
     );
     let none = good().send(&door, &[]).await;
-    assert!(none.text().contains("no files to process"), "{}", none.text());
+    assert!(none.text().contains("No Files To Process"), "{}", none.text());
+    // What a browser sends of a field in which no file was chosen.
+    let unchosen = good().send(&door, &[("", "")]).await;
+    assert!(
+        unchosen.text().contains("No Files To Process"),
+        "{}",
+        unchosen.text()
+    );
 }
 
 #[tokio::test]

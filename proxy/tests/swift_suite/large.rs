@@ -1,5 +1,5 @@
 //! Static and dynamic large objects, and deletion in bulk.
-use super::door::Door;
+use super::door::{Door, MALLORY};
 
 async fn with_segments() -> Door {
     let door = Door::open().await;
@@ -304,4 +304,139 @@ async fn many_names_are_deleted_in_one_request() {
         .alice("POST /v1/AUTH_p?bulk-delete", &wrong, b"/c/x", 200)
         .await;
     assert!(report.text().contains("406 Not Acceptable"));
+}
+
+const LATER: &str = "DELETE /v1/AUTH_p/m/large?multipart-manifest=delete&async=yes";
+
+/// A manifest in a container of its own over segments in "c".
+async fn with_manifest_apart() -> Door {
+    let door = with_segments().await;
+    door.alice("PUT /v1/AUTH_p/m", &[], b"", 201).await;
+    let line = "PUT /v1/AUTH_p/m/large?multipart-manifest=put";
+    let twice = r#"[{"path":"/c/s/1"},{"path":"/c/s/2"},{"data":"WFla"},{"path":"/c/s/1"}]"#;
+    door.alice(line, &[], twice.as_bytes(), 201).await;
+    door
+}
+
+#[tokio::test]
+async fn segments_that_are_to_be_deleted_later_end_at_once_and_are_left_to_the_expirer() {
+    let door = with_manifest_apart().await;
+    let info = door.alice("GET /info", &[], b"", 200).await.json();
+    assert_eq!(info["slo"]["allow_async_delete"], true);
+    let gone = door.alice(LATER, &[], b"", 204).await;
+    assert_eq!(gone.text(), "");
+    door.alice("GET /v1/AUTH_p/m/large?multipart-manifest=get", &[], b"", 404)
+        .await;
+    for segment in ["s/1", "s/2"] {
+        door.alice(&format!("GET /v1/AUTH_p/c/{segment}"), &[], b"", 404)
+            .await;
+    }
+    door.alice("GET /v1/AUTH_p/c/s/3", &[], b"", 200).await;
+    // The listing shows them until the workers of the storage hosts come by.
+    let listed = door.alice("GET /v1/AUTH_p/c", &[], b"", 200).await;
+    assert_eq!(listed.text(), "s/1\ns/2\ns/3\n");
+    door.alice(LATER, &[], b"", 404).await;
+    // What is stored under their names from now on stays.
+    door.alice("PUT /v1/AUTH_p/c/s/1", &[], b"new", 201).await;
+    let head = door.alice("HEAD /v1/AUTH_p/c/s/1", &[], b"", 200).await;
+    assert_eq!(head.header("x-delete-at"), None);
+}
+
+#[tokio::test]
+async fn what_is_gone_already_does_not_hold_up_a_deletion_for_later() {
+    let door = with_manifest_apart().await;
+    door.alice("DELETE /v1/AUTH_p/c/s/1", &[], b"", 204).await;
+    door.alice(LATER, &[], b"", 204).await;
+    // A manifest of nothing but data, or over a container that is gone, goes alone.
+    door.alice("PUT /v1/AUTH_p/d", &[], b"", 201).await;
+    door.alice("PUT /v1/AUTH_p/d/s", &[], b"x", 201).await;
+    let line = "PUT /v1/AUTH_p/m/large?multipart-manifest=put";
+    door.alice(line, &[], br#"[{"path":"/d/s"}]"#, 201).await;
+    for line in ["DELETE /v1/AUTH_p/d/s", "DELETE /v1/AUTH_p/d"] {
+        door.alice(line, &[], b"", 204).await;
+    }
+    door.alice(LATER, &[], b"", 204).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_deleted_later_is_refused_and_left_as_it_is() {
+    let door = with_manifest_apart().await;
+    let manifest = async |body: &str| {
+        let line = "PUT /v1/AUTH_p/m/large?multipart-manifest=put";
+        door.alice(line, &[], body.as_bytes(), 201).await
+    };
+    let refused = async |line: &str, status: u16| door.alice(line, &[], b"", status).await.text();
+    assert_eq!(
+        refused("DELETE /v1/AUTH_p/c/s/1?multipart-manifest=delete&async=1", 400).await,
+        "Not an SLO manifest"
+    );
+    assert_eq!(
+        refused("DELETE /v1/AUTH_p/m/none?multipart-manifest=delete&async=1", 404).await,
+        "SLO manifest not found"
+    );
+    door.alice("PUT /v1/AUTH_p/d", &[], b"", 201).await;
+    door.alice("PUT /v1/AUTH_p/d/s", &[], b"x", 201).await;
+    manifest(r#"[{"path":"/c/s/1"},{"path":"/d/s"}]"#).await;
+    assert_eq!(
+        refused(LATER, 400).await,
+        r#"All segments must be in one container. Found segments in "c", "d""#
+    );
+    door.alice(
+        "PUT /v1/AUTH_p/c/sub?multipart-manifest=put",
+        &[],
+        br#"[{"path":"/c/s/1"}]"#,
+        201,
+    )
+    .await;
+    manifest(r#"[{"path":"/c/sub"}]"#).await;
+    assert_eq!(refused(LATER, 400).await, "No segments may be large objects.");
+    let got = door.alice("GET /v1/AUTH_p/m/large", &[], b"", 200).await;
+    assert_eq!(got.text(), "aaaa");
+}
+
+#[tokio::test]
+async fn who_may_not_delete_the_segments_deletes_nothing_later() {
+    let door = with_manifest_apart().await;
+    let all = [("X-Container-Read", "q:*"), ("X-Container-Write", "q:*")];
+    let reads = [("X-Container-Read", "q:*")];
+    for (who, own, segments, status) in [
+        ("", &[][..], &[][..], 401),
+        (MALLORY, &[], &[], 403),
+        (MALLORY, &reads, &all, 403),
+        (MALLORY, &all, &reads, 403),
+        (MALLORY, &all, &all, 204),
+    ] {
+        let clear = [
+            ("X-Remove-Container-Read", "x"),
+            ("X-Remove-Container-Write", "x"),
+        ];
+        for (container, lists) in [("m", own), ("c", segments)] {
+            let line = format!("POST /v1/AUTH_p/{container}");
+            door.alice(&line, &clear, b"", 204).await;
+            door.alice(&line, lists, b"", 204).await;
+        }
+        let reply = door.call(who, LATER, &[], b"").await;
+        assert_eq!(reply.status, status, "{own:?} {segments:?}");
+        let there = if status == 204 { 404 } else { 200 };
+        door.alice("GET /v1/AUTH_p/c/s/1", &[], b"", there).await;
+    }
+}
+
+#[tokio::test]
+async fn segments_of_which_versions_are_kept_are_deleted_as_ever() {
+    let door = with_manifest_apart().await;
+    door.alice("POST /v1/AUTH_p/c", &[("X-Versions-Enabled", "true")], b"", 204)
+        .await;
+    door.alice("PUT /v1/AUTH_p/c/s/1", &[], b"aaaa", 201).await;
+    door.alice(LATER, &[], b"", 204).await;
+    door.alice("GET /v1/AUTH_p/c/s/1", &[], b"", 404).await;
+    let versions = door
+        .alice("GET /v1/AUTH_p/c?versions&prefix=s/1", &[], b"", 200)
+        .await;
+    let versions = versions.json();
+    assert_eq!(versions.as_array().map(Vec::len), Some(3), "{versions}");
+    assert_eq!(
+        versions[0]["content_type"],
+        "application/x-deleted;swift_versions_deleted=1"
+    );
 }

@@ -13,6 +13,7 @@ mod expired;
 mod forms;
 mod large;
 mod listings;
+mod locked;
 #[path = "../twins/nodes.rs"]
 mod nodes;
 mod objects;
@@ -24,4 +25,5 @@ mod serve;
 mod signed;
 mod staticweb;
 mod symlinks;
+mod unusual;
 mod versions;

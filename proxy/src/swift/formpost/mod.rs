@@ -66,7 +66,7 @@ fn invalid(says: &str) -> Fault {
 }
 
 fn unauthorized(says: &str) -> Fault {
-    Fault::plain(StatusCode::UNAUTHORIZED, format!("FormPost: {says}"))
+    Fault::plain(StatusCode::UNAUTHORIZED, format!("FormPost: {says}")).challenged("unknown")
 }
 
 fn broken(error: PartError) -> Fault {
@@ -125,7 +125,8 @@ pub(super) async fn handle(
     let mut files = 0;
     let mut outcome = (StatusCode::BAD_REQUEST, "no files to process".to_owned());
     while let Some(part) = parts.next().await.map_err(broken)? {
-        let Some(filename) = part.filename.clone() else {
+        // Browsers send a file nobody chose without a name and without bytes.
+        let Some(named) = part.filename.clone().filter(|name| !name.is_empty()) else {
             read_field(&mut parts, part, &mut fields).await?;
             continue;
         };
@@ -139,13 +140,9 @@ pub(super) async fn handle(
             outcome = (StatusCode::BAD_REQUEST, "max file count exceeded".to_owned());
             break;
         }
-        let named = match filename.as_str() {
-            "" => "filename",
-            name => name,
-        };
         outcome = put(
             &ctx,
-            (&place, named),
+            (&place, &named),
             (&part, &fields),
             permit.max_file_size,
             &mut parts,
@@ -223,16 +220,16 @@ fn put_headers(ctx: &Ctx, part: &Part, fields: &Fields) -> Result<HeaderMap, Fau
     if let Some(encoding) = &part.content_encoding {
         own.insert(CONTENT_ENCODING, headers::to_value(encoding));
     }
-    for (field, header) in [
-        ("x_delete_at", "x-delete-at"),
-        ("x_delete_after", "x-delete-after"),
+    for (field, header, unit) in [
+        ("x_delete_at", "x-delete-at", "Unix timestamp"),
+        ("x_delete_after", "x-delete-after", "Number of seconds"),
     ] {
         match fields.get(field) {
             "" => {}
             value if value.bytes().all(|b| b.is_ascii_digit()) => {
                 own.insert(header, headers::to_value(value));
             }
-            _ => return Err(invalid(&format!("{field} not an integer"))),
+            _ => return Err(invalid(&format!("{field} not an integer: {unit} required."))),
         }
     }
     let referer = ctx.headers.get("referer");
@@ -263,7 +260,7 @@ async fn put(
     let body = Box::pin(capped(parts, most, exceeded.clone()));
     let stored = Box::pin(store(&own, &name, body, Announced::Chunked, Extra::default())).await;
     if exceeded.load(Ordering::Relaxed) {
-        return Ok((StatusCode::PAYLOAD_TOO_LARGE, "max_file_size exceeded".to_owned()));
+        return Err(invalid("max_file_size exceeded"));
     }
     Ok(match stored {
         Ok(answer) => (answer.status(), String::new()),
@@ -303,7 +300,10 @@ fn answer(redirect: &str, status: StatusCode, message: &str) -> Answer {
     if redirect.is_empty() {
         let said = match message {
             "" => line,
-            message => format!("{line}\r\nFormPost: {message}"),
+            message => {
+                let words: Vec<String> = message.split(' ').map(tempurl::title).collect();
+                format!("{line}\r\nFormPost: {}", words.join(" "))
+            }
         };
         let mut answer = Answer::new(full(said));
         *answer.status_mut() = status;

@@ -9,7 +9,7 @@ use super::super::body::{Answer, Outgoing};
 use super::super::fault::Fault;
 use super::super::headers::{self, OBJECT_HEADERS};
 use super::super::query::Query;
-use super::super::{Ctx, slo, symlink, target};
+use super::super::{Ctx, slo, symlink, target, versions};
 use super::read;
 use super::write::{Announced, Extra, store};
 use crate::core::{BodyError, ObjectName};
@@ -84,8 +84,10 @@ async fn copy(ctx: &Ctx, source: &ObjectName, name: &ObjectName) -> Result<Answe
     } else {
         let mut sink = sink;
         if !partial && !is_slo && (!is_dlo || manifest) {
-            sink.headers
-                .extend(parts.headers.get(ETAG).map(|etag| (ETAG, etag.clone())));
+            if let Some(etag) = parts.headers.get(ETAG) {
+                // In place of one that the request may have: that is not the source's.
+                sink.headers.insert(ETAG, etag.clone());
+            }
         }
         store(
             &sink,
@@ -160,6 +162,9 @@ fn shown_headers(source: &ObjectName, found: &Answer, sink: &HeaderMap) -> Heade
     );
     if let Some(modified) = found.headers().get(LAST_MODIFIED) {
         shown.insert("x-copied-from-last-modified", modified.clone());
+    }
+    if let Some(id) = found.headers().get(versions::ID_HEADER) {
+        shown.insert("x-copied-from-version-id", id.clone());
     }
     for (name, value) in sink {
         if name.as_str().starts_with("x-object-meta-") || name == "x-delete-at" {

@@ -20,7 +20,7 @@ use super::headers::{self, Level};
 use super::symlink;
 use super::target::Target;
 use super::upload::Upload;
-use super::{Ctx, dlo, meta_value, methods, not_allowed, slo, versions};
+use super::{Ctx, content_type, dlo, meta_value, methods, not_allowed, slo, versions};
 use crate::core::{ContainerForReading, ObjectName, ReadObjectError};
 
 /// Answers a request about an object.
@@ -85,17 +85,22 @@ pub(super) async fn live_head(ctx: &Ctx, name: &ObjectName) -> Result<ObjectStat
     }
 }
 
+/// Refuses the header by which manifests are known: clients do not set it.
+fn refuse_flag(ctx: &Ctx) -> Result<(), Fault> {
+    const SAYS: &str = "X-Static-Large-Object is a reserved header. To create a static large object add query param \
+                        multipart-manifest=put.";
+    match ctx.headers.contains_key("x-static-large-object") {
+        true => Err(Fault::html(StatusCode::BAD_REQUEST, SAYS)),
+        false => Ok(()),
+    }
+}
+
 async fn put(ctx: &Ctx, name: &ObjectName, upload: Upload) -> Result<Answer, Fault> {
     if ctx.query.is("multipart-manifest", "put") {
         return slo::put(ctx, name, upload).await;
     }
     dlo::check_header(&ctx.headers)?;
-    if ctx.headers.contains_key("x-static-large-object") {
-        return Err(Fault::html(
-            StatusCode::BAD_REQUEST,
-            "X-Static-Large-Object is a reserved header. To create a static large object add query param multipart-manifest=put.",
-        ));
-    }
+    refuse_flag(ctx)?;
     if ctx
         .headers
         .get("x-copy-from")
@@ -120,6 +125,7 @@ async fn post(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
     if ctx.headers.contains_key(symlink::TARGET) {
         return Err(Fault::bad("A PUT request is required to set a symlink target"));
     }
+    refuse_flag(ctx)?;
     headers::check_metadata(&ctx.headers, Level::Object, &ctx.config().limits)?;
     let delete_at = headers::delete_at(&ctx.headers, ctx.now.as_secs())?;
     if ctx
@@ -130,9 +136,11 @@ async fn post(ctx: &Ctx, name: &ObjectName) -> Result<Answer, Fault> {
         dlo::check_header(&ctx.headers)?;
     }
     let content_type = match ctx.headers.get("content-type").filter(|value| !value.is_empty()) {
-        Some(value) => Some(
-            String::from_utf8(value.as_bytes().to_vec()).map_err(|_| Fault::bad("Invalid Content-Type"))?,
-        ),
+        Some(value) => {
+            let kind =
+                std::str::from_utf8(value.as_bytes()).map_err(|_| Fault::bad("Invalid Content-Type"))?;
+            Some(content_type::without_swift_bytes(kind))
+        }
         None => None,
     };
     let meta = PostMeta {

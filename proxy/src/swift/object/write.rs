@@ -180,13 +180,13 @@ fn type_of(headers: &HeaderMap, name: &ObjectName) -> Result<String, Fault> {
         .split(';')
         .skip(1)
         .filter_map(|parameter| parameter.split('=').next());
-    if reserved
-        .map(str::trim)
-        .any(|parameter| parameter.eq_ignore_ascii_case("swift_bytes"))
-    {
-        return Err(Fault::bad(
-            "Invalid Content-Type, swift_bytes is not a valid parameter name.",
-        ));
+    if reserved.map(str::trim).any(|parameter| {
+        parameter
+            .get(..6)
+            .is_some_and(|start| start.eq_ignore_ascii_case("swift_"))
+    }) {
+        let says = "Invalid Content-Type, swift_* is not a valid parameter name.";
+        return Err(Fault::html(StatusCode::BAD_REQUEST, says));
     }
     Ok(given.to_owned())
 }
@@ -234,6 +234,7 @@ mod tests {
                 Ok("text/plain"),
             ),
             (&[("content-type", "image/x; Swift_Bytes=3")], Err(400)),
+            (&[("content-type", "image/x;swift_other=3")], Err(400)),
         ] {
             let got = type_of(&headers(pairs), &name).map_err(|fault| fault.status().as_u16());
             assert_eq!(got.as_deref(), expected.as_ref().map(|t| *t), "{pairs:?}");

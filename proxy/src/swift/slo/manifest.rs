@@ -137,8 +137,11 @@ fn parse_size(value: Option<&Value>) -> Result<Option<u64>, String> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) => match (number.as_u64(), number.as_f64()) {
             (Some(size), _) => Ok(Some(size)),
-            (None, Some(_)) => Err("invalid size_bytes".into()),
-            (None, None) => Err("invalid size_bytes".into()),
+            // "4.0" is what some languages make of 4; 2^53 is where they lose count.
+            (None, Some(size)) if size.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&size) => {
+                Ok(Some(size as u64))
+            }
+            (None, _) => Err("invalid size_bytes".into()),
         },
         Some(Value::String(text)) => text
             .trim()

@@ -1,5 +1,6 @@
 //! Static large objects: a manifest names segments, and reading it gives
 //! their bytes one after another.
+mod delete;
 mod links;
 pub(super) mod manifest;
 
@@ -13,6 +14,7 @@ use md5::{Digest as _, Md5};
 use virga_node::clock::{Micros, Version};
 use virga_object_wire::object::{Listed, ObjectStat};
 
+pub use self::delete::delete;
 use self::manifest::{Assembly, Entry, SegmentHead};
 use super::accept::{Format, report_format};
 use super::body::{Answer, full};
@@ -21,13 +23,12 @@ use super::object::{
     Announced, Bytestream, Extra, View, announced_length, authorized_container, respond, shown, store,
     view_of,
 };
-use super::query::{Query, is_true};
+use super::query::Query;
 use super::range::{Ranges, content_range};
 use super::report::{Field, Report, heartbeat};
 use super::symlink::{self, Walk};
 use super::upload::Upload;
-use super::versions::{self, handle::Asked};
-use super::{Ctx, bulk, conditional, dlo, headers, sysmeta, timestamp};
+use super::{Ctx, conditional, dlo, headers, sysmeta, timestamp};
 use crate::core::manifest::{Plan, SLO_FLAG, is_slo};
 use crate::core::{BodyError, GetOptions, GotObject, ObjectName};
 
@@ -434,105 +435,4 @@ pub async fn answer_part(ctx: &Ctx, large: Large, name: &ObjectName, part: usize
     let ranges = Ranges::parse(&format!("bytes={start}-{}", end.saturating_sub(1)));
     let source = Large::source(plan, linked, ctx, name).await?;
     respond(ctx, view, source, ranges).await
-}
-
-/// DELETE with `?multipart-manifest=delete`: the segments, then the manifest.
-pub async fn delete(ctx: Ctx, name: ObjectName) -> Result<Answer, Fault> {
-    if ctx
-        .query
-        .raw("async")
-        .is_some_and(|value| std::str::from_utf8(value).is_ok_and(is_true))
-    {
-        let says = "Segments are not deleted later here: leave out async";
-        return Err(Fault::html(StatusCode::BAD_REQUEST, says));
-    }
-    let Some(format) = report_format(&ctx.headers, None) else {
-        return Err(Fault::page(StatusCode::NOT_ACCEPTABLE));
-    };
-    let work = async move {
-        let items = match versions::handle::asked(&ctx) {
-            Ok(asked) => segments_to_delete(&ctx, &name, asked).await,
-            Err(fault) => Err(fault),
-        };
-        let report = match items {
-            Ok(items) => bulk::run(&ctx, name.account(), items, usize::MAX).await,
-            Err(fault) => bulk::failed(&fault),
-        };
-        report.write(format, "delete")
-    };
-    let mut answer = Answer::new(heartbeat(work, format, false).await);
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(format.mime()));
-    Ok(answer)
-}
-
-/// Everything a manifest names, nested manifests included: segments first,
-/// manifests after what they name.
-async fn segments_to_delete(
-    ctx: &Ctx,
-    own: &ObjectName,
-    version: Option<Asked>,
-) -> Result<Vec<bulk::Item>, Fault> {
-    let most = ctx.config().slo.max_manifest_segments.saturating_mul(10);
-    let mut waiting = std::collections::VecDeque::from([(own.clone(), version)]);
-    let (mut items, mut manifests) = (Vec::new(), Vec::new());
-    while let Some((name, version)) = waiting.pop_front() {
-        if items.len() + waiting.len() > most {
-            let says = "Too many buffered slo segments to delete.";
-            return Err(Fault::html(StatusCode::BAD_REQUEST, says));
-        }
-        let path = format!("/{}/{}", name.container(), name.object());
-        match stored_entries(ctx, &name, version).await {
-            Ok(entries) => {
-                for (segment, nested) in entries {
-                    match nested {
-                        true => waiting.push_back((segment, None)),
-                        false => {
-                            let path = format!("/{}/{}", segment.container(), segment.object());
-                            items.push(bulk::Item::Name(path));
-                        }
-                    }
-                }
-                manifests.push(match version {
-                    Some(Asked::Id(id)) => bulk::Item::Version(path, id),
-                    Some(Asked::Null) | None => bulk::Item::Name(path),
-                });
-            }
-            Err(fault) => manifests.push(bulk::Item::Failed(path, fault)),
-        }
-    }
-    items.extend(manifests);
-    Ok(items)
-}
-
-/// The segments of a stored manifest, and which of them are manifests.
-async fn stored_entries(
-    ctx: &Ctx,
-    name: &ObjectName,
-    version: Option<Asked>,
-) -> Result<Vec<(ObjectName, bool)>, Fault> {
-    use crate::core::manifest::Source;
-    let mut walk = Walk::from(name);
-    if let Some(asked) = version {
-        versions::handle::begin(ctx, &mut walk, asked).await?;
-    }
-    let stat = match symlink::head(ctx, &mut walk).await {
-        Ok(stat) if is_slo(&stat) => stat,
-        Ok(_) => return Err(Fault::html(StatusCode::BAD_REQUEST, "Not an SLO manifest")),
-        Err(fault) if fault.status() == StatusCode::NOT_FOUND => {
-            return Err(Fault::html(StatusCode::NOT_FOUND, "SLO manifest not found"));
-        }
-        Err(fault) => return Err(fault),
-    };
-    let large = view(ctx, walk.name(), &stat, None, true).await?;
-    let named = large
-        .plan
-        .segments
-        .into_iter()
-        .filter_map(|segment| match segment.source {
-            Source::Object(name) => Some((name, segment.nested)),
-            Source::Inline(_) => None,
-        });
-    Ok(named.collect())
 }

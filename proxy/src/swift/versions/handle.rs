@@ -14,7 +14,7 @@ use crate::swift::fault::Fault;
 use crate::swift::object::{Announced, live_head};
 use crate::swift::symlink::{self, Link, Walk};
 use crate::swift::upload::Upload;
-use crate::swift::{Ctx, done, headers};
+use crate::swift::{Ctx, conditional::format_date, done, headers, timestamp};
 
 /// The version that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +130,10 @@ pub async fn restore(
     answer.headers_mut().insert(header, value);
     let etag = headers::to_value(&written.stored.etag);
     answer.headers_mut().insert(http::header::ETAG, etag);
+    let modified = format_date(timestamp::last_modified(written.stored.version));
+    answer
+        .headers_mut()
+        .insert(http::header::LAST_MODIFIED, headers::to_value(&modified));
     Ok(answer)
 }
 
