@@ -115,7 +115,7 @@ impl App {
 impl Attempt<'_> {
     /// Ends the attempt: only a refusal counts against address and account.
     pub(crate) fn settle<T>(self, outcome: Result<T, AuthError>) -> Result<T, AuthError> {
-        if matches!(outcome, Err(AuthError::Refused(_))) {
+        if matches!(outcome, Err(AuthError::Refused(_) | AuthError::BadToken)) {
             let (meters, now) = (&self.app.meters, self.app.clock.now());
             // An empty bucket stays empty.
             if let Some(source) = self.source {

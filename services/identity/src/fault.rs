@@ -59,6 +59,9 @@ pub enum Fault {
     /// 503: come back in a moment.
     #[error("The service is busy, try again in a moment.")]
     Busy,
+    /// 503: what a sign-in stands on was changed while it was made.
+    #[error("What this stands on was changed at the same time, try again in a moment.")]
+    Overtaken,
     /// The edge refused.
     #[error("{}", refusal_text(*.0))]
     Edge(Refusal),
@@ -130,7 +133,7 @@ impl Fault {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Overtaken => StatusCode::SERVICE_UNAVAILABLE,
             Self::Edge(refusal) => refusal.status(),
             Self::State(StateError::Duplicate | StateError::Reference) => StatusCode::CONFLICT,
             Self::State(StateError::Contended | StateError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
@@ -222,6 +225,8 @@ impl From<AuthError> for Fault {
             }
             AuthError::Forbidden(why) => Self::Forbidden(why),
             AuthError::NotFound(why) => Self::NotFound(why),
+            // As Keystone, whatever is wrong with it.
+            AuthError::BadToken => Self::NotFound(error.to_string()),
             AuthError::PasswordExpired(_) => Self::Refused(error.to_string()),
             AuthError::MoreFactors(receipt) => Self::MoreFactors(receipt),
             AuthError::Malformed(why) => Self::BadRequest(why),

@@ -4,12 +4,22 @@
 //! Several processes with the role identity may share a PostgreSQL. Each
 //! remembers revocations, roles and the catalog; this task makes a process hear
 //! of what another one changed, well within a second.
+//!
+//! A sign-in does not see what another process has begun to change and not yet
+//! committed. Its token would be dated after the revocation, which has the time
+//! at which that change was made, and outlive it. So a sign-in looks again when
+//! it is in the change feed ([`App::is_overtaken`]). Entries of the feed are
+//! written one after the other: either the change is committed before the
+//! sign-in's entry, and this look finds its revocation, or it found the feed
+//! changed beneath it, ran again, and its revocation is dated after the token.
+//! The latter holds as far as the clocks of the hosts agree.
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use virga_identity_api::payload::Payload;
 use virga_node::clock::Micros;
 use virga_node::task::Tasks;
-use virga_state::{StateError, Wanted};
+use virga_state::{Reader, StateError, Wanted};
 
 use crate::app::App;
 use crate::model::revocation;
@@ -72,11 +82,41 @@ async fn look(app: &App, before: Option<Reached>) -> Result<Reached, StateError>
         }
     }
     app.state.heard_of_changes();
-    let skew = u64::try_from(SKEW.as_micros()).unwrap_or(u64::MAX);
-    let since = before.map_or(Micros(0), |before| Micros(before.at.0.saturating_sub(skew)));
-    for event in revocation::list(&mut q, since, at).await? {
-        app.revocations.add(event, at);
-    }
+    hear(app, &mut q, before.map(|before| before.at), at).await?;
     app.state.confirm(at);
     Ok(reached)
+}
+
+/// Takes in the revocations from `since` on, or all, that matter at `now`.
+async fn hear(app: &App, q: &mut Reader, since: Option<Micros>, now: Micros) -> Result<(), StateError> {
+    let skew = u64::try_from(SKEW.as_micros()).unwrap_or(u64::MAX);
+    let since = since.map_or(Micros(0), |at| Micros(at.0.saturating_sub(skew)));
+    for event in revocation::list(q, since, now).await? {
+        app.revocations.add(event, now);
+    }
+    Ok(())
+}
+
+impl App {
+    /// Whether anything that `token` stands on was revoked after this process's
+    /// list of revocations had the generation `heard`. To be asked when the
+    /// sign-in is in the change feed; `heard` is from before anything was read
+    /// for it.
+    ///
+    /// # Errors
+    /// The records failed: then the token is to be given to nobody.
+    pub(crate) async fn is_overtaken(&self, token: &Payload, heard: u64) -> Result<bool, StateError> {
+        if !self.state.is_shared() {
+            return Ok(false);
+        }
+        let mut q = self.state.reader();
+        hear(self, &mut q, Some(token.issued_at), self.clock.now()).await?;
+        let new = self.revocations.after(heard).events;
+        let overtaken = new.iter().any(|event| event.concerns(token));
+        if overtaken {
+            // What it was made from is not to be remembered.
+            self.state.heard_of_changes();
+        }
+        Ok(overtaken)
+    }
 }

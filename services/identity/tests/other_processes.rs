@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should panic")]
 mod bench;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bench::{Bench, DEMO_PASSWORD, bench, by_password, plan, project_scope};
 use serde_json::{Value, json};
+use virga_node::clock::Clock;
+use virga_state::{Change, Queries, State, StateError, args};
 
 /// Asks again until the status is `wanted`, at most for ten seconds.
 async fn until(b: &Bench, path: &str, token: &str, wanted: u16) -> Value {
@@ -23,6 +26,88 @@ async fn until(b: &Bench, path: &str, token: &str, wanted: u16) -> Value {
             answer.text
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until so many connections wait for that of the backend `holder`, at most
+/// for thirty seconds.
+async fn until_waiting(state: &State, holder: i64, wanted: i64) {
+    let sql = "WITH RECURSIVE behind (pid) AS (
+               SELECT a.pid FROM pg_stat_activity a WHERE CAST($1 AS INTEGER) = ANY (pg_blocking_pids(a.pid))
+               UNION SELECT a.pid FROM pg_stat_activity a JOIN behind b ON b.pid = ANY (pg_blocking_pids(a.pid)))
+               SELECT COUNT(*) AS waiting FROM behind";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let row = state
+            .reader()
+            .fetch_one(sql, args![holder])
+            .await
+            .unwrap()
+            .unwrap();
+        if row.int("waiting").unwrap() >= wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "fewer than {wanted} wait");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Needs PostgreSQL: only there do several hosts have the same records.
+#[tokio::test]
+async fn a_sign_in_that_an_open_change_elsewhere_overtakes_gives_no_token_that_lasts() {
+    let here = bench().await;
+    let records = here.records().await;
+    if !records.url.starts_with("postgres") {
+        return;
+    }
+    let there = here.restarted(&plan()).await;
+    let admin = here.admin().await;
+    // Whoever writes to the feed from now on waits for this transaction.
+    let clock: Arc<dyn Clock> = here.clock.clone();
+    let state = State::open(&records, clock).await.unwrap();
+    let mut attempts = state.attempts();
+    let mut tx = attempts.begin().await.unwrap();
+    let change = Change {
+        service: "test",
+        kind: "test",
+        id: "x",
+        action: "made",
+        actor: None,
+        detail: "",
+    };
+    tx.record(change).await.unwrap();
+    let holder = tx.fetch_one("SELECT CAST(pg_backend_pid() AS BIGINT) AS pid", args![]);
+    let holder = holder.await.unwrap().unwrap().int("pid").unwrap();
+    // So long that nothing remembered counts any more.
+    let tick = || here.clock.advance(Duration::from_secs(2));
+    let path = format!("/v3/users/{}", here.report.demo_user_id);
+    let changed = here.call("PATCH", &path, &admin, json!({"user": {"password": "another"}}));
+    let signed_in = async {
+        until_waiting(&state, holder, 1).await;
+        tick();
+        let old = by_password("demo", DEMO_PASSWORD, project_scope("demo"));
+        there.authenticate(old).await
+    };
+    let released = async {
+        until_waiting(&state, holder, 2).await;
+        tick();
+        attempts.finish(tx, Err::<(), _>(StateError::Duplicate)).await
+    };
+    let (changed, old, _) = tokio::join!(changed, signed_in, released);
+    changed.expect(200);
+    if old.status == 201 {
+        // The sign-in came first after all; then the change is the later one.
+        let token = old.headers["x-subject-token"].to_str().unwrap();
+        for b in [&here, &there] {
+            until(b, "/v3/auth/projects", token, 401).await;
+        }
+    } else {
+        old.expect(401);
+    }
+    tick();
+    let new = there.token("demo", "another", project_scope("demo")).await;
+    for b in [&here, &there] {
+        b.get("/v3/auth/projects", &new).await.expect(200);
     }
 }
 

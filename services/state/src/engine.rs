@@ -276,6 +276,11 @@ impl State {
         self.commits.load(Ordering::Acquire)
     }
 
+    /// Whether processes of other hosts may have the same records open.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.pool, Pool::Postgres(_))
+    }
+
     /// Whether this handle is for a rehearsal.
     pub fn is_dry_run(&self) -> bool {
         self.dry

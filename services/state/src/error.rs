@@ -72,8 +72,11 @@ pub(crate) fn is_contended(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(db) = error else {
         return false;
     };
-    // PostgreSQL's own tables: two processes make the same thing at once.
-    let in_catalog = db.constraint().is_some_and(|name| name.starts_with("pg_"));
+    // PostgreSQL's own tables: two processes make the same thing at once. The
+    // feed's: another process took the next position first, and where we waited
+    // for its end we hear of the key, not of the serialization.
+    let in_the_way = |name: &str| name.starts_with("pg_") || name == "state_change_pkey";
+    let taken = db.constraint().is_some_and(in_the_way);
     match db.code().as_deref() {
         // SQLITE_BUSY with its extended forms; serialization failure and
         // deadlock of PostgreSQL, and a table or column that was made between
@@ -81,7 +84,7 @@ pub(crate) fn is_contended(error: &sqlx::Error) -> bool {
         Some("5" | "261" | "517" | "773" | "40001" | "40P01" | "42P07" | "42701") => true,
         // Two processes alter the same table at once.
         Some("XX000") => db.message().contains("concurrently"),
-        _ => in_catalog,
+        _ => taken,
     }
 }
 

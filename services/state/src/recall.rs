@@ -10,7 +10,10 @@
 //!
 //! Every answer has the time as of which it held
 //! ([`Reader::as_of`](crate::Reader::as_of)), so that what is made from it can be
-//! dated: a change that is not seen yet is always later than that.
+//! dated: a change of this process that is not seen yet is always later than
+//! that. One of another process may have begun before and not be done: whoever
+//! makes something that lasts looks again when that is written (identity does so
+//! in `following`).
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

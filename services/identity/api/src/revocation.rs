@@ -52,6 +52,15 @@ pub struct Revocation {
 }
 
 impl Revocation {
+    /// Whether it would refuse the token, whenever that was issued.
+    pub fn concerns(&self, token: &Payload) -> bool {
+        let whenever = Self {
+            issued_before: Micros(u64::MAX),
+            ..self.clone()
+        };
+        whenever.matches(token)
+    }
+
     fn matches(&self, token: &Payload) -> bool {
         let (project, domain, system) = match &token.scope {
             Scope::Unscoped => (None, None, false),

@@ -1,4 +1,5 @@
 //! The request, parsed once at the door.
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use virga_http::limits::retry_after;
 use virga_http::peer::Source;
 use virga_http::request_id::RequestId;
 use virga_identity_api::caller::{Caller, Delegation};
+use virga_identity_api::payload::Payload;
 use virga_identity_api::policy::Decision;
 use virga_identity_api::verify::{TokenError, TokenVerifier};
 use virga_state::{StateError, Transaction};
@@ -51,6 +53,8 @@ pub(crate) struct Ask {
     request_id: Option<RequestId>,
     /// The last rule that let the caller through.
     passed: Mutex<Option<audit::Passed>>,
+    /// The generation of the list of revocations before anything was read.
+    heard: AtomicU64,
 }
 
 fn parse_query(raw: &str) -> Result<Vec<(String, String)>, Fault> {
@@ -132,6 +136,7 @@ impl FromRequest<Arc<App>> for Ask {
             Ok(params) => params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             Err(_) => return Err(Fault::BadRequest("The path is not valid UTF-8.".into())),
         };
+        let heard = AtomicU64::new(app.revocations.generation());
         let base = parts
             .extensions
             .get::<BaseUrl>()
@@ -158,11 +163,22 @@ impl FromRequest<Arc<App>> for Ask {
             method: parts.method,
             request_id: parts.extensions.get::<RequestId>().cloned(),
             passed: Mutex::default(),
+            heard,
         })
     }
 }
 
 impl Ask {
+    /// Whether what a token was made from has changed since, so that it must be
+    /// made again, from what is now.
+    pub(crate) async fn is_overtaken(&self, token: &Payload) -> Result<bool, StateError> {
+        let heard = self.heard.load(Ordering::Relaxed);
+        let overtaken = self.app.is_overtaken(token, heard).await?;
+        let now = self.app.revocations.generation();
+        self.heard.store(now, Ordering::Relaxed);
+        Ok(overtaken)
+    }
+
     /// The caller; 401 if nobody showed a token.
     pub(crate) fn caller(&self) -> Result<&Arc<Caller>, Fault> {
         self.caller.as_ref().ok_or(Fault::Unauthorized)

@@ -116,9 +116,12 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn(|request, next| {
             dry_run::guard(REHEARSALS, request, next)
         }))
-        .layer(middleware::from_fn(complete))
         .with_state(app);
-    edge.wrap(routes)
+    // Around the router: what it says of a path's methods comes last.
+    let complete = Router::new()
+        .fallback_service(routes)
+        .layer(middleware::from_fn(complete));
+    edge.wrap(complete)
 }
 
 /// What a path answers to a method that it has no handler of: `OPTIONS` asks

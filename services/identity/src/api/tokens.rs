@@ -19,6 +19,8 @@ use crate::auth::tokens::{Place, Standing};
 use crate::fault::Fault;
 
 const SUBJECT: &str = "x-subject-token";
+/// How often a sign-in is judged that changes elsewhere overtake.
+const TRIES: u32 = 3;
 
 /// The body that shows a token.
 async fn shown_body(ask: &Ask, standing: &Standing) -> Result<Bytes, Fault> {
@@ -57,10 +59,16 @@ pub(crate) async fn issue(ask: Ask) -> Reply {
     }
     let request = AuthRequest::parse(&body)?;
     let receipt = ask.header("openstack-auth-receipt")?;
-    let attempt = ask.app.attempt(ask.source, request.accounts())?;
-    let outcome = ask.app.authenticate(&request, receipt).await;
-    let outcome = attempt.settle(outcome);
-    let (token, standing) = sign_in::note_request(&ask, &request, outcome).await?;
+    let mut tries = 1;
+    let (token, standing) = loop {
+        let attempt = ask.app.attempt(ask.source, request.accounts())?;
+        let outcome = ask.app.authenticate(&request, receipt).await;
+        let outcome = attempt.settle(outcome);
+        match sign_in::note_request(&ask, &request, outcome).await {
+            Err(Fault::Overtaken) if tries < TRIES && request.may_be_tried_again() => tries += 1,
+            done => break done?,
+        }
+    };
     made(&ask, StatusCode::CREATED, &token, &standing).await
 }
 

@@ -71,7 +71,8 @@ pub(crate) async fn note_request<T>(
 /// whom the request names, if there is such a user, and `methods` what it shows.
 ///
 /// # Errors
-/// Of a good sign-in that cannot be written: nobody may have the token then.
+/// Of a good sign-in that cannot be written, or that a change overtook
+/// ([`Fault::Overtaken`]): nobody may have the token then.
 /// A bad one stays what it is.
 pub(crate) async fn note<T>(
     ask: &Ask,
@@ -84,6 +85,7 @@ pub(crate) async fn note<T>(
         Err(error) => return Err(refuse(ask, user, methods, error).await),
     };
     match ask.app.journal.write(succeeded(ask, &good.1)).await {
+        Ok(()) if ask.is_overtaken(&good.1.payload).await? => Err(Fault::Overtaken),
         Ok(()) => Ok(good),
         Err(error) => {
             tracing::error!(%error, "a sign-in is refused");
@@ -139,6 +141,7 @@ fn failed(ask: &Ask, user: Option<&str>, methods: &[String], error: &AuthError) 
         AuthError::PasswordExpired(_) => "the password has expired".to_owned(),
         AuthError::MoreFactors(_) => "more proof is asked for".to_owned(),
         AuthError::Forbidden(_) => "not allowed".to_owned(),
+        AuthError::BadToken => "the token is not good".to_owned(),
         AuthError::NotFound(_) => "the scope is not there".to_owned(),
         _ => "the request or the service is at fault".to_owned(),
     };

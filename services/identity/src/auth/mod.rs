@@ -32,6 +32,9 @@ pub enum AuthError {
     /// What the scope names is not there.
     #[error("{0}")]
     NotFound(String),
+    /// The token that is to be exchanged is none, or counts no more.
+    #[error("Failed to validate token")]
+    BadToken,
     /// The password was good, but its time is over. Holds the user's id.
     #[error("The password is expired and needs to be changed for user: {0}.")]
     PasswordExpired(String),

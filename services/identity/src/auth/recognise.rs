@@ -113,7 +113,7 @@ impl App {
         let payload = match self.verifier.inspect(token, Duration::ZERO) {
             Ok(payload) => payload,
             Err(TokenError::Unavailable(_)) => return Err(AuthError::Overloaded),
-            Err(_) => return Err(AuthError::Refused("the token is not good")),
+            Err(_) => return Err(AuthError::BadToken),
         };
         let by_keys = payload.methods.iter().any(|m| m == "ec2credential");
         let kind = match &payload.delegation {
