@@ -13,31 +13,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use support::{body, get, put, request};
-use uuid::Uuid;
-use virga_disk::device::Description;
-use virga_disk::kv::KvCache;
+use support::{body, get, open_folder, put, request};
 use virga_node::clock::{Clock, Hlc, SystemClock};
-use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError, Storage};
+use virga_object_store::device::{Device, DeviceOptions, OpenError};
 use virga_object_store::rounds::LastRound;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::status::DeviceState;
 
 fn open(path: &Path, device: u128) -> Result<Device, OpenError> {
-    let config = DeviceConfig {
-        name: "d1".into(),
-        storage: Storage::Folder {
-            path: path.to_owned(),
-            fresh: Description::new(Uuid::from_u128(1), Uuid::from_u128(device), [3; 8]),
-        },
-        cache: KvCache::new(8 << 20),
-        options: DeviceOptions {
-            segment_size: 2 << 20,
-            upkeep: false,
-            ..DeviceOptions::default()
-        },
+    let options = DeviceOptions {
+        segment_size: 2 << 20,
+        upkeep: false,
+        ..DeviceOptions::default()
     };
-    Device::open(config, Arc::new(SystemClock))
+    open_folder(path, (1, device), options)
 }
 
 /// A closed device with objects of 100,000 bytes.

@@ -19,13 +19,7 @@ use virga_object_wire::object::{Found, PostMeta};
 
 async fn store(bench: &Bench, name: &str, len: usize, seed: u64) -> Bytes {
     let bytes = body(len, seed);
-    put(
-        bench.device(),
-        request(name, bench.next_version(), &bytes),
-        &bytes,
-    )
-    .await
-    .unwrap();
+    bench.store(name, &bytes).await;
     bytes
 }
 
@@ -49,6 +43,30 @@ async fn compact(bench: &Bench) -> u32 {
         }
     }
     panic!("compaction never comes to an end");
+}
+
+#[tokio::test]
+async fn of_segments_that_are_as_empty_the_oldest_is_emptied_first() {
+    let bench = Bench::small();
+    // A segment a day, as seven of these do not fit into one.
+    for day in 0..4 {
+        for n in 0..6 {
+            store(&bench, &format!("{day}-{n}"), 600_000, day * 10 + n).await;
+        }
+        bench.advance(Duration::from_secs(86_400));
+    }
+    for (day, n) in (0..3).flat_map(|day| (0..3).map(move |n| (day, n))) {
+        let (name, version) = (format!("{day}-{n}"), bench.next_version());
+        let path = format!("a/c/{name}");
+        let deleted = bench.device().delete(&at(&name), version, &path).await;
+        deleted.unwrap();
+    }
+    let mut emptied = Vec::new();
+    while let Some(done) = bench.device().compact().await.unwrap() {
+        assert!(done.released && done.moved == 3, "{done:?}");
+        emptied.push(done.segment);
+    }
+    assert_eq!(emptied, [1, 2, 3]);
 }
 
 #[tokio::test]

@@ -20,13 +20,7 @@ use virga_object_wire::status::DeviceState;
 
 async fn store(bench: &Bench, name: &str, len: usize) -> bytes::Bytes {
     let bytes = body(len, at(name).hash.leading().into());
-    put(
-        bench.device(),
-        request(name, bench.next_version(), &bytes),
-        &bytes,
-    )
-    .await
-    .unwrap();
+    bench.store(name, &bytes).await;
     bytes
 }
 
@@ -287,13 +281,7 @@ async fn i10_what_is_queued_stays_within_its_bound_however_many_come() {
         let (bench, bytes, most) = (&bench, bytes.clone(), &most);
         async move {
             let name = format!("o{n}");
-            put(
-                bench.device(),
-                request(&name, bench.next_version(), &bytes),
-                &bytes,
-            )
-            .await
-            .unwrap();
+            bench.store(&name, &bytes).await;
             most.fetch_max(
                 bench.device().stats().queued,
                 std::sync::atomic::Ordering::Relaxed,

@@ -9,30 +9,20 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 
-use support::{at, body, get, put, request};
-use uuid::Uuid;
-use virga_disk::device::{Description, OpenDeviceError};
-use virga_disk::kv::KvCache;
+use support::{at, body, get, open_folder, put, request};
+use virga_disk::device::OpenDeviceError;
 use virga_node::clock::{Clock, Hlc, SystemClock};
-use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError, Storage};
+use virga_object_store::device::{Device, DeviceOptions, OpenError};
 use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::status::DeviceState;
 
 fn open(path: &Path, cluster: u128) -> Result<Device, OpenError> {
-    let config = DeviceConfig {
-        name: "d1".into(),
-        storage: Storage::Folder {
-            path: path.to_owned(),
-            fresh: Description::new(Uuid::from_u128(cluster), Uuid::from_u128(2), [3; 8]),
-        },
-        cache: KvCache::new(8 << 20),
-        options: DeviceOptions {
-            segment_size: 8 << 20,
-            ..DeviceOptions::default()
-        },
+    let options = DeviceOptions {
+        segment_size: 8 << 20,
+        ..DeviceOptions::default()
     };
-    Device::open(config, Arc::new(SystemClock))
+    open_folder(path, (cluster, 2), options)
 }
 
 #[tokio::test(flavor = "multi_thread")]

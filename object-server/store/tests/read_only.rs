@@ -17,14 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use support::{at, body, get, put, request};
+use support::{at, body, get, open_folder, put, request};
 use tempfile::TempDir;
-use uuid::Uuid;
-use virga_disk::device::{Description, OpenDeviceError};
+use virga_disk::device::OpenDeviceError;
 use virga_disk::kv::KvCache;
 use virga_disk::threads::Threads;
 use virga_node::clock::{Clock, Hlc, SystemClock, Version};
-use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError, Storage};
+use virga_object_store::device::{Device, DeviceOptions, OpenError};
 use virga_object_store::listing::Listings;
 use virga_object_wire::checked::EXTENT;
 use virga_object_wire::error::NodeError;
@@ -72,20 +71,12 @@ impl Drop for Mounted {
 }
 
 fn open(path: &Path) -> Result<Device, OpenError> {
-    let config = DeviceConfig {
-        name: "d1".into(),
-        storage: Storage::Folder {
-            path: path.to_owned(),
-            fresh: Description::new(Uuid::from_u128(1), Uuid::from_u128(2), [3; 8]),
-        },
-        cache: KvCache::new(8 << 20),
-        options: DeviceOptions {
-            segment_size: 4 << 20,
-            upkeep: false,
-            ..DeviceOptions::default()
-        },
+    let options = DeviceOptions {
+        segment_size: 4 << 20,
+        upkeep: false,
+        ..DeviceOptions::default()
     };
-    Device::open(config, Arc::new(SystemClock))
+    open_folder(path, (1, 2), options)
 }
 
 fn listings(device: &Path) -> Listings {

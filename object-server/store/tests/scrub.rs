@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use support::{Bench, at, body, get, put, request};
 use virga_disk::threads::{Driver, Job, Threads, Work};
+use virga_node::clock::Clock;
 use virga_node::task::Tasks;
 use virga_object_store::scrub::Scrubbed;
 use virga_object_wire::checked::EXTENT;
@@ -50,6 +51,49 @@ async fn rot_is_found_and_set_aside_without_a_reader() {
     assert_eq!(get(bench.device(), "left").await.unwrap(), Some(left));
     assert_eq!(get(bench.device(), "right").await.unwrap(), Some(right));
     assert_eq!(pass(&bench).await, 0, "what is set aside is not found again");
+}
+
+#[tokio::test]
+async fn the_scrub_says_how_far_it_is() {
+    let bench = Bench::small();
+    for n in 0..12 {
+        store(&bench, &format!("o{n}"), 900_000).await;
+    }
+    let status = || bench.device().scrub_status().unwrap();
+    let segments = status().segments;
+    assert!(segments > 2, "{segments}");
+    for left in (1..=segments).rev() {
+        let now = status();
+        assert_eq!((now.segments, now.left), (segments, left));
+        let done = bench.device().scrub().await.unwrap().unwrap();
+        assert_eq!(done.pass_done, left == 1, "{left}");
+    }
+    assert_eq!(status().left, segments, "the next pass has all before it");
+}
+
+#[tokio::test]
+async fn a_pass_that_is_asked_for_begins_at_once_and_what_the_last_one_found_stays_known() {
+    let bench = Bench::small();
+    let rotten = store(&bench, "rotten", 150_000).await;
+    assert_eq!(bench.rot(&rotten[100_000..100_064]), 1);
+    assert_eq!(pass(&bench).await, 1);
+    let status = || bench.device().scrub_status().unwrap();
+    let last = status();
+    assert!(last.last_damaged == 1 && last.pass_ended.is_some(), "{last:?}");
+    for n in 0..12 {
+        store(&bench, &format!("o{n}"), 900_000).await;
+    }
+    bench.device().scrub().await.unwrap();
+    bench.advance(Duration::from_secs(60));
+    bench.device().scrub_now().await.unwrap();
+    let now = status();
+    assert!(now.hurried && now.left == now.segments, "{now:?}");
+    assert_eq!((now.records, now.damaged), (0, 0));
+    assert_eq!(now.began, Some(bench.clock.now()));
+    assert_eq!((now.last_damaged, now.pass_ended), (1, last.pass_ended));
+    assert_eq!(pass(&bench).await, 0);
+    let done = status();
+    assert!(!done.hurried && done.last_damaged == 0, "{done:?}");
 }
 
 /// Work as tasks of the test's runtime.

@@ -16,11 +16,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tempfile::TempDir;
+use uuid::Uuid;
+use virga_disk::device::Description;
 use virga_disk::io::Disk;
 use virga_disk::io::fault::FaultDisk;
 use virga_disk::kv::KvCache;
 use virga_disk::segment::header::Identity;
-use virga_node::clock::{Clock, ManualClock, Micros, Version};
+use virga_node::clock::{Clock, ManualClock, Micros, SystemClock, Version};
 use virga_object_store::device::{Device, DeviceConfig, DeviceOptions, OpenError, Storage};
 use virga_object_wire::checked::{Checked, EXTENT};
 use virga_object_wire::error::NodeError;
@@ -157,6 +159,12 @@ impl Bench {
         Version(Version::at(self.clock.now()).0 + stamp)
     }
 
+    /// Writes an object, newer than all before.
+    pub async fn store(&self, name: &str, bytes: &Bytes) {
+        let request = request(name, self.next_version(), bytes);
+        put(self.device(), request, bytes).await.unwrap();
+    }
+
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
@@ -176,6 +184,24 @@ impl Bench {
         }
         hits
     }
+}
+
+/// Opens a device in a folder of a real disk, with these names of its cloud and its own.
+pub fn open_folder(
+    path: &Path,
+    (cloud, device): (u128, u128),
+    options: DeviceOptions,
+) -> Result<Device, OpenError> {
+    let config = DeviceConfig {
+        name: "d1".into(),
+        storage: Storage::Folder {
+            path: path.to_owned(),
+            fresh: Description::new(Uuid::from_u128(cloud), Uuid::from_u128(device), [3; 8]),
+        },
+        cache: KvCache::new(8 << 20),
+        options,
+    };
+    Device::open(config, Arc::new(SystemClock))
 }
 
 /// A folder for the index; in memory if the machine has such, as its syncs prove
