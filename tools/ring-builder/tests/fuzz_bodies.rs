@@ -5,7 +5,7 @@
     reason = "a panic is how a test fails"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use proptest::collection::vec;
@@ -18,6 +18,8 @@ mod body;
 #[path = "../src/device_text.rs"]
 #[allow(dead_code, reason = "the tool uses more of it")]
 mod device_text;
+#[path = "../../../fuzz/bodies/kept.rs"]
+mod kept;
 #[path = "../../../fuzz/bodies/ring_tool.rs"]
 mod ring_tool;
 
@@ -31,23 +33,12 @@ const TARGETS: [(&str, Body); 3] = [
 
 /// Each target's inputs, read once.
 static CORPORA: LazyLock<Vec<Vec<Vec<u8>>>> =
-    LazyLock::new(|| TARGETS.iter().map(|(target, _)| corpus(target)).collect());
-
-/// The inputs kept for a target and those that once failed, in order of name.
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
-    let folders = [fuzz.join("corpus"), fuzz.join("regressions")].map(|kind| kind.join(target));
-    let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
-}
+    LazyLock::new(|| TARGETS.iter().map(|(target, _)| kept::corpus(target)).collect());
 
 #[test]
 fn every_kept_input_of_the_fuzzer_still_passes() {
     let folder = tempfile::tempdir().unwrap();
-    for ((target, body), inputs) in TARGETS.iter().zip(CORPORA.iter()) {
-        assert!(!inputs.is_empty(), "{target}");
+    for ((_, body), inputs) in TARGETS.iter().zip(CORPORA.iter()) {
         inputs.iter().for_each(|input| body(folder.path(), input));
     }
 }
@@ -61,22 +52,12 @@ proptest! {
     #[test]
     fn no_edit_of_a_file_upsets_the_verb_that_reads_it(
         (target, input) in (0..TARGETS.len(), any::<Index>()),
-        edits in vec(any::<(Index, u8, u8)>(), 1..8),
+        edits in vec(any::<kept::Edit>(), 1..8),
     ) {
         let folder = tempfile::tempdir().unwrap();
         let (_, body) = TARGETS[target];
         let mut data = input.get(&CORPORA[target]).clone();
-        for (at, how, byte) in edits {
-            if data.is_empty() {
-                break;
-            }
-            let at = at.index(data.len());
-            match how % 4 {
-                0 => data.insert(at, byte),
-                1 => drop(data.remove(at)),
-                _ => data[at] = byte,
-            }
-        }
+        kept::edit(&mut data, edits);
         body(folder.path(), &data);
     }
 }
