@@ -16,6 +16,7 @@ use futures_util::stream::{self, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use virga_node::task::Tasks;
 use virga_rpc::client::{Call, Peer};
 use virga_rpc::frame::{HEAD_MAX, Message, Piece};
@@ -170,6 +171,15 @@ async fn echo(peer: &Peer, lane: Lane, text: String) -> Result<Bytes, CallError>
     Ok(peer.call(call(ECHO, lane, Message::head(text))).await?.first.head)
 }
 
+/// A call that is answered once the server lets it go, in a task of its own.
+fn hold(peer: &Peer) -> JoinHandle<Result<Bytes, CallError>> {
+    let peer = peer.clone();
+    tokio::spawn(async move {
+        let held = peer.call(call(HOLD, Lane::Small, Message::default())).await;
+        held.map(|answer| answer.first.head)
+    })
+}
+
 /// Waits for something that another task brings about.
 async fn until(what: impl Fn() -> bool) {
     tokio::time::timeout(LONG, async {
@@ -276,14 +286,7 @@ async fn a_call_given_up_ends_in_the_server_too() {
     let server = server().await;
     let peer = server.peer();
     let held = || server.busy.held.load(Ordering::SeqCst);
-    let hold = tokio::spawn({
-        let peer = peer.clone();
-        async move {
-            peer.call(call(HOLD, Lane::Small, Message::default()))
-                .await
-                .map(|a| a.first)
-        }
-    });
+    let hold = hold(&peer);
     until(|| held() == 1).await;
     hold.abort();
     until(|| held() == 0).await;
@@ -300,14 +303,7 @@ async fn a_call_given_up_ends_in_the_server_too() {
 async fn a_deadline_ends_one_call_and_no_other() {
     let server = server().await;
     let peer = server.peer();
-    let other = tokio::spawn({
-        let peer = peer.clone();
-        async move {
-            peer.call(call(HOLD, Lane::Small, Message::default()))
-                .await
-                .map(|a| a.first.head)
-        }
-    });
+    let other = hold(&peer);
     until(|| server.busy.held.load(Ordering::SeqCst) == 1).await;
     let short = Call {
         deadline: Duration::from_millis(100),
@@ -389,14 +385,7 @@ async fn a_lost_server_fails_its_calls_and_is_found_again() {
         tasks.spawn(serve(listener, secret(), busy.clone(), tasks.clone()));
     }
     let peer = Peer::new(address.to_string(), secret(), Tasks::new());
-    let hold = tokio::spawn({
-        let peer = peer.clone();
-        async move {
-            peer.call(call(HOLD, Lane::Small, Message::default()))
-                .await
-                .map(|a| a.first)
-        }
-    });
+    let hold = hold(&peer);
     until(|| busy.held.load(Ordering::SeqCst) == 1).await;
     first.shutdown_background();
     assert!(matches!(hold.await.unwrap(), Err(CallError::Unreachable(_))));
@@ -429,14 +418,7 @@ async fn a_lost_server_fails_its_calls_and_is_found_again() {
 async fn a_stopping_server_finishes_what_it_began() {
     let server = server().await;
     let peer = server.peer();
-    let hold = tokio::spawn({
-        let peer = peer.clone();
-        async move {
-            peer.call(call(HOLD, Lane::Small, Message::default()))
-                .await
-                .map(|a| a.first.head)
-        }
-    });
+    let hold = hold(&peer);
     until(|| server.busy.held.load(Ordering::SeqCst) == 1).await;
     let tasks = server.tasks.clone();
     let drain = tokio::spawn(async move { tasks.drain(LONG).await });
