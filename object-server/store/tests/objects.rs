@@ -45,9 +45,7 @@ async fn any_span_reads_as_that_part_of_the_body() {
     let bench = Bench::small();
     for len in [200_000, 2 * EXTENT + 1000] {
         let bytes = body(len, 2);
-        put(bench.device(), request("o", bench.next_version(), &bytes), &bytes)
-            .await
-            .unwrap();
+        bench.store("o", &bytes).await;
         let spots = [
             0,
             1,
@@ -351,13 +349,7 @@ async fn every_change_owes_a_row_until_it_is_settled() {
     let mut bench = Bench::small();
     let bytes = body(10, 8);
     let all = Version(u64::MAX);
-    put(
-        bench.device(),
-        request("x/1", bench.next_version(), &bytes),
-        &bytes,
-    )
-    .await
-    .unwrap();
+    bench.store("x/1", &bytes).await;
     let deleted = bench.next_version();
     bench
         .device()
@@ -399,13 +391,7 @@ async fn rows_that_nobody_takes_do_not_hide_the_others() {
     let bytes = body(10, 8);
     for n in 0..20 {
         let name = format!("o{n}");
-        put(
-            bench.device(),
-            request(&name, bench.next_version(), &bytes),
-            &bytes,
-        )
-        .await
-        .unwrap();
+        bench.store(&name, &bytes).await;
     }
     let mut seen = std::collections::HashSet::new();
     for _ in 0..8 {
@@ -466,6 +452,14 @@ async fn a_copy_from_a_replica_owes_the_row_exactly_if_that_one_does() {
         };
         let place = at(&format!("deleted-{name}"));
         bench.device().push(&place, deletion).await.unwrap();
+        // And whoever is sent it next hears the same.
+        let told = bench.device().records(&at(name)).await.unwrap();
+        assert_eq!(told.object.unwrap().source, Source::Replica { row_owed });
+        let told = bench.device().records(&place).await.unwrap();
+        let Some(Push::Deletion { row_owed: said, .. }) = told.deletion else {
+            panic!("no deletion of {name}");
+        };
+        assert_eq!(said, row_owed);
     }
     for _ in 0..2 {
         let owed = bench.device().owed(10, Version(u64::MAX)).await.unwrap();
