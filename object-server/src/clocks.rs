@@ -6,7 +6,8 @@
 //! expire, and forget deletions too early; one that is behind refuses what others
 //! write. So every answer about a whole device says what time it is there. A node
 //! that differs from most of the others by more than a minute expires and forgets
-//! nothing, completes no round, and says so in its status.
+//! nothing, completes no round, and says so in its status; nor does one expire or
+//! forget before it has heard of any other since its start.
 //!
 //! It takes no write either that most of the others would refuse: a proxy whose
 //! clock is as wrong, as one on the same host is, would leave copies here alone that
@@ -95,6 +96,12 @@ impl Clocks {
             return Err(NodeError::Ahead(version.time().since(theirs).as_secs()));
         }
         Ok(())
+    }
+
+    /// Whether the time at any other node is known.
+    pub(crate) fn compared(&self) -> bool {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        !others.is_empty()
     }
 
     /// What is wrong with this node's clock, in words: it differs from most of
@@ -186,9 +193,9 @@ mod tests {
         let start = Micros(0).plus(50 * YEAR);
         let clock = Arc::new(ManualClock::new(start));
         let clocks = Clocks::new(clock.clone());
-        assert_eq!(clocks.trouble(), None, "nobody to compare with");
+        assert_eq!((clocks.trouble(), clocks.compared()), (None, false));
         clocks.note(&device(1), start.plus(Duration::from_secs(59)));
-        assert_eq!(clocks.trouble(), None);
+        assert_eq!((clocks.trouble(), clocks.compared()), (None, true));
         // Another one is off: not this node's fault.
         clocks.note(&device(2), start.plus(YEAR));
         assert_eq!(clocks.trouble(), None);

@@ -45,6 +45,24 @@ impl Known {
         device.device == name && device.port == self.port && device.ip == self.ip
     }
 
+    /// Why this node may not act on what its clock alone says; in words.
+    pub(crate) fn clock_doubt(&self) -> Option<String> {
+        let alone = || {
+            let in_use = self.rings.by_name().map(|(_, ring)| ring.in_use());
+            let elsewhere = |device: &Device| (&device.ip, device.port) != (&self.ip, self.port);
+            !in_use
+                .into_iter()
+                .any(|ring| ring.current.ring.devices().any(elsewhere))
+        };
+        match self.clocks.trouble() {
+            None if !self.clocks.compared() && !alone() => Some(
+                "the clock was compared with no other node's since the start: nothing expires until then"
+                    .into(),
+            ),
+            trouble => trouble,
+        }
+    }
+
     /// The ring of that name.
     pub(crate) fn ring(&self, name: RingName) -> Option<&Arc<RingHandle>> {
         match name {

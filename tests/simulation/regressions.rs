@@ -70,3 +70,35 @@ fn data_and_a_deletion_of_one_version_end_alike_in_replicas_and_listings() {
 fn a_post_whose_clock_is_behind_is_not_taken_for_overtaken_by_what_it_is_made_to() {
     holds("clock-skew", 5029);
 }
+
+/// Two proxies gave two PUTs the same version, and replicas that had both in one batch took both for
+/// done: they kept one by its hash, and listings the other by its ETag.
+#[test]
+fn two_puts_of_one_version_at_the_same_time_end_alike_in_replicas_and_listings() {
+    holds("power-loss-of-all", 20049);
+    holds("random-faults", 20167);
+}
+
+/// A POST reached a quorum of replicas that had missed the newest PUT, while a stand-in that had it, or a
+/// replica with what is left of a PUT that failed, answered a moment later: it was lost with the data it had
+/// been made to, or shown with other data.
+#[test]
+fn a_post_belongs_to_the_newest_data_of_a_replica_that_answers_a_little_later() {
+    holds("power-loss-of-all", 20097);
+    holds("full-then-expanded", 20071);
+}
+
+/// A POST that replicas had taken in its first try found newer data in its second, and went out again under
+/// another version, seconds later: it happened twice.
+#[test]
+fn a_post_that_was_taken_in_an_earlier_try_is_not_stamped_anew() {
+    holds("random-faults", 20142);
+}
+
+/// A device that started with its clock a year ahead forgot deletions before it had heard what time it is
+/// elsewhere.
+#[test]
+fn nothing_is_forgotten_before_the_clock_was_compared() {
+    holds("clock-a-year-off", 20149);
+    holds("clock-a-year-off", 20247);
+}

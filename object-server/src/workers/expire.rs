@@ -40,7 +40,7 @@ impl Duty for Expire {
     }
 
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
-        if let Some(error) = self.0.clock_trouble() {
+        if let Some(error) = self.0.clock_doubt() {
             return Ok(Round {
                 error: Some(error),
                 ..Round::default()

@@ -189,10 +189,10 @@ impl Workers {
         }
     }
 
-    /// What is wrong with this node's clock: until it is set, nothing expires and
-    /// no deletion is forgotten.
-    pub(crate) fn clock_trouble(&self) -> Option<String> {
-        self.node.movements().known()?.clocks.trouble()
+    /// What is wrong with this node's clock, or not known of it: until it is set
+    /// and compared, nothing expires and no deletion is forgotten.
+    pub(crate) fn clock_doubt(&self) -> Option<String> {
+        self.node.movements().known()?.clock_doubt()
     }
 
     /// Looks at a device again and again.

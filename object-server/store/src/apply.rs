@@ -48,6 +48,8 @@ pub struct Outcome {
     pub before: Version,
     /// Second of expiry the name had before.
     pub expiry: Option<u64>,
+    /// Something else of the very same version was here, and lost by a rule that containers cannot know.
+    pub tied: bool,
 }
 
 /// Applies the records of one stream.
@@ -114,7 +116,9 @@ impl Applier {
         }
         let old = change.entry(&name).map_err(refused)?;
         let held = old.as_ref().and_then(|entry| entry.winner.as_ref());
-        let same = held.is_some_and(|old| (old.version, old.blake3) == (version, winner.blake3));
+        let equal = held.filter(|old| old.version == version);
+        let same = equal.is_some_and(|old| old.blake3 == winner.blake3);
+        let tied = equal.is_some() && !same;
         let (existed, expiry) = (
             old.as_ref().is_some_and(|e| e.object().is_some()),
             old.as_ref().and_then(|e| e.delete_at),
@@ -129,6 +133,7 @@ impl Applier {
                 existed,
                 before,
                 expiry,
+                tied,
             });
         };
         let newest = new.version();
@@ -142,6 +147,7 @@ impl Applier {
             existed,
             before,
             expiry,
+            tied,
         })
     }
 }
@@ -172,10 +178,10 @@ fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Resul
     let old = change.entry(&name).map_err(refused)?;
     let existed = old.as_ref().is_some_and(|entry| entry.object().is_some());
     let before = data_version(old.as_ref());
-    let same = old
-        .as_ref()
-        .and_then(|entry| entry.post.as_ref())
-        .is_some_and(|post| post.rank == rank);
+    let held = old.as_ref().and_then(|entry| entry.post.as_ref());
+    let equal = held.filter(|post| post.rank.version == version);
+    let same = equal.is_some_and(|post| post.rank == rank);
+    let tied = equal.is_some_and(|post| post.rank.tie != rank.tie);
     let Some(entry) = Entry::with_post(old.as_ref(), new, facts.delete_at) else {
         let newest = old.as_ref().map_or(version, Entry::version);
         let fate = if same { Fate::Same } else { Fate::Overtaken };
@@ -185,6 +191,7 @@ fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Resul
             existed,
             before,
             expiry: None,
+            tied,
         });
     };
     change.replace(name, old.as_ref(), Some(entry));
@@ -197,6 +204,7 @@ fn post(change: &mut Change<'_>, name: NameKey, record: &LogRecord<'_>) -> Resul
         existed,
         before,
         expiry: None,
+        tied,
     })
 }
 

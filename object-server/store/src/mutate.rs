@@ -228,6 +228,10 @@ pub(crate) fn update_record(name: &NameKey, update: &Posted, source: Source) -> 
 /// From what applying said to the caller's answer.
 pub(crate) fn judge(outcome: Outcome, asked: Version, source: Source) -> Result<(), NodeError> {
     match outcome.fate {
+        // Both were admitted before either was here ([`Device::admit_put`]).
+        Fate::Adopted if outcome.tied && source == Source::Client => {
+            Err(NodeError::Newer(outcome.newest.max(asked)))
+        }
         Fate::Adopted | Fate::Same => Ok(()),
         // What another replica has is merged, and so it was.
         Fate::Overtaken if source != Source::Client => Ok(()),

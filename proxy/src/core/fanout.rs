@@ -6,11 +6,12 @@
 //! of members has, any read quorum of members sees. Members that only earlier
 //! rings name are sent the write when there is no quorum without them.
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use virga_node::clock::Version;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::node::ObjectNode;
@@ -63,6 +64,20 @@ impl<T: Send + 'static> Rest<T> {
         answer.peer.note(&answer.result, Instant::now());
         self.waiting.retain(|peer| !Arc::ptr_eq(peer, &answer.peer));
         Some(answer.result.is_ok().then_some(answer.peer))
+    }
+
+    /// Hears the replicas that are out, for `grace` at most; what they say of a write
+    /// that they did is added to `tally`.
+    pub(super) async fn hear_out(&mut self, grace: Duration, tally: &mut Tally<T>) {
+        let until = Instant::now() + grace;
+        while let Ok(Some(answer)) = timeout_at(until, self.pending.next()).await {
+            answer.peer.note(&answer.result, Instant::now());
+            self.waiting.retain(|peer| !Arc::ptr_eq(peer, &answer.peer));
+            if let Ok(said) = answer.result {
+                tally.oks.push((answer.peer, said));
+                tally.by.push(answer.member);
+            }
+        }
     }
 
     /// Waits for the replicas in the calling task, which nobody may wait for:
@@ -199,15 +214,26 @@ impl<T> Tally<T> {
         !newer.is_empty() && place.quorums().write(self.done | newer)
     }
 
+    /// Whether any replica did it.
+    pub(super) fn is_taken(&self) -> bool {
+        !self.oks.is_empty()
+    }
+
     /// Whether the write may be sent again under a newer version, as newer ones
     /// stand in its way. They may have been there before it began, so that it
     /// must come after them; but if a replica took it, readers may have seen it,
     /// and under another version it would happen a second time. So only where
-    /// nobody took it, or where all this took no longer than a stall: writes
-    /// that meet on their way must not fail for it.
-    pub(super) fn may_be_stamped_anew(&self, place: &Place, stamped: Instant, shared: &Shared) -> bool {
+    /// nobody took it (`taken`: now or in an earlier try), or where all this took
+    /// no longer than a stall: writes that meet on their way must not fail for it.
+    pub(super) fn may_be_stamped_anew(
+        &self,
+        place: &Place,
+        taken: bool,
+        stamped: Instant,
+        shared: &Shared,
+    ) -> bool {
         let quick = stamped.elapsed() < shared.settings.stall;
-        self.is_overtaken(place) && (self.oks.is_empty() || quick)
+        self.is_overtaken(place) && (!taken || quick)
     }
 
     /// Why there was no quorum.

@@ -66,6 +66,8 @@ impl Core {
         let mut stamp = self.shared.version(version);
         let names_type = meta.content_type.is_some();
         let (mut tries, mut stamped, mut anew) = (0, Instant::now(), false);
+        // Whether any replica has taken it under the present stamp, in this try or before.
+        let mut taken = false;
         loop {
             tries += 1;
             let (meta, expired_too) = (meta.clone(), self.expired_too);
@@ -78,7 +80,8 @@ impl Core {
                     }
                 })
             });
-            let (mut tally, late) = fanout::write(&self.shared, &mut place, call).await;
+            let (mut tally, mut late) = fanout::write(&self.shared, &mut place, call).await;
+            taken |= tally.is_taken();
             if !tally.reached {
                 let missing = tally.refused(|error| *error == NodeError::NotFound);
                 match tally.newer() {
@@ -103,14 +106,18 @@ impl Core {
                     Some(newer)
                         if tries < POST_TRIES
                             && version.is_none()
-                            && tally.may_be_stamped_anew(&place, stamped, &self.shared) =>
+                            && tally.may_be_stamped_anew(&place, taken, stamped, &self.shared) =>
                     {
                         (stamp, stamped, anew) = (self.shared.restamp(newer), Instant::now(), true);
+                        taken = false;
                         continue;
                     }
                     _ => return Err(tally.unavailable().into()),
                 }
             }
+            // One that comes a little later may have newer data: of a PUT that failed
+            // elsewhere, or that others stood in for. The update belongs over that.
+            late.hear_out(self.shared.settings.hedge, &mut tally).await;
             let newest = |(_, stat): &&(_, ObjectStat)| (data_of(stat), stat.type_version);
             let Some((_, stat)) = tally.oks.iter().max_by_key(newest) else {
                 return Err(PostObjectError::NotFound);
@@ -210,7 +217,10 @@ impl Core {
             if !tally.reached {
                 match tally.newer() {
                     Some(newer) if version.is_some() => return Err(DeleteObjectError::Newer(newer)),
-                    Some(newer) if !again && tally.may_be_stamped_anew(&place, stamped, &self.shared) => {
+                    Some(newer)
+                        if !again
+                            && tally.may_be_stamped_anew(&place, tally.is_taken(), stamped, &self.shared) =>
+                    {
                         (again, stamped) = (true, Instant::now());
                         stamp = self.shared.restamp(newer);
                         continue;

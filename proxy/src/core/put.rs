@@ -405,7 +405,7 @@ async fn store(
         match newer {
             _ if tally.reached => {}
             Some(newer) if fixed => return Err(PutObjectError::Newer(newer)),
-            Some(newer) if !again && tally.may_be_stamped_anew(place, stamped, shared) => {
+            Some(newer) if !again && tally.may_be_stamped_anew(place, tally.is_taken(), stamped, shared) => {
                 (again, stamped) = (true, Instant::now());
                 put.version = shared.restamp(newer);
                 continue;

@@ -15,6 +15,7 @@ mod listings;
 #[path = "../twins/nodes.rs"]
 mod nodes;
 mod objects;
+mod posts;
 mod races;
 mod ring_changes;
 mod ring_watch;
