@@ -83,11 +83,13 @@ async fn copy(ctx: &Ctx, source: &ObjectName, name: &ObjectName) -> Result<Answe
         slo::put_copied(&sink, name, body_stream(body)).await?
     } else {
         let mut sink = sink;
-        if !partial && !is_slo && (!is_dlo || manifest) {
-            if let Some(etag) = parts.headers.get(ETAG) {
-                // In place of one that the request may have: that is not the source's.
-                sink.headers.insert(ETAG, etag.clone());
-            }
+        if let Some(etag) = parts.headers.get(ETAG)
+            && !partial
+            && !is_slo
+            && (!is_dlo || manifest)
+        {
+            // In place of one that the request may have: that is not the source's.
+            sink.headers.insert(ETAG, etag.clone());
         }
         store(
             &sink,

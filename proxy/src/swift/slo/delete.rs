@@ -118,7 +118,9 @@ async fn end(ctx: &Ctx, info: &ContainerInfo, segment: ObjectName) -> Result<(),
         delete_at: Some(ctx.now.as_secs()),
         headers: Vec::new(),
     };
-    match ctx.core().post_object(&segment, ended, None).await {
+    // Asked again, replicas that have it already find what has expired.
+    let core = ctx.core().opening_expired();
+    match core.post_object(&segment, ended, None).await {
         Ok(_) | Err(PostObjectError::NotFound) => Ok(()),
         Err(error) => Err(error.into()),
     }
