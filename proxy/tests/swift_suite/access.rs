@@ -253,3 +253,34 @@ async fn a_name_and_a_password_give_a_token_and_the_account() {
     let put = door.call("", "PUT /auth/v1.0", &asked, b"").await;
     assert_eq!(put.status, 405);
 }
+
+#[tokio::test]
+async fn a_bearer_token_counts_where_no_other_is_shown() {
+    let door = filled().await;
+    let status = async |token: &str, authorization: &str| {
+        let shown = [("Authorization", authorization)];
+        let got = door.call(token, "GET /v1/AUTH_p/c/o", &shown, b"").await;
+        got.status
+    };
+    let bearer = |token: &str| format!("Bearer {token}");
+    assert_eq!(status("", &bearer(ALICE)).await, 200);
+    assert_eq!(status("", &format!("bearer  {ALICE} ")).await, 200);
+    assert_eq!(status("", &bearer(MALLORY)).await, 403);
+    assert_eq!(status("", &bearer("down")).await, 503);
+    for strange in ["rubbish", ""] {
+        assert_eq!(status("", &bearer(strange)).await, 401, "{strange:?}");
+    }
+    assert_eq!(status("", ALICE).await, 401, "of no kind");
+    assert_eq!(status("", &format!("Basic {ALICE}")).await, 401);
+    // The other header is the one that is meant for this service.
+    assert_eq!(status(MALLORY, &bearer(ALICE)).await, 403);
+    assert_eq!(status(ALICE, &bearer(MALLORY)).await, 200);
+    // What anybody may read stays so, whatever a gateway on the way is shown.
+    door.alice("POST /v1/AUTH_p/c", &[("X-Container-Read", ".r:*")], b"", 204)
+        .await;
+    assert_eq!(status("", &bearer("of-somebody-else")).await, 200);
+    // Signed requests are the other dialect's.
+    let signed = [("Authorization", "AWS4-HMAC-SHA256 Credential=x")];
+    let got = door.call("", "GET /v1/AUTH_p/c/o", &signed, b"").await;
+    assert_eq!(got.status, 501);
+}
