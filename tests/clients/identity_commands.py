@@ -189,7 +189,7 @@ def tokens_and_catalog():
                 "OS_PROJECT_DOMAIN_NAME": "shop"}
     assert ask("token issue", by_token)["project_id"]
     say(f"token revoke {token}")
-    refused("token issue", 404, by_token)
+    refused("token issue", 401, by_token)
     say("user password set --original-password one --password 'once more'", ann)
     refused("token issue", 401, ann)
     return as_user("ann", "once more", OS_PROJECT_NAME="top")
