@@ -18,15 +18,12 @@ fn small() -> Cloud {
 
 /// Changes settings in the cloud's file, and starts it again.
 fn set(cloud: &mut Cloud, changes: &[(&str, &str)]) {
-    cloud.stop();
-    let file = cloud.data().join("virga.toml");
-    let mut text = std::fs::read_to_string(&file).expect("the configuration");
-    for (old, new) in changes {
-        assert!(text.contains(old), "{old} is not in\n{text}");
-        text = text.replace(old, new);
-    }
-    std::fs::write(&file, text).expect("the configuration");
-    cloud.resume();
+    cloud.reconfigure(|text| {
+        for (old, new) in changes {
+            assert!(text.contains(old), "{old} is not in\n{text}");
+            *text = text.replace(old, new);
+        }
+    });
 }
 
 /// A sign-in at the object store's door, by one who comes from `source`.

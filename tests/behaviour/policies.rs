@@ -28,14 +28,12 @@ fn a_new_cloud_has_two_storage_policies_and_a_third_gets_its_ring_at_the_next_st
         );
     }
 
-    cloud.stop();
-    let file = cloud.data().join("virga.toml");
-    let text = std::fs::read_to_string(&file).expect("the configuration");
-    let more = "[[proxy.swift.policies]]\nindex = 7\nname = \"archive\"\naliases = []\ndefault = false\n";
-    let at = text.find("[[proxy.swift.policies]]").expect("the policies");
-    let text = format!("{}{more}\n{}", &text[..at], &text[at..]);
-    std::fs::write(&file, text).expect("the configuration");
-    cloud.resume();
+    cloud.reconfigure(|text| {
+        let more =
+            "[[proxy.swift.policies]]\nindex = 7\nname = \"archive\"\naliases = []\ndefault = false\n\n";
+        let at = text.find("[[proxy.swift.policies]]").expect("the policies");
+        text.insert_str(at, more);
+    });
     assert_eq!(offered(&cloud).len(), 3);
     assert!(cloud.data().join("rings/object-7.ring.gz").exists());
     let swift = Swift::connect(&cloud);

@@ -46,15 +46,11 @@ impl Provider {
             devices: 1,
             ..Shape::default()
         });
-        cloud.stop();
-        let file = cloud.data().join("virga.toml");
-        let mut text = std::fs::read_to_string(&file).expect("the configuration");
-        text.push_str(&format!(
+        let provider = format!(
             "\n[[identity.openid]]\nidentity_provider = \"corp\"\nissuer = \"{}\"\nclient_id = \"cloud\"\n",
             self.issuer
-        ));
-        std::fs::write(&file, text).expect("the configuration");
-        cloud.resume();
+        );
+        cloud.reconfigure(|text| text.push_str(&provider));
         cloud
     }
 

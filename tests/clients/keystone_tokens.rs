@@ -7,15 +7,11 @@ fn check(provider: &str, kind: &str) {
         devices: 1,
         ..Shape::default()
     });
-    cloud.stop();
-    let file = cloud.data().join("virga.toml");
-    let mut text = std::fs::read_to_string(&file).expect("the configuration");
-    // The file says what is in effect, this setting too.
-    let start = text.find("token_provider = ").expect("the setting");
-    let end = start + text[start..].find('\n').expect("a line");
-    text.replace_range(start..end, &format!("token_provider = \"{provider}\""));
-    std::fs::write(&file, text).expect("the configuration");
-    cloud.resume();
+    cloud.reconfigure(|text| {
+        let start = text.find("token_provider = ").expect("the setting");
+        let end = start + text[start..].find('\n').expect("a line");
+        text.replace_range(start..end, &format!("token_provider = \"{provider}\""));
+    });
     let said = cloud.shell(
         "openrc",
         &format!(

@@ -4,29 +4,13 @@
 use std::fs;
 use std::process::{Command, Output};
 
-use virga_tests::cloud::{binary, clients_venv};
+use virga_tests::cloud::binary;
 
-fn text(out: &Output) -> String {
-    let (said, trouble) = (&out.stdout, &out.stderr);
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(said),
-        String::from_utf8_lossy(trouble)
-    )
-}
+use crate::ring_files::{self, text};
 
 /// Runs one part of the comparison; gives what it said.
 fn compare(part: &str) -> String {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let out = Command::new(clients_venv().join("bin/python"))
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/clients/ring_verbs.py"))
-        .arg(binary())
-        .arg(folder.path())
-        .arg(part)
-        .output()
-        .expect("python");
-    assert!(out.status.success(), "{}", text(&out));
-    text(&out)
+    ring_files::compare("ring_verbs.py", &[part])
 }
 
 #[test]

@@ -75,6 +75,17 @@ impl Cloud {
         took
     }
 
+    /// Stops the cloud, lets its configuration be changed (the file says what is in effect, every setting), and starts it
+    /// again.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut String)) {
+        self.stop();
+        let file = self.data().join("virga.toml");
+        let mut text = std::fs::read_to_string(&file).expect("the configuration");
+        change(&mut text);
+        std::fs::write(&file, text).expect("the configuration");
+        self.resume();
+    }
+
     /// The data folder.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
