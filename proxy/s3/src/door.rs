@@ -85,7 +85,7 @@ impl S3Door {
             }
         };
         if let Some(documented) = documented
-            && answer.status().is_client_error()
+            && !answer.status().is_success()
             && let Some(fault) = documented.refused(&self.backend).await
         {
             return dress_error(fault);

@@ -51,7 +51,7 @@ impl S3Access for Routes {
         let place = match found.s3_path() {
             S3Path::Root => return Ok(()),
             S3Path::Bucket { bucket } if operation == "CreateBucket" => Place::New(bucket.to_string()),
-            S3Path::Bucket { bucket } if operation == "DeleteObjects" => Place::Batch(bucket.to_string()),
+            // Which objects are to be deleted nobody knows: their bucket is judged by.
             S3Path::Bucket { bucket } => Place::Bucket(bucket.to_string()),
             S3Path::Object { bucket, key } => Place::Object(bucket.to_string(), key.to_string()),
         };

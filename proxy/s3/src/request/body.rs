@@ -58,6 +58,11 @@ pub(crate) fn md5_mismatch(expected: &str, computed: &str) -> S3Error {
     .detail("CalculatedDigest", computed)
 }
 
+/// The error for a document that has too many bytes.
+fn too_large() -> S3Error {
+    s3_error!(MalformedXML, "The document is too large.")
+}
+
 /// Digests in the making.
 struct Making {
     said: Digests,
@@ -116,6 +121,8 @@ impl Making {
 pub(super) struct Incoming {
     upload: Option<Upload>,
     length: Option<u64>,
+    /// Bytes that may still come.
+    left: u64,
     decoder: Option<Decoder>,
     arrived: Bytes,
     making: Making,
@@ -124,10 +131,10 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// One that is read by `decoder`, if it travels in chunks, and compared
-    /// with `digests`.
+    /// with `digests`. How long it says it is, and how long it may be.
     pub(super) fn new(
         upload: Upload,
-        length: Option<u64>,
+        (length, most): (Option<u64>, u64),
         decoder: Option<Decoder>,
         digests: Digests,
         faults: Faults,
@@ -135,6 +142,7 @@ impl Incoming {
         Self {
             upload: Some(upload),
             length,
+            left: most,
             decoder,
             arrived: Bytes::new(),
             making: Making::new(digests),
@@ -168,6 +176,10 @@ impl Incoming {
         loop {
             match self.decoded() {
                 Ok(Some(bytes)) => {
+                    let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+                        return Poll::Ready(Some(Err(self.refuse(too_large()))));
+                    };
+                    self.left = left;
                     self.making.add(&bytes);
                     return Poll::Ready(Some(Ok(bytes)));
                 }

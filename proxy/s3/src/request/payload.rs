@@ -19,6 +19,8 @@ use crate::object::write::announced_md5;
 
 const DIGEST: &str = "x-amz-content-sha256";
 const DECODED: &str = "x-amz-decoded-content-length";
+/// Bytes of a document: no more than the protocol layer reads.
+const MOST_OF_DOCUMENT: u64 = 20 * 1024 * 1024;
 /// Documents of objects: what else is put to one is the object itself.
 pub(super) const DOCUMENTS: [&str; 4] = ["acl", "tagging", "retention", "legal-hold"];
 
@@ -108,6 +110,8 @@ pub(super) struct Plan {
     length: Option<u64>,
     decoder: Option<(Announced, Trailing)>,
     digests: Digests,
+    /// Bytes that the body may have.
+    most: u64,
 }
 
 impl Plan {
@@ -201,6 +205,10 @@ impl Plan {
                 .map_or(length, |(announced, _)| Some(announced.length)),
             decoder,
             digests,
+            most: match is_document(&parts.method, &parts.uri, target) {
+                true => MOST_OF_DOCUMENT,
+                false => u64::MAX,
+            },
         })
     }
 
@@ -216,7 +224,7 @@ impl Plan {
             parts.extensions.insert(trailing.clone());
             Decoder::new(announced, trailing)
         });
-        Incoming::new(upload, self.length, decoder, digests, faults)
+        Incoming::new(upload, (self.length, self.most), decoder, digests, faults)
     }
 }
 

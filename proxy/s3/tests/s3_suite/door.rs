@@ -134,7 +134,21 @@ impl Door {
     }
 
     pub async fn at(address: &str) -> Self {
-        Self::of(address, Config::default()).await
+        Self::of(address, Config::default(), true).await
+    }
+
+    /// A door of a proxy without keys to encrypt objects with.
+    pub async fn keyless() -> Self {
+        Self::of("127.0.0.1:0", Config::default(), false).await
+    }
+
+    /// A door that reads little of what nobody wants.
+    pub async fn lingering(linger_bytes: u64) -> Self {
+        let config = Config {
+            linger_bytes,
+            ..Config::default()
+        };
+        Self::of("127.0.0.1:0", config, true).await
     }
 
     /// A door of a cloud with these settings.
@@ -143,16 +157,19 @@ impl Door {
             swift,
             ..Config::default()
         };
-        Self::of("127.0.0.1:0", config).await
+        Self::of("127.0.0.1:0", config, true).await
     }
 
-    async fn of(address: &str, config: Config) -> Self {
+    async fn of(address: &str, config: Config, has_keys: bool) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let tasks = Tasks::new();
         let keys = KeySet::new(FernetKey::generate().unwrap(), Vec::new());
         let keys = RingKeys(Arc::new(KeyRing::fixed(keys)));
-        let core = nodes::core(&tasks).0.with_cloud_keys(Arc::new(keys));
+        let core = match nodes::core(&tasks).0 {
+            core if has_keys => core.with_cloud_keys(Arc::new(keys)),
+            core => core,
+        };
         let s3 = S3Door::new(S3Parts {
             core: core.clone(),
             keys: Arc::new(People),

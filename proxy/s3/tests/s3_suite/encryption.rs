@@ -349,3 +349,26 @@ async fn a_part_needs_the_key_that_its_upload_was_begun_with() {
     );
     door.alice(&line, &key.headers(), b"x", 400).await;
 }
+
+#[tokio::test]
+async fn without_keys_of_its_own_a_proxy_refuses_to_encrypt_before_anything_is_sent() {
+    let door = Door::keyless().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    for line in ["PUT /bucket/k", "POST /bucket/k?uploads"] {
+        let refused = door.alice(line, &[SSE], b"", 503).await;
+        assert_eq!(refused.code(), "ServiceUnavailable", "{line}");
+        assert!(
+            refused.text().contains("object-keys"),
+            "{line}: {}",
+            refused.text()
+        );
+    }
+    door.alice("PUT /bucket?encryption", &[], ON, 503).await;
+    let begun = door.alice("GET /bucket?uploads", &[], b"", 200).await;
+    assert!(begun.elements("UploadId").is_empty(), "{}", begun.text());
+    // Keys that clients show are theirs.
+    let key = Key::of(7);
+    door.alice("PUT /bucket/k", &key.headers(), b"x", 200).await;
+    door.alice("POST /bucket/k?uploads", &key.headers(), b"", 200)
+        .await;
+}

@@ -12,12 +12,14 @@ mod door;
 mod encryption;
 mod forms;
 mod lifecycle;
+mod lingering;
 mod locks;
 #[path = "../../../tests/twins/nodes.rs"]
 mod nodes;
 mod objects;
 mod parts;
 mod policies;
+mod rates;
 #[path = "../../../tests/twins/reply.rs"]
 mod reply;
 mod serve;
