@@ -27,44 +27,7 @@ async fn churn(cluster: &Cluster, devices: &[usize]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_a_device_away_longer_than_deletions_live_brings_nothing_back() {
-    let mut cluster = Cluster::start(4, 4).await;
-    let mut names = (0..).map(|n| format!("o{n}"));
-    let mut on_it = names.by_ref().filter(|name| cluster.primaries(name).contains(&3));
-    let (gone, kept) = (on_it.next().unwrap(), on_it.next().unwrap());
-    for name in [&gone, &kept] {
-        let on = cluster.primaries(name);
-        cluster
-            .put(&on, name, cluster.next_version(), b"still here")
-            .await;
-    }
-    cluster.reconciled(&[0, 1, 2, 3]).await;
-    cluster.clock.advance(Duration::from_secs(60));
-    // It dies, leaves the ring, and does not hear of the deletion.
-    let on = cluster.primaries(&gone);
-    cluster.stop(3).await;
-    let deleted = cluster.next_version();
-    for n in on.into_iter().filter(|n| *n != 3) {
-        let at = cluster.at(n, &gone);
-        let path = format!("a/c/{gone}");
-        cluster.node(n).delete(&at, deleted, &path).await.unwrap();
-    }
-    cluster.change(|builder, _| {
-        let dead = builder.devices().find(|device| device.device == "d3").unwrap().id;
-        builder.remove(dead).unwrap();
-    });
-    cluster.reconciled(&[0, 1, 2]).await;
-    cluster.clock.advance(Duration::from_secs(8 * 24 * 3600));
-    for n in 0..3 {
-        cluster.stop(n).await;
-        cluster.forget_deletions(n).await;
-        cluster.restart(n).await;
-        assert_eq!(cluster.head(n, &gone).await, Ok(Found::Absent), "d{n}");
-        assert!(cluster.movement(n).await.horizon >= deleted, "d{n}");
-    }
-    // Months later somebody plugs it in again.
-    cluster.change(|builder, new| {
-        builder.add(new(3)).unwrap();
-    });
+    let (mut cluster, [gone, kept]) = a_device_about_to_return().await;
     cluster.restart(3).await;
     cluster.reconciled(&[0, 1, 2, 3]).await;
     for n in 0..4 {
@@ -110,23 +73,28 @@ async fn i7_a_cluster_that_slept_for_months_forgets_nothing_and_sets_nothing_asi
     }
 }
 
-/// A device that left the ring with an object, which was deleted and whose
-/// deletion was forgotten meanwhile, is in the ring again and about to start.
-async fn a_device_about_to_return() -> (Cluster, String) {
+/// A device that left the ring with two objects, of which the first was deleted
+/// and the deletion forgotten meanwhile, is in the ring again and about to start.
+async fn a_device_about_to_return() -> (Cluster, [String; 2]) {
     let mut cluster = Cluster::start(4, 4).await;
     let mut names = (0..).map(|n| format!("o{n}"));
-    let name = names.find(|name| cluster.primaries(name).contains(&3)).unwrap();
-    let on = cluster.primaries(&name);
-    cluster
-        .put(&on, &name, cluster.next_version(), b"still here")
-        .await;
+    let mut on_it = names.by_ref().filter(|name| cluster.primaries(name).contains(&3));
+    let (gone, kept) = (on_it.next().unwrap(), on_it.next().unwrap());
+    for name in [&gone, &kept] {
+        let on = cluster.primaries(name);
+        cluster
+            .put(&on, name, cluster.next_version(), b"still here")
+            .await;
+    }
     cluster.reconciled(&[0, 1, 2, 3]).await;
     cluster.clock.advance(Duration::from_secs(60));
+    // It dies, leaves the ring, and does not hear of the deletion.
+    let on = cluster.primaries(&gone);
     cluster.stop(3).await;
     let deleted = cluster.next_version();
     for n in on.into_iter().filter(|n| *n != 3) {
-        let path = format!("a/c/{name}");
-        let at = cluster.at(n, &name);
+        let at = cluster.at(n, &gone);
+        let path = format!("a/c/{gone}");
         cluster.node(n).delete(&at, deleted, &path).await.unwrap();
     }
     cluster.change(|builder, _| {
@@ -139,16 +107,19 @@ async fn a_device_about_to_return() -> (Cluster, String) {
         cluster.stop(n).await;
         cluster.forget_deletions(n).await;
         cluster.restart(n).await;
+        assert_eq!(cluster.head(n, &gone).await, Ok(Found::Absent), "d{n}");
+        assert!(cluster.movement(n).await.horizon >= deleted, "d{n}");
     }
+    // Months later somebody plugs it in again.
     cluster.change(|builder, new| {
         builder.add(new(3)).unwrap();
     });
-    (cluster, name)
+    (cluster, [gone, kept])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn i7_a_device_away_for_long_answers_nothing_before_it_is_in_step() {
-    let (mut cluster, name) = a_device_about_to_return().await;
+    let (mut cluster, [name, _]) = a_device_about_to_return().await;
     // It cannot compare itself with everybody yet.
     cluster.stop(0).await;
     cluster.restart(3).await;
