@@ -52,9 +52,9 @@ fn openstack_keeps_objects_in_containers() {
          openstack container create box -f value -c container\n\
          openstack object create box hello.txt -f value -c object\n\
          openstack object list box -f value\n\
-         openstack object save --file back.txt box hello.txt && cmp hello.txt back.txt\n\
+         openstack object save --file back.txt box hello.txt; cmp hello.txt back.txt\n\
          openstack object show box hello.txt -f value -c content-length\n\
-         openstack object delete box hello.txt && openstack container delete box\n\
+         openstack object delete box hello.txt; openstack container delete box\n\
          openstack container list -f value\n",
     );
     assert_eq!(said, "box\nhello.txt\nhello.txt\n6\n");

@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use virga_tests::cloud::Cloud;
 
-/// Sources the demo user's keys after the openrc. `not COMMAND` fails where the
-/// command does not, which `!` does only at the end of a script. For the same
-/// reason steps stand behind `;`: a failure of `a` in `a && b` ends no script.
-pub const KEYS: &str = ". data/s3.env\nexport AWS_EC2_METADATA_DISABLED=true\n\
-    not() { if \"$@\" > said 2>&1; then echo \"done: $*\"; return 1; fi; }\n";
+use crate::object_clients::NOT;
+
+/// Sources the demo user's keys after the openrc.
+pub const KEYS: &str = ". data/s3.env\nexport AWS_EC2_METADATA_DISABLED=true\n";
 
 #[test]
 fn aws_copies_syncs_and_presigns() {
     let cloud = Cloud::start();
     cloud.demo_shell(&format!(
-        "{KEYS}mkdir -p in/sub; head -c 20M /dev/urandom > in/big; : > in/empty; echo hi > 'in/sub/n\u{e4}me with space'\n\
+        "{KEYS}{NOT}mkdir -p in/sub; head -c 20M /dev/urandom > in/big; : > in/empty; echo hi > 'in/sub/n\u{e4}me with space'\n\
          aws s3 mb s3://box\n\
          aws s3 cp --quiet in/big s3://box/big; aws s3 cp --quiet s3://box/big back; cmp in/big back\n\
          aws s3 sync --quiet in s3://box/tree; aws s3 sync --quiet s3://box/tree out; diff -r in out\n\

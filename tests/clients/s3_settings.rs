@@ -3,6 +3,7 @@
 //! with what a key holder signed.
 use virga_tests::cloud::Cloud;
 
+use crate::object_clients::NOT;
 use crate::s3_clients::KEYS;
 
 /// `api VERB ...` is `aws s3api VERB --bucket box ...`, `refused CODE COMMAND`
@@ -11,7 +12,7 @@ const SHORT: &str = "api() { verb=$1; shift; aws s3api $verb --bucket box \"$@\"
     refused() { code=$1; shift; not \"$@\"; grep -q \"$code\" said || { cat said; return 1; }; }\n";
 
 fn run(cloud: &Cloud, script: &str) -> String {
-    cloud.demo_shell(&format!("{KEYS}{SHORT}{script}"))
+    cloud.demo_shell(&format!("{KEYS}{NOT}{SHORT}{script}"))
 }
 
 #[test]
