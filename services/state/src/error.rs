@@ -79,9 +79,9 @@ pub(crate) fn is_contended(error: &sqlx::Error) -> bool {
     let taken = db.constraint().is_some_and(in_the_way);
     match db.code().as_deref() {
         // SQLITE_BUSY with its extended forms; serialization failure and
-        // deadlock of PostgreSQL, and a table or column that was made between
-        // our look and our making.
-        Some("5" | "261" | "517" | "773" | "40001" | "40P01" | "42P07" | "42701") => true,
+        // deadlock of PostgreSQL, and a table (or its row type) or column that was
+        // made between our look and our making.
+        Some("5" | "261" | "517" | "773" | "40001" | "40P01" | "42P07" | "42701" | "42710") => true,
         // Two processes alter the same table at once.
         Some("XX000") => db.message().contains("concurrently"),
         _ => taken,
