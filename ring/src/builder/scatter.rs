@@ -228,6 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn partners_are_counted_among_more_devices_than_a_word_has_bits() {
+        // 130 beside 0, 64, 129 and 1.
+        let table = Table::from_row_major(4, &[130, 130, 130, 130, 0, 64, 129, 1]).unwrap();
+        let found = measure(&table, 131, 3);
+        assert_eq!((found.widest, found.over_limit, found.copysets), (4, 1, 4));
+    }
+
+    #[test]
     fn a_limit_below_the_other_replicas_of_a_partition_is_refused() {
         let mut builder = Builder::create(4, 3.0, 1).unwrap();
         let refused = builder.set_scatter_limit(Some(1)).unwrap_err();

@@ -300,3 +300,35 @@ fn a_header_comes_back_as_it_was_written() {
         assert_eq!(decode::header(&out), Ok(written));
     }
 }
+
+#[test]
+fn a_header_that_contradicts_itself_is_damaged_although_its_crc_is_good() {
+    let record = NewRecord::new(head(Kind::Object, 1), Bytes::new(), Bytes::new()).unwrap();
+    let good = encoded(&[record]);
+    // Where four bytes are, what they are to say, and whether such a header is one.
+    for (at, said, sane) in [
+        (32, 2 * PAGE, true),
+        (32, 0, false),
+        (32, PAGE + 1, false),
+        (32, MAX_BATCH, true),
+        (32, MAX_BATCH + PAGE, false),
+        (36, 0, false),
+        (36, MAX_RECORDS, true),
+        (36, MAX_RECORDS + 1, false),
+        (24, 11, true),
+        (24, 12, false),
+        (24, 13, false),
+        (48, 0x0101, true),
+        (48, 0x0102, false),
+        (48, 0x0001_0100, false),
+        (52, 1, false),
+    ] {
+        let mut bytes = good.to_vec();
+        bytes[at..at + 4].copy_from_slice(&(said as u32).to_le_bytes());
+        let crc = crc32fast::hash(&bytes[8..HEADER_LEN]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        let read = decode::header(&bytes).map(|_| ());
+        let want = if sane { Ok(()) } else { Err(Bad::Layout) };
+        assert_eq!(read, want, "{said:#x} at {at}");
+    }
+}

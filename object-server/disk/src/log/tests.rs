@@ -18,6 +18,7 @@ mod crash;
 mod cut;
 mod group;
 mod rebuild;
+mod tail;
 
 pub(super) const IDENTITY: Identity = Identity {
     device: [1; 16],

@@ -59,6 +59,22 @@ fn whoever_hears_late_of_a_deletion_holds_on_to_it_as_long_as_anybody() {
 }
 
 #[test]
+fn what_came_back_to_life_does_not_end_the_pass_that_meets_it() {
+    let device = Device::new();
+    let at = device.put_container("c", 1);
+    // More than a step takes at once.
+    let names: Vec<String> = (10..35).map(|n| format!("o{n}")).collect();
+    for name in &names {
+        device.put_rows(&at, &[deleted(name, 2)]);
+    }
+    device.put_rows(&at, &[object(&names[3], 3, 1)]);
+    device.clock.advance(2 * WEEK);
+    device.note_rounds();
+    reclaim_only(&device);
+    assert_eq!(rows(&device, &at), [(names[3].clone(), false)]);
+}
+
+#[test]
 fn a_forgotten_deletion_is_not_taken_in_again_and_the_horizon_survives_a_crash() {
     let mut device = Device::new();
     let at = device.put_container("c", 1);

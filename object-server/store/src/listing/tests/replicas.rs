@@ -15,7 +15,7 @@ use crate::listing::db::Db;
 use crate::listing::head::{Head, Kind};
 use crate::listing::meta::Meta;
 use crate::listing::row::digest;
-use crate::listing::{FullRows, SetAside, keys};
+use crate::listing::{FullRows, MAX_COMPARED, SetAside, keys};
 
 /// Everything in a family.
 fn dump(db: &Db, family: virga_disk::kv::Family) -> BTreeMap<Vec<u8>, Vec<u8>> {
@@ -550,4 +550,27 @@ fn a_container_is_told_of_as_hidden_only_while_it_hides_a_live_row() {
     device.put_rows(&at, &[deleted("late", 3)]);
     assert_eq!((hidden(), told(&at)), (vec![], None), "the row was deleted too");
     assert!(state(&device, Kind::Container, &at).is_some());
+}
+
+#[test]
+fn rows_are_compared_without_their_names_and_never_more_than_a_call_may_ask_for() {
+    let device = Device::new();
+    let listings = device.listings();
+    let at = device.put_container("c", 1);
+    device.put_rows(&at, &[object("a", 2, 1), object("b", 2, 1), object("c", 2, 1)]);
+    let named = device.run(listings.named_rows(&at, RowRange::default(), 2));
+    let (named, next) = named.unwrap();
+    let told = device
+        .run(listings.row_sums(&at, RowRange::default(), 2))
+        .unwrap();
+    let sums: Vec<_> = named.into_iter().map(|(_, sum)| sum).collect();
+    assert_eq!(sums.len(), 2);
+    assert_eq!((told.rows, told.next), (sums, next));
+    for (asked, fits) in [(MAX_COMPARED, true), (MAX_COMPARED + 1, false)] {
+        let rows = device.run(listings.named_rows(&at, RowRange::default(), asked));
+        assert_eq!(rows.is_ok(), fits);
+        let names = vec!["x".to_owned(); asked];
+        let full = device.run(listings.full_rows(ListingKind::Container, &at, names));
+        assert_eq!(full.is_ok(), fits);
+    }
 }
