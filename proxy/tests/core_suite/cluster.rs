@@ -3,18 +3,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use virga_node::clock::{Hlc, SystemClock};
+use virga_node::clock::Hlc;
 use virga_node::task::Tasks;
 use virga_object_wire::node::ObjectNode;
 use virga_object_wire::object::{At, Found};
 use virga_object_wire::twin::{MemoryNode, TwinNodes};
 use virga_proxy::core::{
     BodyError, ContainerName, Core, CoreParts, GetOptions, NewObject, ObjectName, PutObjectError,
-    ReadObjectError, Rings, Settings, Stored, Wanted,
+    ReadObjectError, Settings, Stored, Wanted,
 };
 use virga_ring::{Device, HashPath, NameHash, RingHandle};
 
-use super::nodes::ring;
+use super::nodes;
 
 /// Devices on as many nodes, and a core before them.
 pub struct Cluster {
@@ -33,25 +33,12 @@ impl Cluster {
     }
 
     pub async fn with(devices: u32, replicas: u32, settings: Settings) -> Self {
-        let hash = HashPath::new("", "test").unwrap();
-        let ring = Arc::new(RingHandle::new(ring(devices, replicas)));
-        let twins = Arc::new(TwinNodes::for_devices(ring.current().devices()));
-        let hlc = Arc::new(Hlc::new(Arc::new(SystemClock)));
+        let ring = Arc::new(RingHandle::new(nodes::ring(devices, replicas)));
         let tasks = Tasks::new();
-        let core = Core::new(CoreParts {
-            rings: Rings {
-                hash: hash.clone(),
-                account: Arc::clone(&ring),
-                container: Arc::clone(&ring),
-                object: vec![(0, Arc::clone(&ring)), (1, Arc::clone(&ring))],
-            },
-            nodes: Arc::clone(&twins) as _,
-            hlc: Arc::clone(&hlc),
-            tasks: tasks.clone(),
-            settings,
-        });
+        let (parts, twins) = nodes::parts(&ring, &tasks);
+        let (hash, hlc) = (parts.rings.hash.clone(), parts.hlc.clone());
         let it = Self {
-            core,
+            core: Core::new(CoreParts { settings, ..parts }),
             twins,
             tasks,
             hlc,
@@ -102,6 +89,14 @@ impl Cluster {
         self.core
             .put_object(name, NewObject::new("text/plain"), whole(bytes))
             .await
+    }
+
+    /// Writes a body that comes in pieces of `piece` bytes.
+    pub async fn put_in_pieces(&self, name: &ObjectName, body: &Bytes, piece: usize) -> Stored {
+        let put = self
+            .core
+            .put_object(name, NewObject::new("x/y"), pieces(body, piece));
+        put.await.unwrap()
     }
 
     pub async fn get(&self, name: &ObjectName) -> Result<Bytes, ReadObjectError> {

@@ -14,7 +14,7 @@ use virga_proxy::core::{
 use virga_object_wire::twin::MemoryNode;
 use virga_proxy::core::ObjectName;
 
-use crate::cluster::{Cluster, bytes, container, found, object, pieces, settle, whole};
+use crate::cluster::{Cluster, bytes, container, found, object, settle, whole};
 
 /// Rings of three devices have no handoffs.
 async fn three() -> Cluster {
@@ -31,11 +31,7 @@ async fn with_one_of_three_nodes_down_everything_goes_on() {
         cluster.put(&name, "new").await.unwrap();
         assert_eq!(cluster.get(&name).await.unwrap(), "new");
         let body = bytes(EXTENT * 3);
-        cluster
-            .core
-            .put_object(&large, NewObject::new("x/y"), pieces(&body, 60_000))
-            .await
-            .unwrap();
+        cluster.put_in_pieces(&large, &body, 60_000).await;
         assert_eq!(cluster.get(&large).await.unwrap(), body);
         assert!(cluster.core.delete_object(&name, None).await.unwrap().existed);
         assert!(matches!(
@@ -382,11 +378,7 @@ async fn damage_in_the_middle_of_a_body_is_not_noticed_by_the_reader() {
     let cluster = three().await;
     let name = object("o");
     let body = bytes(EXTENT * 4);
-    cluster
-        .core
-        .put_object(&name, NewObject::new("x/y"), pieces(&body, 60_000))
-        .await
-        .unwrap();
+    cluster.put_in_pieces(&name, &body, 60_000).await;
     settle().await;
     let places = cluster.of_object(&name);
     // Every replica but one, each in another extent.
@@ -415,11 +407,7 @@ async fn a_node_that_dies_in_the_middle_of_a_body_is_replaced() {
     let cluster = three().await;
     let name = object("o");
     let body = bytes(EXTENT * 4);
-    cluster
-        .core
-        .put_object(&name, NewObject::new("x/y"), pieces(&body, 60_000))
-        .await
-        .unwrap();
+    cluster.put_in_pieces(&name, &body, 60_000).await;
     settle().await;
     let mut got = cluster
         .core

@@ -9,7 +9,7 @@ use virga_proxy::core::manifest::{
 };
 use virga_proxy::core::{BodyReadError, GetOptions, NewObject, ObjectName, SegmentError, Stored, Wanted};
 
-use crate::cluster::{Cluster, bytes, container, object, pieces, whole};
+use crate::cluster::{Cluster, bytes, container, object, whole};
 
 fn everyone() -> MayRead {
     Arc::new(|_| true)
@@ -21,11 +21,7 @@ async fn segments(cluster: &Cluster, sizes: &[usize]) -> (Vec<SloEntry>, Bytes) 
     for (number, size) in sizes.iter().enumerate() {
         let name = object(&format!("seg/{number:03}"));
         let body = all.slice(from..from + size);
-        let stored = cluster
-            .core
-            .put_object(&name, NewObject::new("x/y"), pieces(&body, 70_000))
-            .await
-            .unwrap();
+        let stored = cluster.put_in_pieces(&name, &body, 70_000).await;
         entries.push(entry(&name, &stored));
         from += size;
     }
@@ -243,11 +239,7 @@ async fn what_is_no_manifest_is_broken() {
 async fn a_copy_is_the_same_bytes_under_another_name() {
     let cluster = Cluster::new().await;
     let body = bytes(2_500_000);
-    cluster
-        .core
-        .put_object(&object("from"), NewObject::new("x/y"), pieces(&body, 50_000))
-        .await
-        .unwrap();
+    cluster.put_in_pieces(&object("from"), &body, 50_000).await;
     let source = cluster
         .core
         .get_object(&object("from"), GetOptions::default())

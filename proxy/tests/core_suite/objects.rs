@@ -49,11 +49,7 @@ async fn what_was_put_is_got_back_whatever_its_size() {
 async fn a_range_delivers_exactly_its_bytes() {
     let cluster = Cluster::new().await;
     let (name, body) = (object("o"), bytes(2 * EXTENT + 1000));
-    cluster
-        .core
-        .put_object(&name, NewObject::new("x/y"), pieces(&body, 100_000))
-        .await
-        .unwrap();
+    cluster.put_in_pieces(&name, &body, 100_000).await;
     let size = body.len() as u64;
     for (wanted, from, to) in [
         (Wanted::Span(0, 1), 0, 1),

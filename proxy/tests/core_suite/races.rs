@@ -44,11 +44,7 @@ async fn a_slow_clock_does_not_lose_an_acknowledged_write() {
             .unwrap();
         settle().await;
         let body = bytes(size);
-        let stored = cluster
-            .core
-            .put_object(&name, NewObject::new("x/y"), pieces(&body, 60_000))
-            .await
-            .unwrap();
+        let stored = cluster.put_in_pieces(&name, &body, 60_000).await;
         assert!(stored.version > fast, "restamped");
         assert_eq!(cluster.get(&name).await.unwrap(), body);
         let deleted = cluster.core.delete_object(&name, None).await.unwrap();
@@ -454,11 +450,7 @@ async fn a_replica_that_stalls_an_upload_is_left_out() {
     cluster.core.container_info(&name.container_name()).await.unwrap();
     slow.0.set(|s| s.delay_calls = Some(Arc::new(Notify::new())));
     let started = tokio::time::Instant::now();
-    cluster
-        .core
-        .put_object(&name, NewObject::new("x/y"), pieces(&body, 100_000))
-        .await
-        .unwrap();
+    cluster.put_in_pieces(&name, &body, 100_000).await;
     assert!(
         started.elapsed() < Duration::from_secs(3),
         "{:?}",

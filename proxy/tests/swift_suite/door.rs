@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 use virga_identity_api::access_rule::AccessRule;
-use virga_identity_api::caller::{Caller, Scope};
+use virga_identity_api::caller::Caller;
 use virga_identity_api::verify::{Directory, Named, TokenError, TokenVerifier};
-use virga_node::clock::{Clock, Micros, SystemClock};
+use virga_node::clock::{Clock, SystemClock};
 use virga_node::task::Tasks;
 use virga_object_wire::twin::TwinNodes;
 use virga_proxy::server::{Config, Parts, RunError, run};
@@ -14,7 +14,7 @@ use virga_proxy::swift::auth_v1::{Client, Login, LoginError, PasswordLogin};
 use virga_proxy::swift::config::Policy;
 
 pub use super::reply::Reply;
-use super::{nodes, reply};
+use super::{callers, nodes, reply};
 
 /// Owner of AUTH_p.
 pub const ALICE: &str = "p/alice/member";
@@ -31,8 +31,7 @@ struct Tokens;
 #[async_trait::async_trait]
 impl TokenVerifier for Tokens {
     async fn verify(&self, token: &str) -> Result<Arc<Caller>, TokenError> {
-        let mut parts = token.split('/');
-        let (Some(project), Some(user), Some(role)) = (parts.next(), parts.next(), parts.next()) else {
+        let Some((caller, path)) = callers::of_token(token) else {
             return Err(if token == "down" {
                 TokenError::Unavailable("switched off".into())
             } else {
@@ -40,16 +39,8 @@ impl TokenVerifier for Tokens {
             });
         };
         Ok(Arc::new(Caller {
-            user_id: user.into(),
-            scope: Scope::Project(project.into()),
-            roles: vec![role.into()],
-            methods: Vec::new(),
-            issued_at: Micros(0),
-            expires_at: Micros(u64::MAX),
-            audit_ids: Vec::new(),
-            delegation: None,
             // A fourth part is the path that the token is good for.
-            access_rules: parts.next().map(|path| {
+            access_rules: path.map(|path| {
                 let rule = |method: &str| AccessRule {
                     service: "object-store".into(),
                     method: method.into(),
@@ -57,6 +48,7 @@ impl TokenVerifier for Tokens {
                 };
                 vec![rule("GET"), rule("PUT")]
             }),
+            ..caller
         }))
     }
 }
@@ -164,22 +156,10 @@ impl Door {
 
     /// Sends a request as `who` on a connection of its own.
     pub async fn call(&self, who: &str, line: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        let (method, path) = line.split_once(' ').unwrap();
-        let mut request =
-            format!("{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n").into_bytes();
-        if !who.is_empty() {
-            request.extend_from_slice(format!("X-Auth-Token: {who}\r\n").as_bytes());
-        }
-        for (name, value) in headers {
-            request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-        }
-        let named = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        if !named("content-length") && !named("transfer-encoding") && method != "GET" && method != "HEAD" {
-            request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
-        }
-        request.extend_from_slice(b"\r\n");
-        request.extend_from_slice(body);
-        self.raw(&request).await
+        let token = (!who.is_empty()).then_some(("X-Auth-Token", who));
+        let headers = token.into_iter().chain(headers.iter().copied());
+        let says_length = !line.starts_with("GET ") && !line.starts_with("HEAD ");
+        reply::exchange((self.address, "test"), line, headers, body, says_length).await
     }
 
     /// Sends bytes as they are and reads until the connection ends.

@@ -8,6 +8,8 @@ mod access;
 mod away;
 mod bad_input;
 mod basics;
+#[path = "../twins/callers.rs"]
+mod callers;
 mod door;
 mod expired;
 mod forms;

@@ -43,22 +43,29 @@ pub fn ring(devices: u32, replicas: u32) -> Ring {
     Ring::new(info, (0..devices).map(|id| Some(device(id))).collect(), table).unwrap()
 }
 
-/// Four devices, three replicas, two storage policies; and the nodes, for their
-/// switches.
-pub fn core(tasks: &Tasks) -> (Core, Arc<TwinNodes>) {
-    let ring = Arc::new(RingHandle::new(ring(4, 3)));
+/// The nodes of a ring, and the parts of a core before them: this ring for
+/// everything, two storage policies.
+pub fn parts(ring: &Arc<RingHandle>, tasks: &Tasks) -> (CoreParts, Arc<TwinNodes>) {
     let nodes = Arc::new(TwinNodes::for_devices(ring.current().devices()));
-    let core = Core::new(CoreParts {
+    let parts = CoreParts {
         rings: Rings {
             hash: HashPath::new("", "test").unwrap(),
             account: ring.clone(),
             container: ring.clone(),
-            object: vec![(0, ring.clone()), (1, ring)],
+            object: vec![(0, ring.clone()), (1, ring.clone())],
         },
         nodes: nodes.clone(),
         hlc: Arc::new(Hlc::new(Arc::new(SystemClock))),
         tasks: tasks.clone(),
         settings: Settings::default(),
-    });
-    (core, nodes)
+    };
+    (parts, nodes)
+}
+
+/// Four devices, three replicas, two storage policies; and the nodes, for their
+/// switches.
+pub fn core(tasks: &Tasks) -> (Core, Arc<TwinNodes>) {
+    let ring = Arc::new(RingHandle::new(ring(4, 3)));
+    let (parts, nodes) = parts(&ring, tasks);
+    (Core::new(parts), nodes)
 }

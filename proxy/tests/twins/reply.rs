@@ -15,6 +15,29 @@ pub async fn raw(address: SocketAddr, bytes: &[u8]) -> Reply {
     Reply::read(&mut stream).await
 }
 
+/// Sends a request to `host` on a connection of its own. Whether it says how
+/// long its body is, where its headers do not: `says_length`.
+pub async fn exchange<'a>(
+    (address, host): (SocketAddr, &str),
+    line: &str,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    body: &[u8],
+    says_length: bool,
+) -> Reply {
+    let mut request = format!("{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n").into_bytes();
+    let mut framed = false;
+    for (name, value) in headers {
+        framed |= ["content-length", "transfer-encoding"].contains(&&*name.to_ascii_lowercase());
+        request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    if says_length && !framed {
+        request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+    }
+    request.extend_from_slice(b"\r\n");
+    request.extend_from_slice(body);
+    raw(address, &request).await
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Reply {
