@@ -3,11 +3,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use virga_identity_api::caller::{Caller, Scope};
+use virga_identity_api::caller::Caller;
 use virga_identity_api::fernet::Key as FernetKey;
 use virga_identity_api::keys::{KeyRing, KeySet};
 use virga_identity_api::verify::{Directory, Named, TokenError, TokenVerifier};
-use virga_node::clock::{Micros, SystemClock};
+use virga_node::clock::SystemClock;
 use virga_node::task::Tasks;
 use virga_proxy::core::Core;
 use virga_proxy::server::{Config, Parts, RunError, run};
@@ -17,6 +17,7 @@ use virga_s3::encryption::RingKeys;
 use virga_s3::keys::{Key, KeySource, KeysUnavailable};
 use virga_s3::{S3Door, S3Parts};
 
+use super::callers::{self, caller};
 pub use super::reply::Reply;
 use super::sign::{self, Request};
 use super::{nodes, reply};
@@ -32,24 +33,6 @@ pub const SECRET: &str = "secret";
 
 /// Alice's token in the other dialect.
 pub const TOKEN: &str = "p/alice/member";
-
-fn caller(project: &str, user: &str, role: &str) -> Arc<Caller> {
-    let scope = match project {
-        "" => Scope::System,
-        project => Scope::Project(project.into()),
-    };
-    Arc::new(Caller {
-        user_id: user.into(),
-        scope,
-        roles: vec![role.into()],
-        methods: Vec::new(),
-        issued_at: Micros(0),
-        expires_at: Micros(u64::MAX),
-        audit_ids: Vec::new(),
-        delegation: None,
-        access_rules: None,
-    })
-}
 
 /// Keys and tokens of three people, and of `as-PROJECT-ROLE` for anyone else.
 struct People;
@@ -69,7 +52,7 @@ impl KeySource for People {
         };
         Ok(Some(Key {
             secret: SECRET.to_owned().into(),
-            caller,
+            caller: Arc::new(caller),
         }))
     }
 }
@@ -77,11 +60,8 @@ impl KeySource for People {
 #[async_trait::async_trait]
 impl TokenVerifier for People {
     async fn verify(&self, token: &str) -> Result<Arc<Caller>, TokenError> {
-        let mut parts = token.split('/');
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(project), Some(user), Some(role)) => Ok(caller(project, user, role)),
-            _ => Err(TokenError::Invalid),
-        }
+        let (caller, _) = callers::of_token(token).ok_or(TokenError::Invalid)?;
+        Ok(Arc::new(caller))
     }
 }
 
@@ -211,23 +191,10 @@ impl Door {
 
     /// Sends a request that is signed already, or not at all.
     pub async fn send(&self, line: &str, headers: &[(String, String)], body: &[u8]) -> Reply {
-        let mut request = format!(
-            "{line} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
-            self.host()
-        )
-        .into_bytes();
-        for (name, value) in headers {
-            request.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-        }
-        let named = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
         // Clients that send no body say no length either.
-        let says = !body.is_empty() || line.starts_with('P');
-        if says && !named("content-length") && !named("transfer-encoding") {
-            request.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
-        }
-        request.extend_from_slice(b"\r\n");
-        request.extend_from_slice(body);
-        self.raw(&request).await
+        let says_length = !body.is_empty() || line.starts_with('P');
+        let headers = headers.iter().map(|(name, value)| (&**name, &**value));
+        reply::exchange((self.address, &self.host()), line, headers, body, says_length).await
     }
 
     /// A call that nobody signs.

@@ -8,6 +8,8 @@ mod access;
 mod bad_input;
 mod both_dialects;
 mod buckets;
+#[path = "../../../tests/twins/callers.rs"]
+mod callers;
 mod door;
 mod encryption;
 mod forms;
