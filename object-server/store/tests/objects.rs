@@ -99,6 +99,37 @@ async fn an_older_write_is_refused_and_the_same_one_is_accepted_again() {
 }
 
 #[tokio::test]
+async fn of_two_writes_of_one_version_at_the_same_time_one_is_told_to_be_stamped_anew() {
+    for seed in 1..=8 {
+        let bench = Bench::small();
+        let (one, other) = (body(10, seed), body(12, 100 + seed));
+        let version = bench.next_version();
+        let (first, second) = tokio::join!(
+            put(bench.device(), request("o", version, &one), &one),
+            put(bench.device(), request("o", version, &other), &other),
+        );
+        assert_eq!((first, second), (Ok(()), Err(NodeError::Newer(version))), "{seed}");
+
+        let version = bench.next_version();
+        let colour = |value: &str| PostMeta {
+            headers: vec![("x-object-meta-color".into(), format!("{value}{seed}"))],
+            ..PostMeta::default()
+        };
+        let (name, red, blue) = (at("o"), colour("red"), colour("blue"));
+        let (first, second) = tokio::join!(
+            bench.device().post(&name, version, red),
+            bench.device().post(&name, version, blue),
+        );
+        let second = second.map(|stat| stat.meta_version);
+        assert_eq!(
+            (first.map(|stat| stat.meta_version), second),
+            (Ok(version), Err(NodeError::Newer(version))),
+            "{seed}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_deleted_object_is_gone_and_an_older_put_does_not_bring_it_back() {
     let bench = Bench::small();
     let bytes = body(10, 3);

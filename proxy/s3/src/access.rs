@@ -18,6 +18,7 @@ use virga_object_wire::listing::{ContainerInfo, MetaItem};
 use virga_proxy::core::{AccountName, ContainerForReading, ContainerName, ObjectName, Unavailable};
 use virga_proxy::swift::access::{Identity, Verdict, Who, Wish, decide};
 use virga_proxy::swift::ratelimit::Limiter;
+use virga_proxy::swift::read_only;
 
 use super::acl::Guest;
 use super::fault::{IntoFault, OrFault};
@@ -253,7 +254,8 @@ impl Backend {
     /// learns of what is not there.
     ///
     /// # Errors
-    /// `AccessDenied`, then `NoSuchBucket`, then `SlowDown`.
+    /// `AccessDenied`, then `NoSuchBucket`, then `MethodNotAllowed` where the account may
+    /// only be read, then `SlowDown`.
     pub(crate) async fn admit<T>(
         &self,
         req: &mut S3Request<T>,
@@ -282,6 +284,13 @@ impl Backend {
             }
         }
         let name = asker.admitted.as_ref().map(|admitted| &admitted.name);
+        if req.method != Method::GET && req.method != Method::HEAD {
+            let account = name.map_or_else(|| asker.account.clone(), ContainerName::account_name);
+            // What the settings say of all accounts the door has seen to.
+            if read_only::account(self.core(), false, &account).await {
+                return Err(s3_error!(MethodNotAllowed));
+            }
+        }
         self.pace(&asker, rates::kind(&req.method, action, &place, name))
             .await?;
         req.extensions.insert(asker);

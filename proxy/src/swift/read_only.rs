@@ -4,14 +4,15 @@
 //! sends in a POST of an account counts for that one, either way. Swift keeps it
 //! under the same name, which its operators set behind the proxy's back; here
 //! the door takes it, from nobody but the reseller admin. What has expired is
-//! deleted all the same. Asked by the door of the Swift API for every write.
+//! deleted all the same. Asked for every write, by the door of the Swift API and where S3 admits
+//! an operation.
 use http::{HeaderValue, Method, StatusCode};
 use virga_object_wire::listing::AccountInfo;
 
 use super::fault::Fault;
 use super::target::{self, Target};
 use super::{Ctx, headers, meta_value};
-use crate::core::{AccountName, Core, Unavailable};
+use crate::core::{AccountName, Core};
 
 /// Header and metadata item of an account: "true", "false", or as the settings
 /// say.
@@ -30,13 +31,14 @@ pub fn of(info: &AccountInfo) -> Option<bool> {
     meta_value(&info.meta, HEADER).map(|word| word == "true")
 }
 
-/// Whether an account may only be read; `all` is what the settings say.
-///
-/// # Errors
-/// If the account cannot be asked.
-pub async fn account(core: &Core, all: bool, name: &AccountName) -> Result<bool, Unavailable> {
-    let info = core.account_info(name).await?;
-    Ok(info.as_deref().and_then(of).unwrap_or(all))
+/// Whether an account may only be read; `all` is what the settings say, and counts
+/// too where the account cannot be asked: with its replicas away, objects are
+/// written and deleted all the same.
+pub async fn account(core: &Core, all: bool, name: &AccountName) -> bool {
+    match core.account_info(name).await {
+        Ok(info) => info.as_deref().and_then(of).unwrap_or(all),
+        Err(_) => all,
+    }
 }
 
 /// Whether a request would write where nothing may be written now.
@@ -48,7 +50,7 @@ pub(super) async fn is_locked(ctx: &Ctx, target: &Target) -> Result<bool, Fault>
         Some(other) if ctx.method.as_str() == "COPY" => target::parse_account(other.as_bytes())?,
         _ => target.account(),
     };
-    Ok(account(ctx.core(), ctx.config().read_only, &name).await?)
+    Ok(account(ctx.core(), ctx.config().read_only, &name).await)
 }
 
 /// Whether a request is one that could set an account's own word.

@@ -2,7 +2,10 @@
 //! done, and switching it on is refused in words.
 use virga_proxy::swift::config::Config as SwiftConfig;
 
-use super::door::{Door, RITA};
+use super::door::{Door, MALLORY, RITA};
+
+/// A token that may do everything to every account.
+const RESELLER: &str = "x/root/ResellerAdmin";
 
 async fn ready() -> Door {
     let door = Door::open().await;
@@ -139,4 +142,33 @@ async fn a_store_for_reading_only_takes_no_writes() {
     let form = [("Content-Type", "multipart/form-data; boundary=b")];
     assert_eq!(door.call("", "POST /bucket", &form, b"--b--").await.status, 405);
     door.alice("GET /", &[], b"", 200).await;
+}
+
+#[tokio::test]
+async fn an_account_that_may_only_be_read_is_so_in_both_dialects() {
+    let door = Door::open().await;
+    door.alice("PUT /bucket", &[], b"", 200).await;
+    door.alice("PUT /bucket/k", &[], b"abc", 200).await;
+    let lock = async |word: &str| {
+        let headers = [("X-Auth-Token", RESELLER), ("X-Account-Sysmeta-Read-Only", word)];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let locked = door.send("POST /v1/AUTH_p", &headers, b"").await;
+        assert_eq!(locked.status, 204, "{}", locked.text());
+    };
+    lock("true").await;
+    let delete = b"<Delete><Object><Key>k</Key></Object></Delete>";
+    for (line, body) in [
+        ("PUT /other", &b""[..]),
+        ("PUT /bucket/k", b"x"),
+        ("POST /bucket?delete", delete),
+        ("DELETE /bucket/k", b""),
+    ] {
+        let refused = door.alice(line, &[], body, 405).await;
+        assert_eq!(refused.code(), "MethodNotAllowed", "{line}");
+    }
+    let stranger = door.call(MALLORY, "DELETE /p:bucket/k", &[], b"").await;
+    assert_eq!(stranger.status, 403, "who may not write learns nothing of it");
+    assert_eq!(door.alice("GET /bucket/k", &[], b"", 200).await.body, b"abc");
+    lock("").await;
+    door.alice("DELETE /bucket/k", &[], b"", 204).await;
 }
