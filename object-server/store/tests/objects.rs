@@ -108,7 +108,11 @@ async fn of_two_writes_of_one_version_at_the_same_time_one_is_told_to_be_stamped
             put(bench.device(), request("o", version, &one), &one),
             put(bench.device(), request("o", version, &other), &other),
         );
-        assert_eq!((first, second), (Ok(()), Err(NodeError::Newer(version))), "{seed}");
+        assert_eq!(
+            (first, second),
+            (Ok(()), Err(NodeError::Newer(version))),
+            "{seed}"
+        );
 
         let version = bench.next_version();
         let colour = |value: &str| PostMeta {
