@@ -129,25 +129,25 @@ impl Pages<'_> {
     /// True if no page from `from` on could ever be taken for a batch of this segment, not even with bits
     /// rotten: only then may the stream go on in it.
     pub fn rest_is_foreign(&self, from: u64) -> io::Result<bool> {
+        let ours = self.traces();
+        Ok(self.find(from, |page| ours(page).then_some(()))?.is_none())
+    }
+
+    /// True if the page at `at` looks as if a batch of this segment had begun there.
+    pub fn has_traces(&self, at: u64) -> io::Result<bool> {
+        let mut page = AlignedBuf::zeroed(PAGE);
+        self.read(&mut page, at)?;
+        Ok(self.traces()(&page))
+    }
+
+    /// Tells pages that begin a batch of this segment, whichever one of the things that say so is rotten. The
+    /// salt alone will do, as nobody else can know it; segment ids are numbers that any payload may hold.
+    fn traces(&self) -> impl Fn(&[u8]) -> bool + use<> {
         let (id, salt) = (
             self.segment.id().to_le_bytes(),
             self.segment.expect().salt.to_le_bytes(),
         );
-        let ours = |page: &[u8]| {
-            (page[0..4] == MAGIC.to_le_bytes() && (page[8..16] == id || page[56..64] == salt)).then_some(())
-        };
-        Ok(self.find(from, ours)?.is_none())
-    }
-
-    /// True if the page at `at` looks as if a batch of this segment had begun there, whichever one of the things
-    /// that say so is rotten.
-    pub fn has_traces(&self, at: u64) -> io::Result<bool> {
-        let mut page = AlignedBuf::zeroed(PAGE);
-        self.read(&mut page, at)?;
-        let magic = page[0..4] == MAGIC.to_le_bytes();
-        let id = page[8..16] == self.segment.id().to_le_bytes();
-        let salt = page[56..64] == self.segment.expect().salt.to_le_bytes();
-        Ok(salt || (magic && id))
+        move |page| page[56..64] == salt || (page[0..4] == MAGIC.to_le_bytes() && page[8..16] == id)
     }
 
     fn find<T>(&self, from: u64, look: impl Fn(&[u8]) -> Option<T>) -> io::Result<Option<(u64, T)>> {

@@ -5,8 +5,8 @@ use crate::io::fault::FaultDisk;
 
 #[test]
 fn a_stream_does_not_go_on_over_a_last_batch_whose_header_is_rotten() {
-    // A bit of the id and of the salt of its segment.
-    for rotten in [8, 56] {
+    // A bit of the magic, and of the id and the salt of its segment.
+    for rotten in [0, 8, 56] {
         let disk = FaultDisk::new(64 << 20, 1);
         let table = segments(&disk);
         let (log, index, _) = open(&table, HOT);
