@@ -102,3 +102,10 @@ fn nothing_is_forgotten_before_the_clock_was_compared() {
     holds("clock-a-year-off", 20149);
     holds("clock-a-year-off", 20247);
 }
+
+/// While stand-ins held the newest PUT, a POST was made to the data of before, which all of the name's own devices
+/// still had, and went with them: said in decision 8, and left out by the judge.
+#[test]
+fn a_post_made_while_stand_ins_held_newer_data_goes_with_the_older() {
+    holds("power-loss-of-all", 20152);
+}

@@ -77,10 +77,11 @@ impl Key {
             }
             match &mut call.op {
                 RegisterOp::Get(_) => return false,
+                // That nothing was there rests on such a read; and what was posted to
+                // older data goes with that.
                 RegisterOp::Post { found, .. } => {
-                    if found.take() == Some(false) {
-                        call.ended = None;
-                    }
+                    *found = None;
+                    call.ended = None;
                 }
                 RegisterOp::Put(_) | RegisterOp::Delete { .. } => {}
             }
@@ -121,25 +122,21 @@ mod tests {
     }
 
     #[test]
-    fn a_post_that_found_nothing_meanwhile_may_have_happened_or_not() {
-        let key = Key::new(0, 1);
-        let post = RegisterOp::Post {
-            write: 7,
-            found: Some(false),
-        };
-        key.calls.lock().unwrap().push(call(post, 12, 13));
-        key.weak.lock().unwrap().push(Weak {
-            from: 10,
-            until: Some(20),
-        });
-        let promised = key.promised(80);
-        assert_eq!(promised[0].ended, None);
-        assert_eq!(
-            promised[0].op,
-            RegisterOp::Post {
-                write: 7,
-                found: None
-            }
-        );
+    fn a_post_meanwhile_may_have_happened_or_not() {
+        for found in [None, Some(false), Some(true)] {
+            let key = Key::new(0, 1);
+            let post = |found| RegisterOp::Post { write: 7, found };
+            let times = [(2, 9), (12, 13), (20, 21)];
+            let posts = times.map(|(begun, ended)| call(post(found), begun, ended));
+            key.calls.lock().unwrap().extend(posts);
+            key.weak.lock().unwrap().push(Weak {
+                from: 10,
+                until: Some(20),
+            });
+            let promised = key.promised(80).into_iter().map(|call| (call.op, call.ended));
+            let promised: Vec<_> = promised.collect();
+            let firm = |ended| (post(found), Some(ended));
+            assert_eq!(promised, [firm(9), (post(None), None), firm(21)]);
+        }
     }
 }
