@@ -5,6 +5,7 @@ use virga_proxy::core::{
     BodyError, BodyReadError, DeleteContainerError, DeleteObjectError, ListError, PostMetaError,
     PostObjectError, PutContainerError, PutObjectError, ReadObjectError, SegmentError, Unavailable,
 };
+use virga_proxy::swift::quota::QuotaError;
 use virga_proxy::swift::versions::write::WriteError;
 
 /// An error with AWS's code for what happened in the core.
@@ -33,6 +34,16 @@ impl IntoFault for Unavailable {
             Self::NoQuorum { .. } | Self::NoRing(_) => s3_error!(ServiceUnavailable),
             Self::NoKey(why) => s3_error!(ServiceUnavailable, "{why}"),
             Self::Refused(_) => s3_error!(InternalError),
+        }
+    }
+}
+
+impl IntoFault for QuotaError {
+    fn into_fault(self) -> S3Error {
+        match self {
+            Self::Exceeded(_) => s3_error!(EntityTooLarge, "{self}"),
+            Self::NoContainer => s3_error!(NoSuchBucket),
+            Self::Unavailable(error) => error.into_fault(),
         }
     }
 }

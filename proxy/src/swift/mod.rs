@@ -36,7 +36,7 @@ mod methods;
 mod object;
 pub mod pages;
 mod query;
-mod quota;
+pub mod quota;
 mod range;
 pub mod ratelimit;
 pub mod read_only;

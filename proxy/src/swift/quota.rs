@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::object::Announced;
 use super::versions::{self, Keeping};
 use super::{Ctx, headers, meta_value};
-use crate::core::{AccountName, ObjectName};
+use crate::core::{AccountName, Core, ListError, ObjectName, Unavailable};
 
 /// What an account's quotas are kept under.
 const KEPT: &str = "x-account-sysmeta-quota-";
@@ -100,6 +100,39 @@ pub fn show(info: &AccountInfo, config: &Config, into: &mut HeaderMap) {
     }
 }
 
+/// Why an upload is refused for a quota, or cannot be judged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuotaError {
+    /// One byte or object too many.
+    #[error("Upload exceeds {0}.")]
+    Exceeded(&'static str),
+    /// The container has been deleted meanwhile.
+    #[error("the container is not there any more")]
+    NoContainer,
+    /// Container or account cannot be asked.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<ListError> for QuotaError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::NotFound => Self::NoContainer,
+            ListError::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<QuotaError> for Fault {
+    fn from(error: QuotaError) -> Self {
+        match error {
+            QuotaError::Exceeded(_) => Self::html(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+            QuotaError::NoContainer => Self::not_found(),
+            QuotaError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
 /// Refuses an upload that would exceed a quota, as far as can be told before
 /// its bytes are here.
 ///
@@ -115,26 +148,59 @@ pub async fn check_upload(
         Announced::Length(length) => length,
         Announced::Chunked | Announced::Nothing | Announced::Unknown => 0,
     };
+    check_container(ctx.core(), name, container, length).await?;
+    if ctx.is_reseller_admin() {
+        return Ok(());
+    }
+    Ok(check_account(ctx.core(), name, container.policy, length).await?)
+}
+
+/// Refuses an upload of `length` bytes over the S3 API, which counts as one over
+/// Swift's.
+///
+/// # Errors
+/// See [`QuotaError`].
+pub async fn check(
+    core: &Core,
+    name: &ObjectName,
+    container: &ContainerInfo,
+    length: u64,
+) -> Result<(), QuotaError> {
+    check_container(core, name, container, length).await?;
+    check_account(core, name, container.policy, length).await
+}
+
+async fn check_container(
+    core: &Core,
+    name: &ObjectName,
+    container: &ContainerInfo,
+    length: u64,
+) -> Result<(), QuotaError> {
     let limit = |kind: &str| {
         meta_value(&container.meta, &format!("x-container-meta-quota-{kind}"))
             .and_then(|value| value.parse().ok())
     };
-    let bytes = limit("bytes");
-    let mut used = container.bytes;
+    let (bytes, count) = (limit("bytes"), limit("count"));
+    if bytes.is_none() && count.is_none() {
+        return Ok(());
+    }
+    // Counted anew: what is known of it may be a moment old.
+    let now = core.head_container(&name.container_name()).await?;
+    let mut used = now.bytes;
     if bytes.is_some() && Keeping::has_versions(container) {
-        // Counted anew: what is known of it may be a moment old.
-        used += versions::container::hidden_bytes(ctx.core(), &name.container_name()).await?;
+        used += versions::container::hidden_bytes(core, &name.container_name()).await?;
     }
     within(bytes, used, length, "quota")?;
-    within(limit("count"), container.objects, 1, "quota")?;
-    let account = AccountName::new(name.account()).map_err(|_| Fault::not_found())?;
-    match ctx.core().account_info(&account).await? {
-        Some(account) if !ctx.is_reseller_admin() => check_account(&account, container.policy, length),
-        Some(_) | None => Ok(()),
-    }
+    within(count, now.objects, 1, "quota")
 }
 
-fn check_account(account: &AccountInfo, policy: u32, length: u64) -> Result<(), Fault> {
+async fn check_account(core: &Core, name: &ObjectName, policy: u32, length: u64) -> Result<(), QuotaError> {
+    let Ok(account) = AccountName::new(name.account()) else {
+        return Ok(());
+    };
+    let Some(account) = core.account_info(&account).await? else {
+        return Ok(());
+    };
     let limit = |what: String| meta_value(&account.meta, &what).and_then(|value| value.parse().ok());
     within(limit(format!("{KEPT}bytes")), account.bytes, length, "quota")?;
     within(limit(format!("{KEPT}count")), account.objects, 1, "quota")?;
@@ -158,12 +224,9 @@ fn check_account(account: &AccountInfo, policy: u32, length: u64) -> Result<(), 
     )
 }
 
-fn within(limit: Option<u64>, used: u64, more: u64, what: &str) -> Result<(), Fault> {
+fn within(limit: Option<u64>, used: u64, more: u64, what: &'static str) -> Result<(), QuotaError> {
     match limit {
-        Some(limit) if used.saturating_add(more) > limit => Err(Fault::html(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("Upload exceeds {what}."),
-        )),
+        Some(limit) if used.saturating_add(more) > limit => Err(QuotaError::Exceeded(what)),
         Some(_) | None => Ok(()),
     }
 }

@@ -236,6 +236,9 @@ async fn a_container_takes_no_more_than_its_quota() {
     door.alice("PUT /v1/AUTH_p/c", &quota, b"", 201).await;
     door.alice("PUT /v1/AUTH_p/c/a", &[], b"01234567890", 413).await;
     door.alice("PUT /v1/AUTH_p/c/a", &[], b"0123456789", 201).await;
+    door.alice("PUT /v1/AUTH_p/c/b", &[], b"0", 413).await;
+    door.alice("PUT /v1/AUTH_p/c/b", &[], b"", 201).await;
+    door.alice("PUT /v1/AUTH_p/c/c", &[], b"", 413).await;
     for kind in ["Bytes", "Count"] {
         let bad = [(format!("X-Container-Meta-Quota-{kind}"), "x")];
         door.alice("POST /v1/AUTH_p/c", &[(&bad[0].0, bad[0].1)], b"", 400)

@@ -9,7 +9,8 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::listing::{Entry, ListRequest, ObjectRow};
 use virga_object_wire::object::Listed;
-use virga_proxy::core::{AtEnd, BodyError, Ending, NewObject, ObjectName};
+use virga_proxy::core::{AtEnd, BodyError, Ending, NewObject, ObjectName, Stored};
+use virga_proxy::swift::quota;
 
 use super::{MOST_PARTS, Upload, initiator, parts_of};
 use crate::access::Action;
@@ -157,11 +158,7 @@ pub(crate) async fn upload(
     new.seal = seal;
     new.at_end = at_end(algorithm, &notes);
     let body = Arriving::new(input.body, claim, trailing, notes.clone());
-    let stored = backend
-        .core()
-        .put_object(&upload.part(input.part_number)?, new, body)
-        .await
-        .map_err(|error| notes.explain(error))?;
+    let stored = store(backend, &upload.part(input.part_number)?, new, body, &notes).await?;
     let mut output = UploadPartOutput {
         e_tag: Some(ETag::Strong(stored.etag)),
         ..UploadPartOutput::default()
@@ -175,6 +172,27 @@ pub(crate) async fn upload(
 }
 
 /// The bytes of the source that a part is: "bytes=first-last", both needed.
+/// Stores a part, if the account's quota has room for it. A quota of the bucket counts
+/// when the upload is completed.
+async fn store<S>(
+    backend: &Backend,
+    part: &ObjectName,
+    new: NewObject,
+    body: S,
+    notes: &Notes,
+) -> S3Result<Stored>
+where
+    S: futures_util::Stream<Item = Result<bytes::Bytes, BodyError>> + Send,
+{
+    let core = backend.core();
+    let parts = core.container_info(&part.container_name()).await.or_fault()?;
+    let parts = parts.ok_or_else(|| s3_error!(NoSuchUpload))?;
+    let length = new.expected_size.unwrap_or(0);
+    quota::check(core, part, &parts, length).await.or_fault()?;
+    let stored = core.put_object(part, new, body).await;
+    stored.map_err(|error| notes.explain(error))
+}
+
 fn source_range(range: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>> {
     let Some(range) = range else { return Ok(0..size) };
     let bounds = range
@@ -229,11 +247,7 @@ pub(crate) async fn copy(
     let body = reader.bytes(&asker, view, span).await?;
     let body = Arriving::new(Some(Leaving::blob(body, length)), claim, None, notes.clone());
     let body = body.map(|piece| piece.map_err(|error| BodyError::Source(error.to_string())));
-    let stored = backend
-        .core()
-        .put_object(&upload.part(input.part_number)?, new, body)
-        .await
-        .map_err(|error| notes.explain(error))?;
+    let stored = store(backend, &upload.part(input.part_number)?, new, body, &notes).await?;
     let shown = match (algorithm, notes.checksum()) {
         (Some(algorithm), Some(value)) => algorithm.document(&value, None),
         _ => s3s::dto::Checksum::default(),

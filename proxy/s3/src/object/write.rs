@@ -7,6 +7,7 @@ use s3s::{S3Request, S3Response, S3Result, s3_error};
 use virga_node::clock::Version;
 use virga_object_wire::object::Header;
 use virga_proxy::core::{AtEnd, Ending, NewObject, ObjectName, Stored};
+use virga_proxy::swift::quota;
 use virga_proxy::swift::versions::write::WriteError;
 use virga_proxy::swift::versions::{self, Keeping, NULL_ID};
 
@@ -81,6 +82,8 @@ impl Backend {
         let core = self.core();
         let info = core.container_info(&name.container_name()).await.or_fault()?;
         let info = info.ok_or_else(|| s3_error!(NoSuchBucket))?;
+        let length = new.expected_size.unwrap_or(0);
+        quota::check(core, name, &info, length).await.or_fault()?;
         let keeping = Keeping::of(&info);
         let before = match &keeping {
             Keeping::Versions => {

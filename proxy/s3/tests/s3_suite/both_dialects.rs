@@ -2,7 +2,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::door::{ALICE, Door, SECRET, TOKEN};
+use super::door::{ALICE, Door, RESELLER, SECRET, TOKEN};
 use super::sign::{self, Request};
 
 /// Sends the head of a HEAD, and reads that of the answer as it comes.
@@ -382,4 +382,33 @@ async fn copies_that_swift_keeps_of_what_is_overwritten_are_made_for_s3_too() {
     assert_eq!(door.alice("GET /bucket/k", &[], b"", 200).await.text(), "one");
     door.alice("DELETE /bucket/k", &[], b"", 204).await;
     door.alice("GET /bucket/k", &[], b"", 404).await;
+}
+
+#[tokio::test]
+async fn quotas_count_in_both_dialects() {
+    let door = Door::open().await;
+    let quota = [
+        ("X-Container-Meta-Quota-Bytes", "10"),
+        ("X-Container-Meta-Quota-Count", "2"),
+    ];
+    door.swift("PUT /v1/AUTH_p/bucket", &quota, b"", 201).await;
+    let refused = door.alice("PUT /bucket/a", &[], b"01234567890", 400).await;
+    assert_eq!(refused.code(), "EntityTooLarge");
+    door.alice("PUT /bucket/a", &[], b"0123456789", 200).await;
+    door.alice("PUT /bucket/b", &[], b"", 200).await;
+    let copy = [("x-amz-copy-source", "/bucket/b")];
+    let refused = door.alice("PUT /bucket/c", &copy, b"", 400).await;
+    assert_eq!(refused.code(), "EntityTooLarge", "one object too many");
+
+    door.alice("PUT /other", &[], b"", 200).await;
+    let begun = door.alice("POST /other/k?uploads", &[], b"", 200).await;
+    let id = begun.element("UploadId").unwrap();
+    let headers = [("X-Auth-Token", RESELLER), ("X-Account-Quota-Bytes", "15")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let set = door.send("POST /v1/AUTH_p", &headers, b"").await;
+    assert_eq!(set.status, 204, "{}", set.text());
+    let part = format!("PUT /other/k?partNumber=1&uploadId={id}");
+    let refused = door.alice(&part, &[], &[0; 16], 400).await;
+    assert_eq!(refused.code(), "EntityTooLarge");
+    door.alice(&part, &[], b"0", 200).await;
 }

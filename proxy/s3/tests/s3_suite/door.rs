@@ -33,6 +33,8 @@ pub const SECRET: &str = "secret";
 
 /// Alice's token in the other dialect.
 pub const TOKEN: &str = "p/alice/member";
+/// Of who may do everything to every account.
+pub const RESELLER: &str = "x/root/ResellerAdmin";
 
 /// Keys and tokens of three people, and of `as-PROJECT-ROLE` for anyone else.
 struct People;

@@ -2,10 +2,7 @@
 //! done, and switching it on is refused in words.
 use virga_proxy::swift::config::Config as SwiftConfig;
 
-use super::door::{Door, MALLORY, RITA};
-
-/// A token that may do everything to every account.
-const RESELLER: &str = "x/root/ResellerAdmin";
+use super::door::{Door, MALLORY, RESELLER, RITA};
 
 async fn ready() -> Door {
     let door = Door::open().await;
