@@ -25,7 +25,7 @@ const KINDS: [&str; 2] = ["bytes", "count"];
 ///
 /// # Errors
 /// 400.
-pub fn check_container_headers(asked: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn check_container_headers(asked: &HeaderMap) -> Result<(), Fault> {
     for kind in KINDS {
         let value = headers::text(asked, &format!("x-container-meta-quota-{kind}")).unwrap_or_default();
         if !value.bytes().all(|b| b.is_ascii_digit()) {
@@ -42,7 +42,7 @@ pub fn check_container_headers(asked: &HeaderMap) -> Result<(), Fault> {
 ///
 /// # Errors
 /// 403 if the caller is not the reseller admin, 400 for what is no number.
-pub fn account_changes(ctx: &Ctx) -> Result<Vec<(String, String)>, Fault> {
+pub(super) fn account_changes(ctx: &Ctx) -> Result<Vec<(String, String)>, Fault> {
     let mut asked = Vec::new();
     for kind in KINDS {
         asked.extend(
@@ -81,7 +81,7 @@ fn change(asked: &HeaderMap, what: &str) -> Option<String> {
 }
 
 /// Shows an account's quotas in its headers.
-pub fn show(info: &AccountInfo, config: &Config, into: &mut HeaderMap) {
+pub(super) fn show(info: &AccountInfo, config: &Config, into: &mut HeaderMap) {
     for item in &info.meta {
         let Some(what) = item.name.strip_prefix(KEPT) else {
             continue;
@@ -138,7 +138,7 @@ impl From<QuotaError> for Fault {
 ///
 /// # Errors
 /// 413.
-pub async fn check_upload(
+pub(super) async fn check_upload(
     ctx: &Ctx,
     name: &ObjectName,
     container: &ContainerInfo,
