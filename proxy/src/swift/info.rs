@@ -10,6 +10,10 @@ use super::fault::Fault;
 use super::methods::not_allowed;
 use super::tempurl;
 
+/// The release of Swift whose API this is: clients choose by it what they ask for (Tempest, whether
+/// accounts have quotas of objects).
+const SWIFT: &str = "2.38.3";
+
 /// `/crossdomain.xml`, which old players ask for, if there is to be one.
 pub fn cross_domain(config: &Config) -> Option<String> {
     const TYPE: &str = "http://www.adobe.com/xml/dtds/cross-domain-policy.dtd";
@@ -41,7 +45,7 @@ fn swift(config: &Config) -> Value {
         })
         .collect();
     json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": SWIFT,
         "max_file_size": limits.max_file_size,
         "max_account_name_length": limits.max_account_name_length,
         "max_container_name_length": limits.max_container_name_length,
