@@ -45,22 +45,12 @@ impl Known {
         device.device == name && device.port == self.port && device.ip == self.ip
     }
 
-    /// Why this node may not act on what its clock alone says; in words.
-    pub(crate) fn clock_doubt(&self) -> Option<String> {
-        let alone = || {
-            let in_use = self.rings.by_name().map(|(_, ring)| ring.in_use());
-            let elsewhere = |device: &Device| (&device.ip, device.port) != (&self.ip, self.port);
-            !in_use
-                .into_iter()
-                .any(|ring| ring.current.ring.devices().any(elsewhere))
-        };
-        match self.clocks.trouble() {
-            None if !self.clocks.compared() && !alone() => Some(
-                "the clock was compared with no other node's since the start: nothing expires until then"
-                    .into(),
-            ),
-            trouble => trouble,
-        }
+    /// Whether this node has heard what time it is at any other since its start, or
+    /// there is no other: before, it must not act on what its own clock says.
+    pub(crate) fn clock_was_compared(&self) -> bool {
+        let elsewhere = |device: &Device| (&device.ip, device.port) != (&self.ip, self.port);
+        let mut in_use = self.rings.by_name().map(|(_, ring)| ring.in_use());
+        self.clocks.compared() || !in_use.any(|ring| ring.current.ring.devices().any(elsewhere))
     }
 
     /// The ring of that name.

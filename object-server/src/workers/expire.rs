@@ -18,7 +18,7 @@ use virga_object_store::owed::Expired;
 use virga_object_wire::error::NodeError;
 use virga_object_wire::object::{At, Found};
 
-use super::{Duty, PATIENCE, Round, Workers};
+use super::{Duty, LOOK_AGAIN, PATIENCE, Round, Workers};
 use crate::local::OpenDevice;
 use crate::rings::{primaries, quorum};
 
@@ -36,15 +36,23 @@ impl Duty for Expire {
     }
 
     fn rest(&self, _device: &OpenDevice) -> Duration {
-        Duration::from_millis(self.0.settings.expire_ms)
+        let usual = Duration::from_millis(self.0.settings.expire_ms);
+        if self.0.clock_is_unsure() {
+            usual.min(LOOK_AGAIN)
+        } else {
+            usual
+        }
     }
 
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
-        if let Some(error) = self.0.clock_doubt() {
+        if let Some(error) = self.0.clock_trouble() {
             return Ok(Round {
                 error: Some(error),
                 ..Round::default()
             });
+        }
+        if self.0.clock_is_unsure() {
+            return Ok(Round::default());
         }
         if device.absence.is_any() {
             // What it holds may be long gone.

@@ -35,6 +35,8 @@ use crate::rings::{Rings, quorum};
 
 /// Longest rest after failures in a row.
 const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Rest of a duty that waits for the clock to be compared.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The same, in rests as they are when all is well.
 const TIMES_USUAL: u32 = 12;
 /// Longest wait for one node that a worker calls.
@@ -189,10 +191,17 @@ impl Workers {
         }
     }
 
-    /// What is wrong with this node's clock, or not known of it: until it is set
-    /// and compared, nothing expires and no deletion is forgotten.
-    pub(crate) fn clock_doubt(&self) -> Option<String> {
-        self.node.movements().known()?.clock_doubt()
+    /// What is wrong with this node's clock: until it is set, nothing expires and
+    /// no deletion is forgotten.
+    pub(crate) fn clock_trouble(&self) -> Option<String> {
+        self.node.movements().known()?.clocks.trouble()
+    }
+
+    /// Whether it may turn out in a moment that this node's clock is wrong: nothing
+    /// expires and no deletion is forgotten before it was compared with another's.
+    pub(crate) fn clock_is_unsure(&self) -> bool {
+        let known = self.node.movements().known();
+        known.is_some_and(|known| !known.clock_was_compared())
     }
 
     /// Looks at a device again and again.

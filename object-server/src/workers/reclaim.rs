@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use virga_object_wire::error::NodeError;
 
-use super::{Duty, Round, Workers};
+use super::{Duty, LOOK_AGAIN, Round, Workers};
 use crate::local::OpenDevice;
 
 /// Deletions forgotten in one round.
@@ -22,15 +22,23 @@ impl Duty for Reclaim {
     }
 
     fn rest(&self, _device: &OpenDevice) -> Duration {
-        Duration::from_millis(self.0.settings.reclaim_ms)
+        let usual = Duration::from_millis(self.0.settings.reclaim_ms);
+        if self.0.clock_is_unsure() {
+            usual.min(LOOK_AGAIN)
+        } else {
+            usual
+        }
     }
 
     async fn round(&self, device: &OpenDevice) -> Result<Round, NodeError> {
-        if let Some(error) = self.0.clock_doubt() {
+        if let Some(error) = self.0.clock_trouble() {
             return Ok(Round {
                 error: Some(error),
                 ..Round::default()
             });
+        }
+        if self.0.clock_is_unsure() {
+            return Ok(Round::default());
         }
         let more = device.listings.reclaim(ROWS).await?;
         Ok(Round {
