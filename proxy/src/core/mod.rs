@@ -304,6 +304,7 @@ impl Core {
             objects,
             health: peer::NodeHealth::default(),
             background: Arc::new(Semaphore::new(settings.background)),
+            hashing: digest::Hashing::new(settings.hash_inline),
             hedge: hedge::Hedge::new(settings.hedge),
             infos: info_cache::Infos::new(settings.info_ttl, settings.info_entries),
             rows: rows::Rows::default(),

@@ -301,7 +301,7 @@ impl Core {
         body: Bytes,
     ) -> Result<Placed, PutObjectError> {
         let size = body.len() as u64;
-        let (digests, body) = digest::whole(body, self.shared.settings.hash_inline, treatment.work)
+        let (digests, body) = digest::whole(body, &self.shared.hashing, treatment.work)
             .await
             .map_err(|_| shutting_down())?;
         settle(&new, &digests)?;

@@ -9,6 +9,7 @@ use virga_object_wire::node::Nodes;
 use virga_ring::HashPath;
 
 use super::changes::Changes;
+use super::digest::Hashing;
 use super::error::Unavailable;
 use super::heal::Healing;
 use super::hedge::Hedge;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) health: NodeHealth,
     /// Replicas that may be written in the background.
     pub(super) background: Arc<Semaphore>,
+    pub(super) hashing: Hashing,
     pub(super) hedge: Hedge,
     pub(super) infos: Infos,
     pub(super) rows: Rows,

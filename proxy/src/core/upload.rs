@@ -395,7 +395,7 @@ where
 {
     let mut upload = Upload::start(shared, place);
     let mut held = Held::default();
-    let mut digester = Extents::new(shared.settings.hash_inline, treatment.work);
+    let mut digester = Extents::new(&shared.hashing, treatment.work);
     let mut extent = first;
     loop {
         let piece = digester.seal(extent).await.map_err(|_| shutting_down())?;
