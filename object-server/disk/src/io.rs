@@ -17,6 +17,9 @@ use aligned::AlignedBuf;
 /// The unit of direct I/O and of layout: every write starts and ends on a multiple of it, in bytes.
 pub const PAGE: usize = 4096;
 
+/// Writes longer than this, in bytes, pay for their own blocks: zeros ahead of them would double what they cost.
+pub const SMALL: u64 = 256 << 10;
+
 /// How a new file gets its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {

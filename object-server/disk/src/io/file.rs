@@ -14,7 +14,7 @@ use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::aligned::AlignedBuf;
-use super::{Disk, Fill, PAGE, Seg, Space};
+use super::{Disk, Fill, PAGE, SMALL, Seg, Space};
 
 /// Zeros are written in pieces of this size, in bytes: large enough for full bandwidth, small to hold.
 const ZERO_PIECE: usize = 1 << 20;
@@ -22,8 +22,6 @@ const ZERO_PIECE: usize = 1 << 20;
 /// Zeros written ahead of the end of a file whose blocks were only reserved, in bytes. The first write to a reserved
 /// block changes the file's extents, which its sync must then write too; behind the zeros it does not.
 const AHEAD: u64 = 1 << 20;
-/// Writes longer than this, in bytes, pay for their own blocks: zeros would double what they cost.
-const SMALL: u64 = 256 << 10;
 
 /// A folder of segment files.
 pub struct FileDisk {

@@ -312,6 +312,7 @@ impl<T: Carries> Writer<T> {
             batch.start = open.at;
             batch.length = size.bytes();
             open.segment.file().pwrite(&self.buf, open.at)?;
+            self.segments.note_append(end - open.at);
             open.at = end;
         }
         Ok(())

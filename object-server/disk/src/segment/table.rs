@@ -1,9 +1,9 @@
 //! All segments of a device: found at start, handed to streams, taken back, prepared ahead of need.
 //!
 //! A file keeps its name for ever; its header says which segment it is now. Streams take segments here, readers
-//! look them up, compaction gives dead ones back. Spares are written with zeros in the background so that
-//! appends to them change no extent; when none is ready a file with reserved blocks is made on the spot, which
-//! costs slower syncs in that one segment instead of a stall.
+//! look them up, compaction gives dead ones back. Spares are prepared in the background, written with zeros where
+//! that pays ([`super::appends`]), so that appends to them change no extent; when none is ready a file with reserved
+//! blocks is made on the spot, which costs slower syncs in that one segment instead of a stall.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,6 +17,7 @@ use crate::io::{Disk, Fill, PAGE, Seg, Space};
 use crate::threads::{Threads, Work};
 
 use super::Stream;
+use super::appends::Appends;
 use super::header::{BadHeader, Identity, SegmentHeader};
 
 /// Gives the hybrid logical clock; time comes in from outside so that tests own it.
@@ -194,6 +195,7 @@ pub struct Segments {
     next_id: AtomicU64,
     next_name: AtomicU64,
     preparing: AtomicBool,
+    appends: Appends,
 }
 
 impl Segments {
@@ -272,6 +274,7 @@ impl Segments {
             next_id: AtomicU64::new(top_id + 1),
             next_name: AtomicU64::new(top_name + 1),
             preparing: AtomicBool::new(false),
+            appends: Appends::default(),
         }))
     }
 
@@ -478,6 +481,11 @@ impl Segments {
         }
     }
 
+    /// Tells of an append of so many bytes to one of the segments.
+    pub(crate) fn note_append(&self, bytes: u64) {
+        self.appends.note(bytes);
+    }
+
     fn ready(&self) -> usize {
         let pool = self.pool();
         pool.free.len() + pool.draining.iter().filter(|s| Arc::strong_count(s) == 1).count()
@@ -492,7 +500,7 @@ impl Segments {
         let Ok(Space { total, .. }) = self.disk.space() else {
             return false;
         };
-        let made = self.make(Fill::Zero, total / 10).and_then(|spare| {
+        let made = self.make(self.appends.fill(), total / 10).and_then(|spare| {
             // With a header it is known as a spare after a restart too, and not prepared again.
             let header = SegmentHeader {
                 stream: None,

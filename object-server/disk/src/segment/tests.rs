@@ -22,6 +22,7 @@ const TOTAL: u64 = 1000 * SIZE;
 struct Told {
     files: FileDisk,
     free: AtomicU64,
+    zeroed: AtomicU64,
 }
 
 impl Disk for Told {
@@ -30,6 +31,8 @@ impl Disk for Told {
     }
 
     fn create(&self, name: &str, len: u64, fill: Fill) -> io::Result<Arc<dyn Seg>> {
+        self.zeroed
+            .fetch_add(u64::from(fill == Fill::Zero), Ordering::Relaxed);
         self.files.create(name, len, fill)
     }
 
@@ -53,6 +56,7 @@ fn open(dir: &std::path::Path) -> (Arc<Told>, Arc<Segments>) {
     let disk = Arc::new(Told {
         files: FileDisk::open(dir).unwrap(),
         free: AtomicU64::new(TOTAL),
+        zeroed: AtomicU64::new(0),
     });
     let options = SegmentOptions {
         size: SIZE,
@@ -102,6 +106,18 @@ fn spares_leave_the_last_tenth_of_a_device_alone() {
     disk.free.store(TOTAL / 10 + SIZE, Ordering::Relaxed);
     assert!(segments.prepare_one());
     assert_eq!((taken.id(), disk.list().unwrap().len()), (1, 2));
+}
+
+#[test]
+fn spares_are_written_with_zeros_for_small_appends_and_only_reserved_for_large_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, segments) = open(dir.path());
+    segments.note_append(1 << 20);
+    assert!(segments.prepare_one());
+    assert_eq!(disk.zeroed.load(Ordering::Relaxed), 0);
+    segments.note_append(4096);
+    assert!(segments.prepare_one());
+    assert_eq!(disk.zeroed.load(Ordering::Relaxed), 1);
 }
 
 #[test]
