@@ -1,8 +1,9 @@
 //! Segments: fixed-size files written once from front to back, then recycled under a new id.
 //!
 //! [`header`] is the first page of each, [`table`] owns all segments of a device: which exist, whose they are,
-//! which are free, and the preparation of spares; `appends` says which of these pay. Called by [`crate::log`], [`crate::reader`] and the object
-//! store's compaction. When a segment is dead is the store's decision ([`table::Segments::release`]).
+//! which are free, and the preparation of spares; `appends` says which kind of spare pays. Called by
+//! [`crate::log`], [`crate::reader`] and the object store's compaction. When a segment is dead is the store's
+//! decision ([`table::Segments::release`]).
 
 mod appends;
 pub mod header;
