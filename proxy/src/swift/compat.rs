@@ -27,7 +27,7 @@ fn request(level: &str, method: &str) -> (&'static str, &'static str) {
         ("container", "PUT" | "POST") => {
             return (
                 "partial",
-                "`X-Container-Sync-To`: 501; `X-Container-Sync-Key` is kept and does nothing",
+                "`X-Container-Sync-To`: 400, as there are no realms; `X-Container-Sync-Key` is kept and does nothing",
             );
         }
         ("container", "DELETE") => "409 unless it is empty, versions included",
@@ -82,7 +82,10 @@ const ABSENT: [(&str, &str); 4] = [
         "cname_lookup",
         "a host name that is no name of ours: its path is that of any request",
     ),
-    ("container_sync", "501 to `X-Container-Sync-To`"),
+    (
+        "container_sync",
+        "400 to `X-Container-Sync-To`: there are no realms",
+    ),
     (
         "keymaster, kms_keymaster",
         "the store seals objects itself ([decision 12](../decisions/0012-sealed-objects.md))",

@@ -13,8 +13,8 @@ use super::fault::Fault;
 use super::headers::{self, Level};
 use super::target::Target;
 use super::{
-    Ctx, OWNER_HEADERS, acl, done, drop_owner_headers, etag_quoter, listing, meta_value, methods,
-    not_allowed, put_number, quota, timestamp, versions,
+    Ctx, OWNER_HEADERS, acl, container_sync, done, drop_owner_headers, etag_quoter, listing, meta_value,
+    methods, not_allowed, put_number, quota, timestamp, versions,
 };
 use crate::core::{ContainerName, ListError};
 
@@ -23,7 +23,7 @@ const KEPT: &[&str] = &[
     "x-container-read",
     "x-container-write",
     "x-container-sync-key",
-    "x-container-sync-to",
+    container_sync::TO,
 ];
 
 /// What the store keeps with a container for itself.
@@ -238,6 +238,9 @@ async fn changes(ctx: &Ctx, name: &ContainerName, verdict: Verdict) -> Result<Ve
     changes.extend(etag_quoter::change(&asked, Level::Container));
     if verdict != Verdict::Owner {
         changes.retain(|(name, _)| !OWNER_HEADERS.contains(&name.as_str()));
+    }
+    if let Some((_, to)) = changes.iter().find(|(name, _)| name == container_sync::TO) {
+        container_sync::check(to)?;
     }
     if changes
         .iter()

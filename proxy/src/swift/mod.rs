@@ -18,6 +18,7 @@ mod compat;
 pub mod conditional;
 pub mod config;
 mod container;
+mod container_sync;
 mod content_type;
 mod cors;
 mod dlo;
@@ -197,7 +198,6 @@ impl Swift {
         ctx.who = self.identify(&ctx.headers, (&ctx.method, &ctx.path)).await?;
         read_only::switch(&mut ctx, &target, switch, locked)?;
         ctx.open_expired();
-        ctx.refuse_unsupported()?;
         if archive::is_wanted(&ctx) {
             return archive::extract(ctx, target, upload).await;
         }
@@ -343,7 +343,7 @@ const OWNER_HEADERS: &[&str] = &[
     "x-container-read",
     "x-container-write",
     "x-container-sync-key",
-    "x-container-sync-to",
+    container_sync::TO,
     "x-account-meta-temp-url-key",
     "x-account-meta-temp-url-key-2",
     "x-container-meta-temp-url-key",
@@ -387,17 +387,6 @@ impl Ctx {
 
     fn config(&self) -> &Config {
         &self.swift.0.config
-    }
-
-    /// Refuses what would quietly do something else than the client asks for.
-    fn refuse_unsupported(&self) -> Result<(), Fault> {
-        let writes = self.method == Method::PUT || self.method == Method::POST;
-        let says = |name| headers::text(&self.headers, name).is_some_and(|value| !value.trim().is_empty());
-        let what = match () {
-            () if writes && says("x-container-sync-to") => "Containers are not synchronized here",
-            () => return Ok(()),
-        };
-        Err(Fault::plain(StatusCode::NOT_IMPLEMENTED, what))
     }
 
     /// Whether the caller may do everything in every account.

@@ -286,16 +286,30 @@ async fn only_the_reseller_admin_sets_the_quota_of_an_account() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_refused_and_not_done_in_another_way() {
+async fn containers_are_copied_nowhere_and_whoever_asks_for_it_is_told_so() {
     let door = Door::open().await;
-    door.alice("PUT /v1/AUTH_p/c", &[], b"", 201).await;
-    let sync = [("X-Container-Sync-To", "//realm/cluster/AUTH_q/c")];
-    door.alice("POST /v1/AUTH_p/c", &sync, b"", 501).await;
-    door.alice("PUT /v1/AUTH_p/d", &sync, b"", 501).await;
-    door.alice("GET /v1/AUTH_p/c", &[], b"", 204).await;
-    door.alice("HEAD /v1/AUTH_p/d", &[], b"", 404).await;
-    door.alice("POST /v1/AUTH_p/c", &[("X-Container-Sync-To", "")], b"", 204)
+    door.alice("PUT /v1/AUTH_p/c", &[("X-Container-Sync-To", "/")], b"", 201)
         .await;
+    for (to, says) in [
+        ("//realm/cluster/AUTH_q/c", "No realm key for 'realm'"),
+        (
+            "http://127.0.0.1/v1/AUTH_q/c",
+            "Invalid host '127.0.0.1' in X-Container-Sync-To",
+        ),
+    ] {
+        let sync = [("X-Container-Sync-To", to)];
+        for line in ["POST /v1/AUTH_p/c", "PUT /v1/AUTH_p/d", "POST /v1/AUTH_p/none"] {
+            let refused = door.alice(line, &sync, b"", 400).await;
+            assert_eq!(refused.text(), says, "{line}");
+        }
+        let stranger = door.call("", "POST /v1/AUTH_p/c", &sync, b"").await;
+        assert_eq!(stranger.status, 401);
+        // On an object it is a header like any other.
+        door.alice("PUT /v1/AUTH_p/c/o", &sync, b"", 201).await;
+    }
+    door.alice("HEAD /v1/AUTH_p/d", &[], b"", 404).await;
+    let gone = [("X-Remove-Container-Sync-To", "x")];
+    door.alice("POST /v1/AUTH_p/c", &gone, b"", 204).await;
 }
 
 #[tokio::test]

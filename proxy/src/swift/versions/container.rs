@@ -9,7 +9,7 @@ use crate::core::{
     ContainerName, Core, DeleteContainerError, ListError, MetaChange, PutContainerError, Unavailable,
 };
 use crate::swift::fault::Fault;
-use crate::swift::{headers, meta_value, target};
+use crate::swift::{container_sync, headers, meta_value, target};
 
 /// What clients ask for versions with.
 const ASKED: &str = "x-versions-enabled";
@@ -123,7 +123,7 @@ pub fn asked(asked: &HeaderMap, there: Option<&ContainerInfo>) -> Result<Asked, 
                 "Cannot enable object versioning on a container that is already using the legacy versioned writes feature.",
             ));
         }
-        if on && kept("x-container-sync-to").is_some() {
+        if on && kept(container_sync::TO).is_some() {
             return Err(Fault::bad(
                 "Cannot enable object versioning on a container configured as source of container syncing.",
             ));
@@ -248,10 +248,7 @@ mod tests {
         }
         assert!(asked(&map(&[(ASKED, "yes")]), None).unwrap().needs_hidden);
         assert_eq!(changes(&[(ASKED, "yes")], &[(LOCATION, "c")]), Err(400));
-        assert_eq!(
-            changes(&[(ASKED, "yes")], &[("x-container-sync-to", "u")]),
-            Err(400)
-        );
+        assert_eq!(changes(&[(ASKED, "yes")], &[(container_sync::TO, "u")]), Err(400));
         assert_eq!(
             changes(&[("x-versions-location", "c")], &[(ENABLED, "true")]),
             Err(400)
