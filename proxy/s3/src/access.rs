@@ -208,6 +208,12 @@ impl Backend {
         AccountName::new(&format!("{prefix}{project}")).map_err(|_| s3_error!(AccessDenied))
     }
 
+    /// Whether quotas of accounts do not hold who asks: the reseller admin, as over Swift.
+    pub(crate) fn is_unbound(&self, asker: &Asker) -> bool {
+        let role = &self.config().reseller_admin_role;
+        asker.caller.as_ref().is_some_and(|caller| caller.has_role(role))
+    }
+
     /// Who asks, about which project's buckets; and the bare name of the bucket.
     async fn asking<T>(&self, req: &S3Request<T>, place: &Place) -> S3Result<(Asker, String)> {
         let caller = match req.extensions.get::<Signed>() {
@@ -286,8 +292,7 @@ impl Backend {
         let name = asker.admitted.as_ref().map(|admitted| &admitted.name);
         if req.method != Method::GET && req.method != Method::HEAD {
             let account = name.map_or_else(|| asker.account.clone(), ContainerName::account_name);
-            // What the settings say of all accounts the door has seen to.
-            if read_only::account(self.core(), false, &account).await {
+            if read_only::account(self.core(), self.config().read_only, &account).await {
                 return Err(s3_error!(MethodNotAllowed));
             }
         }

@@ -26,12 +26,29 @@ pub(crate) fn of_seconds(seconds: u64) -> Timestamp {
 
 /// Seconds since the epoch, as ISO 8601 has them.
 pub(crate) fn iso(seconds: u64) -> String {
-    let mut text = Vec::new();
-    let written = of_seconds(seconds).format(TimestampFormat::DateTime, &mut text);
-    written.map_or_else(
-        |_| String::new(),
-        |()| String::from_utf8_lossy(&text).into_owned(),
-    )
+    let mut text = String::new();
+    write_iso(seconds, &mut text);
+    text
+}
+
+/// The same behind other text. Listings write a thousand of them, hence digit by digit.
+pub(crate) fn write_iso(seconds: u64, into: &mut String) {
+    const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+    let since = jiff::SignedDuration::from_secs(i64::try_from(seconds.min(LAST)).unwrap_or_default());
+    let at = EPOCH.saturating_add(since);
+    let mut two = |number: i16, behind: &str| {
+        for digit in [number / 10 % 10, number % 10] {
+            into.push(char::from_digit(u32::from(digit.unsigned_abs()), 10).unwrap_or('0'));
+        }
+        into.push_str(behind);
+    };
+    two(at.year() / 100, "");
+    two(at.year(), "-");
+    two(at.month().into(), "-");
+    two(at.day().into(), "T");
+    two(at.hour().into(), ":");
+    two(at.minute().into(), ":");
+    two(at.second().into(), ".000Z");
 }
 
 /// Whole seconds since the epoch of a date in a document or header, rounded
@@ -74,5 +91,15 @@ mod tests {
             assert_eq!(seconds_of(&read(text)), seconds, "{text}");
         }
         assert_eq!(iso(1_798_761_600), "2027-01-01T00:00:00.000Z");
+        assert_eq!(iso(u64::MAX), "9999-12-31T23:59:59.000Z");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn dates_are_those_of_the_protocol_layer(seconds in 0..=LAST) {
+            let mut text = Vec::new();
+            of_seconds(seconds).format(TimestampFormat::DateTime, &mut text).unwrap();
+            proptest::prop_assert_eq!(iso(seconds).into_bytes(), text);
+        }
     }
 }

@@ -23,6 +23,7 @@ use virga_proxy::swift::upload::Upload;
 
 use super::detail::{self, escaped};
 use super::fault::sentence;
+use super::listing::document::Written;
 use super::precedence::{Documented, NoSecrets, Routes};
 use super::request::{self, Checked, Target};
 use super::{Backend, S3Parts, access, cors, form, lifecycle, shape};
@@ -233,10 +234,6 @@ impl Dialect for S3Door {
             };
             return dress(answer, &method, &uri, id);
         }
-        if self.backend.is_read_only() && method != Method::GET && method != Method::HEAD {
-            let refused = dress_error(s3s::s3_error!(MethodNotAllowed));
-            return dress(refused, &method, &uri, id);
-        }
         let headers = page.then(|| request.headers().clone());
         let host = bucket_of_host(&self.domains, host_of(request.headers())).map(str::to_owned);
         if form::is_one(&method, request.headers()) {
@@ -292,6 +289,11 @@ fn convert(response: HttpResponse) -> Answer {
     if let Some(StatusOverride(status)) = parts.extensions.get() {
         parts.status = *status;
     }
+    if let Some(Written(document)) = parts.extensions.get() {
+        let document = document.clone();
+        parts.headers.remove(CONTENT_LENGTH);
+        return Response::from_parts(parts, full(document));
+    }
     let body = match body.bytes() {
         Some(bytes) => full(bytes),
         None => {
@@ -339,6 +341,7 @@ fn dress(mut answer: Answer, method: &Method, uri: &Uri, id: &str) -> Answer {
         let xml = HeaderValue::from_static("application/xml");
         answer.headers_mut().entry(CONTENT_TYPE).or_insert(xml);
     } else if !answer.headers().contains_key(ETAG)
+        && answer.extensions().get::<Written>().is_none()
         && let Outgoing::Whole(Some(body)) = answer.body()
         && let Some(document) = shape::as_aws(body)
     {

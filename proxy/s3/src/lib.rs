@@ -114,11 +114,6 @@ impl Backend {
         &self.1
     }
 
-    /// Whether nothing may be changed for now.
-    fn is_read_only(&self) -> bool {
-        self.0.config.read_only
-    }
-
     /// The same backend over another handle to its core.
     fn with_core(&self, core: Core) -> Self {
         Self(Arc::clone(&self.0), core)

@@ -1,10 +1,13 @@
 //! What documents look like: the order of elements as AWS's schema has it, where the
 //! protocol layer writes them by name, which strict readers do not take; and single
-//! characters. Listings of versions keep their order: theirs cannot be had by sorting.
+//! characters. Listings of objects and versions are written as they are to be
+//! ([`crate::listing::document`]).
 use std::borrow::Cow;
 
-/// Elements that have an order, and the order.
-const ORDERS: [(&str, &[&str]); 12] = [
+/// An element that has an order, and the order.
+pub(crate) type Order = (&'static str, &'static [&'static str]);
+
+const ORDERS: [Order; 10] = [
     ("CopyObjectResult", &["LastModified", "ETag"]),
     ("CopyPartResult", &["LastModified", "ETag"]),
     (
@@ -13,38 +16,6 @@ const ORDERS: [(&str, &[&str]); 12] = [
     ),
     ("ListAllMyBucketsResult", &["Owner", "Buckets"]),
     ("Bucket", &["Name", "CreationDate"]),
-    (
-        "ListBucketResult",
-        &[
-            "Name",
-            "Prefix",
-            "Marker",
-            "NextMarker",
-            "NextContinuationToken",
-            "ContinuationToken",
-            "StartAfter",
-            "KeyCount",
-            "MaxKeys",
-            "Delimiter",
-            "EncodingType",
-            "IsTruncated",
-            "Contents",
-            "CommonPrefixes",
-        ],
-    ),
-    (
-        "Contents",
-        &[
-            "Key",
-            "LastModified",
-            "ETag",
-            "ChecksumAlgorithm",
-            "ChecksumType",
-            "Size",
-            "Owner",
-            "StorageClass",
-        ],
-    ),
     (
         "ListMultipartUploadsResult",
         &[
@@ -95,23 +66,17 @@ const ORDERS: [(&str, &[&str]); 12] = [
 ];
 
 /// Documents that are put in order.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 6] = [
     "CopyObjectResult",
     "CopyPartResult",
     "CompleteMultipartUploadResult",
     "ListAllMyBucketsResult",
-    "ListBucketResult",
     "ListMultipartUploadsResult",
     "ListPartsResult",
 ];
 
 /// Elements in elements, at most: the deepest document has five.
 const DEEPEST: usize = 16;
-
-fn order_of(name: &str) -> Option<&'static [&'static str]> {
-    let found = ORDERS.iter().find(|(known, _)| *known == name);
-    found.map(|(_, order)| *order)
-}
 
 /// A tag: its name, and where it ends.
 struct Tag<'a> {
@@ -127,9 +92,9 @@ struct Child {
     written: std::ops::Range<usize>,
 }
 
-/// A document on its way into order, in one pass: pages of a thousand names are
-/// rewritten for every listing.
+/// A document on its way into order, in one pass.
 struct Ordering<'a> {
+    orders: &'a [Order],
     text: &'a str,
     at: usize,
     written: String,
@@ -138,8 +103,9 @@ struct Ordering<'a> {
 }
 
 impl<'a> Ordering<'a> {
-    fn new(text: &'a str) -> Self {
+    fn new(text: &'a str, orders: &'a [Order]) -> Self {
         Self {
+            orders,
             text,
             at: 0,
             written: String::with_capacity(text.len() + 1),
@@ -180,7 +146,8 @@ impl<'a> Ordering<'a> {
         if tag.whole {
             return Some(tag.name);
         }
-        let order = order_of(tag.name);
+        let order = self.orders.iter().find(|(known, _)| *known == tag.name);
+        let order = order.map(|(_, order)| *order);
         let (begin, open) = (self.written.len(), self.children.len());
         loop {
             let next = self.find(b'<')?;
@@ -224,17 +191,17 @@ impl<'a> Ordering<'a> {
 }
 
 /// A document in AWS's order, and its declaration on a line of its own, if it
-/// is one that is put in order.
-fn ordered(document: &[u8]) -> Option<String> {
+/// is one of those that are put in order.
+pub(crate) fn ordered(document: &[u8], documents: &[&str], orders: &[Order]) -> Option<String> {
     let text = std::str::from_utf8(document).ok()?;
-    let mut ordering = Ordering::new(text);
+    let mut ordering = Ordering::new(text, orders);
     if text.starts_with("<?xml") {
         let end = text.find("?>")? + 2;
         ordering.copy(end)?;
         ordering.written.push('\n');
         ordering.at += text.get(end..)?.len() - text.get(end..)?.trim_start().len();
     }
-    if !DOCUMENTS.contains(&ordering.tag()?.name) {
+    if !documents.contains(&ordering.tag()?.name) {
         return None;
     }
     ordering.element(0)?;
@@ -253,7 +220,7 @@ pub(crate) fn as_aws(document: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(document)
         .ok()
         .filter(|text| text.starts_with('<'))?;
-    let mut written = match ordered(document) {
+    let mut written = match ordered(document, &DOCUMENTS, &ORDERS) {
         Some(ordered) => Cow::Owned(ordered),
         None => Cow::Borrowed(text),
     };
@@ -276,6 +243,10 @@ pub(crate) fn as_aws(document: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn in_order(document: &str) -> Option<String> {
+        ordered(document.as_bytes(), &DOCUMENTS, &ORDERS)
+    }
 
     #[test]
     fn characters_are_as_aws_writes_them() {
@@ -315,7 +286,7 @@ mod tests {
                 "<ListMultipartUploadsResult><Bucket>b</Bucket><MaxUploads>1</MaxUploads><IsTruncated>false</IsTruncated><Upload><Key>k</Key><Initiated>2</Initiated></Upload><Other>1</Other></ListMultipartUploadsResult>",
             ),
         ] {
-            assert_eq!(ordered(before.as_bytes()).as_deref(), Some(after));
+            assert_eq!(in_order(before).as_deref(), Some(after));
         }
         for other in [
             "<ListVersionsResult></ListVersionsResult>",
@@ -326,7 +297,7 @@ mod tests {
             "<CopyPartResult",
             "<CopyPartResult></CopyPartResul",
         ] {
-            assert_eq!(ordered(other.as_bytes()), None, "{other}");
+            assert_eq!(in_order(other), None, "{other}");
         }
     }
 }

@@ -148,15 +148,12 @@ pub(super) async fn check_upload(
         Announced::Length(length) => length,
         Announced::Chunked | Announced::Nothing | Announced::Unknown => 0,
     };
-    check_container(ctx.core(), name, container, length).await?;
-    if ctx.is_reseller_admin() {
-        return Ok(());
-    }
-    Ok(check_account(ctx.core(), name, container.policy, length).await?)
+    let unbound = ctx.is_reseller_admin();
+    Ok(check(ctx.core(), name, container, (length, unbound)).await?)
 }
 
-/// Refuses an upload of `length` bytes over the S3 API, which counts as one over
-/// Swift's.
+/// Refuses an upload of `length` bytes over either API; whoever is `unbound`, as the
+/// reseller admin is, is not held by what the account may have.
 ///
 /// # Errors
 /// See [`QuotaError`].
@@ -164,10 +161,13 @@ pub async fn check(
     core: &Core,
     name: &ObjectName,
     container: &ContainerInfo,
-    length: u64,
+    (length, unbound): (u64, bool),
 ) -> Result<(), QuotaError> {
     check_container(core, name, container, length).await?;
-    check_account(core, name, container.policy, length).await
+    match unbound {
+        true => Ok(()),
+        false => check_account(core, name, container.policy, length).await,
+    }
 }
 
 async fn check_container(

@@ -314,7 +314,7 @@ pub(crate) async fn complete(
     let notes = Notes::default();
     let body = stream::iter([Ok(bytes::Bytes::from(document))]);
     let body = expecting(body, backend, &name, expect, &notes);
-    let written = backend.store(&name, new, body, &notes).await?;
+    let written = backend.store(&asker, &name, new, body, &notes).await?;
     // From here on the object stands. A marker that is left makes the upload
     // look unfinished, and finishing it again changes nothing.
     backend

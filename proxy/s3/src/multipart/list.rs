@@ -148,7 +148,7 @@ pub(crate) async fn uploads(
     let upload = |marker: Marker| MultipartUpload {
         initiated: Some(dates::timestamp(marker.row.version)),
         initiator: Some(initiator(&asker)),
-        key: Some(encoding.name(&marker.key)),
+        key: Some(encoding.name(&marker.key).into_owned()),
         owner: Some(asker.owner()),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
         upload_id: Some(marker.id),
@@ -158,14 +158,16 @@ pub(crate) async fn uploads(
     Ok(S3Response::new(ListMultipartUploadsOutput {
         bucket: Some(input.bucket),
         common_prefixes: encoding.prefixes(found.prefixes),
-        delimiter: input.delimiter.map(|delimiter| encoding.name(&delimiter)),
+        delimiter: input
+            .delimiter
+            .map(|delimiter| encoding.name(&delimiter).into_owned()),
         encoding_type: input.encoding_type,
         is_truncated: Some(found.truncated),
-        key_marker: Some(encoding.name(&key_marker)),
+        key_marker: Some(encoding.name(&key_marker).into_owned()),
         max_uploads: i32::try_from(most).ok(),
-        next_key_marker: Some(encoding.name(&last_key)),
+        next_key_marker: Some(encoding.name(&last_key).into_owned()),
         next_upload_id_marker: Some(last_id),
-        prefix: input.prefix.map(|prefix| encoding.name(&prefix)),
+        prefix: input.prefix.map(|prefix| encoding.name(&prefix).into_owned()),
         upload_id_marker: Some(id_marker),
         uploads: Some(found.uploads.into_iter().map(upload).collect()),
         ..ListMultipartUploadsOutput::default()

@@ -13,7 +13,7 @@ use virga_proxy::core::{AtEnd, BodyError, Ending, NewObject, ObjectName, Stored}
 use virga_proxy::swift::quota;
 
 use super::{MOST_PARTS, Upload, initiator, parts_of};
-use crate::access::Action;
+use crate::access::{Action, Asker};
 use crate::checksum::{self, Algorithm, Claim};
 use crate::detail::Detailed;
 use crate::fault::OrFault;
@@ -158,7 +158,14 @@ pub(crate) async fn upload(
     new.seal = seal;
     new.at_end = at_end(algorithm, &notes);
     let body = Arriving::new(input.body, claim, trailing, notes.clone());
-    let stored = store(backend, &upload.part(input.part_number)?, new, body, &notes).await?;
+    let stored = store(
+        (backend, &asker),
+        &upload.part(input.part_number)?,
+        new,
+        body,
+        &notes,
+    )
+    .await?;
     let mut output = UploadPartOutput {
         e_tag: Some(ETag::Strong(stored.etag)),
         ..UploadPartOutput::default()
@@ -171,11 +178,10 @@ pub(crate) async fn upload(
     Ok(response)
 }
 
-/// The bytes of the source that a part is: "bytes=first-last", both needed.
 /// Stores a part, if the account's quota has room for it. A quota of the bucket counts
 /// when the upload is completed.
 async fn store<S>(
-    backend: &Backend,
+    (backend, asker): (&Backend, &Asker),
     part: &ObjectName,
     new: NewObject,
     body: S,
@@ -187,12 +193,13 @@ where
     let core = backend.core();
     let parts = core.container_info(&part.container_name()).await.or_fault()?;
     let parts = parts.ok_or_else(|| s3_error!(NoSuchUpload))?;
-    let length = new.expected_size.unwrap_or(0);
-    quota::check(core, part, &parts, length).await.or_fault()?;
+    let asked = (new.expected_size.unwrap_or(0), backend.is_unbound(asker));
+    quota::check(core, part, &parts, asked).await.or_fault()?;
     let stored = core.put_object(part, new, body).await;
     stored.map_err(|error| notes.explain(error))
 }
 
+/// The bytes of the source that a part is: "bytes=first-last", both needed.
 fn source_range(range: Option<&str>, size: u64) -> S3Result<std::ops::Range<u64>> {
     let Some(range) = range else { return Ok(0..size) };
     let bounds = range
@@ -247,7 +254,14 @@ pub(crate) async fn copy(
     let body = reader.bytes(&asker, view, span).await?;
     let body = Arriving::new(Some(Leaving::blob(body, length)), claim, None, notes.clone());
     let body = body.map(|piece| piece.map_err(|error| BodyError::Source(error.to_string())));
-    let stored = store(backend, &upload.part(input.part_number)?, new, body, &notes).await?;
+    let stored = store(
+        (backend, &asker),
+        &upload.part(input.part_number)?,
+        new,
+        body,
+        &notes,
+    )
+    .await?;
     let shown = match (algorithm, notes.checksum()) {
         (Some(algorithm), Some(value)) => algorithm.document(&value, None),
         _ => s3s::dto::Checksum::default(),

@@ -181,7 +181,7 @@ pub(crate) async fn copy(
         stored,
         version,
         modified,
-    } = backend.store(&name, new, body, &notes).await?;
+    } = backend.store(&asker, &name, new, body, &notes).await?;
     let shown = match (algorithm, notes.checksum()) {
         (Some(algorithm), Some(value)) => algorithm.document(&value, Some(Kind::Full)),
         _ => s3s::dto::Checksum::default(),

@@ -12,7 +12,7 @@ use virga_proxy::swift::versions::write::WriteError;
 use virga_proxy::swift::versions::{self, Keeping, NULL_ID};
 
 use super::body::{Arriving, Notes, expecting};
-use crate::access::Action;
+use crate::access::{Action, Asker};
 use crate::checksum::{self, Claim, Kind};
 use crate::conditions::Expect;
 use crate::fault::{IntoFault, OrFault};
@@ -71,6 +71,7 @@ impl Backend {
     /// with versions: where none are kept, the parts of that one go too.
     pub(crate) async fn store<S>(
         &self,
+        asker: &Asker,
         name: &ObjectName,
         new: NewObject,
         body: S,
@@ -82,8 +83,8 @@ impl Backend {
         let core = self.core();
         let info = core.container_info(&name.container_name()).await.or_fault()?;
         let info = info.ok_or_else(|| s3_error!(NoSuchBucket))?;
-        let length = new.expected_size.unwrap_or(0);
-        quota::check(core, name, &info, length).await.or_fault()?;
+        let asked = (new.expected_size.unwrap_or(0), self.is_unbound(asker));
+        quota::check(core, name, &info, asked).await.or_fault()?;
         let keeping = Keeping::of(&info);
         let before = match &keeping {
             Keeping::Versions => {
@@ -176,7 +177,7 @@ pub(crate) async fn put(
     let algorithm = claim.as_ref().map(|claim| claim.algorithm);
     let body = Arriving::new(input.body, claim, trailing, notes.clone());
     let body = expecting(body, backend, &name, expect, &notes);
-    let written = backend.store(&name, new, body, &notes).await?;
+    let written = backend.store(&asker, &name, new, body, &notes).await?;
     let mut output = PutObjectOutput {
         e_tag: Some(ETag::Strong(written.stored.etag)),
         version_id: written.version,

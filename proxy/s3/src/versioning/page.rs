@@ -66,7 +66,8 @@ pub(super) struct Page {
     pub(super) prefixes: Vec<String>,
     /// Key and version of the last entry, if more follows it.
     pub(super) next: Option<(String, Option<String>)>,
-    last: (String, Option<String>),
+    /// The last entry so far.
+    pub(super) last: (String, Option<String>),
 }
 
 /// A listing, read as far as it is needed.
@@ -197,7 +198,7 @@ impl Making<'_> {
             },
             latest: key.current == Some(kept.id) || (newest && marker && !key.stands),
             marker,
-            etag: listed_etag(&kept.row.etag),
+            etag: listed_etag(&kept.row.etag).into_owned(),
             size: kept.row.size,
             modified: kept.id.0,
         })
@@ -212,7 +213,7 @@ impl Making<'_> {
             id: NULL_ID.to_owned(),
             latest: true,
             marker: false,
-            etag: shown.etag,
+            etag: shown.etag.into_owned(),
             size: shown.size,
             modified: shown.modified,
         })

@@ -411,4 +411,16 @@ async fn quotas_count_in_both_dialects() {
     let refused = door.alice(&part, &[], &[0; 16], 400).await;
     assert_eq!(refused.code(), "EntityTooLarge");
     door.alice(&part, &[], b"0", 200).await;
+    let reseller = "as-p-ResellerAdmin";
+    for (line, status) in [
+        (part.as_str(), 200),
+        ("PUT /other/large", 200),
+        ("PUT /bucket/c", 400),
+    ] {
+        let put = door.call(reseller, line, &[], &[0; 16]).await;
+        assert_eq!(
+            put.status, status,
+            "an account's quota does not bind a reseller: {line}"
+        );
+    }
 }

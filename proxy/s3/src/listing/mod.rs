@@ -1,25 +1,32 @@
 //! Listings of a bucket's objects: version 1 and version 2. Versions are listed
 //! by [`super::versioning`].
+pub(crate) mod document;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use s3s::dto::{
-    CommonPrefix, ETag, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input,
-    ListObjectsV2Output, Object, ObjectStorageClass,
+    CommonPrefix, EncodingType, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
+    ObjectStorageClass, Owner,
 };
 use s3s::{S3Request, S3Response, S3Result, s3_error};
 use virga_object_wire::listing::{Entry, ListRequest, ObjectRow};
 use virga_proxy::core::ContainerName;
 
+use super::Backend;
 use super::access::{Action, Asker};
 use super::fault::OrFault;
 use super::object::view::Listed;
-use super::{Backend, dates};
+use document::{Document, Written};
 
 /// Entries of one page, as AWS has it.
 pub(crate) const MOST: i32 = 1000;
 
 /// Which part of a bucket is asked for.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Wish {
     prefix: Option<String>,
     delimiter: Option<String>,
@@ -28,6 +35,7 @@ struct Wish {
 }
 
 /// A page of a bucket.
+#[derive(Debug)]
 struct Page {
     rows: Vec<ObjectRow>,
     prefixes: Vec<String>,
@@ -78,18 +86,20 @@ impl Encoding {
         }
     }
 
-    pub(crate) fn name(&self, name: &str) -> String {
-        match self.0 {
+    pub(crate) fn name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if !self.0 {
+            return Cow::Borrowed(name);
+        }
+        match Cow::from(percent_encoding::utf8_percent_encode(name, PLAIN)) {
             // A form's encoding: a space is a plus.
-            true => percent_encoding::utf8_percent_encode(name, PLAIN)
-                .to_string()
-                .replace("%20", "+"),
-            false => name.to_owned(),
+            Cow::Owned(encoded) if encoded.contains("%20") => Cow::Owned(encoded.replace("%20", "+")),
+            encoded => encoded,
         }
     }
 
-    fn maybe(&self, name: Option<String>) -> Option<String> {
-        name.map(|name| self.name(&name))
+    /// What a document of listings says of it.
+    pub(crate) fn shown(&self) -> Option<&'static str> {
+        self.0.then_some(EncodingType::URL)
     }
 
     /// Names rolled up at the delimiter; no element where there are none.
@@ -97,7 +107,7 @@ impl Encoding {
         let all: Vec<CommonPrefix> = prefixes
             .into_iter()
             .map(|prefix| CommonPrefix {
-                prefix: Some(self.name(&prefix)),
+                prefix: Some(self.name(&prefix).into_owned()),
             })
             .collect();
         (!all.is_empty()).then_some(all)
@@ -141,39 +151,52 @@ impl Backend {
             ..ListRequest::default()
         };
         let page = self.core().list_container(container, list).await.or_fault()?;
-        let (mut rows, mut prefixes, mut last) = (Vec::new(), Vec::new(), None);
-        let more = page.entries.len() > wish.most;
-        for entry in page.entries.into_iter().take(wish.most) {
+        let mut entries = page.entries;
+        let more = entries.len() > wish.most;
+        entries.truncate(wish.most);
+        let next = entries.last().filter(|_| more).map(|last| match last {
+            Entry::Row(row) => row.name.clone(),
+            Entry::Subdir(prefix) => prefix.clone(),
+        });
+        let (mut rows, mut prefixes) = (Vec::with_capacity(entries.len()), Vec::new());
+        for entry in entries {
             match entry {
-                Entry::Row(row) => {
-                    last = Some(row.name.clone());
-                    rows.push(row);
-                }
-                Entry::Subdir(prefix) => {
-                    last = Some(prefix.clone());
-                    prefixes.push(prefix);
-                }
+                Entry::Row(row) => rows.push(row),
+                Entry::Subdir(prefix) => prefixes.push(prefix),
             }
         }
-        Ok(Page {
-            rows,
-            prefixes,
-            next: last.filter(|_| more),
-        })
+        Ok(Page { rows, prefixes, next })
     }
 }
 
-fn object(row: ObjectRow, encoding: &Encoding, owner: Option<&s3s::dto::Owner>) -> Object {
-    let shown = Listed::of(&row);
-    Object {
-        e_tag: Some(ETag::Strong(shown.etag)),
-        key: Some(encoding.name(&row.name)),
-        last_modified: Some(dates::timestamp(shown.modified)),
-        owner: owner.cloned(),
-        size: i64::try_from(shown.size).ok(),
-        storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
-        ..Object::default()
+/// What both versions of a listing end with: how the page is cut, and its entries.
+fn entries(
+    mut into: Document,
+    wish: &Wish,
+    page: &Page,
+    (encoding, owner): (&Encoding, Option<&Owner>),
+) -> Written {
+    into.plain("MaxKeys", wish.most);
+    if let Some(delimiter) = &wish.delimiter {
+        into.text("Delimiter", &encoding.name(delimiter));
     }
+    into.some("EncodingType", encoding.shown());
+    into.plain("IsTruncated", page.next.is_some());
+    for row in &page.rows {
+        let shown = Listed::of(row);
+        into.element("Contents", |into| {
+            into.text("Key", &encoding.name(&row.name));
+            into.modified(shown.modified);
+            into.etag(&shown.etag);
+            into.plain("Size", shown.size);
+            if let Some(owner) = owner {
+                into.owner(owner);
+            }
+            into.text("StorageClass", ObjectStorageClass::STANDARD);
+        });
+    }
+    into.prefixes(&page.prefixes, encoding);
+    into.end()
 }
 
 /// An empty parameter is as good as none.
@@ -202,24 +225,26 @@ pub(crate) async fn first(
         most,
     };
     let page = backend.page(&container, &wish).await?;
-    let owner = asker.owner();
-    let contents = page
-        .rows
-        .into_iter()
-        .map(|row| object(row, &encoding, Some(&owner)));
-    Ok(S3Response::new(ListObjectsOutput {
-        name: Some(input.bucket),
-        prefix: Some(encoding.name(&input.prefix.unwrap_or_default())),
-        marker: Some(encoding.name(&wish.after)),
-        max_keys: i32::try_from(most).ok(),
-        is_truncated: Some(page.next.is_some()),
-        contents: Some(contents.collect()),
-        common_prefixes: encoding.prefixes(page.prefixes),
-        next_marker: encoding.maybe(page.next.filter(|_| wish.delimiter.is_some())),
-        delimiter: encoding.maybe(wish.delimiter),
-        encoding_type: input.encoding_type,
-        ..ListObjectsOutput::default()
-    }))
+    Ok(first_document(&input, &wish, &page, (&encoding, &asker.owner())).answer())
+}
+
+fn first_document(
+    input: &ListObjectsInput,
+    wish: &Wish,
+    page: &Page,
+    (encoding, owner): (&Encoding, &Owner),
+) -> Written {
+    let mut document = Document::new("ListBucketResult", page.rows.len() + page.prefixes.len());
+    document.text("Name", &input.bucket);
+    document.text(
+        "Prefix",
+        &encoding.name(input.prefix.as_deref().unwrap_or_default()),
+    );
+    document.text("Marker", &encoding.name(&wish.after));
+    if let Some(next) = page.next.as_ref().filter(|_| wish.delimiter.is_some()) {
+        document.text("NextMarker", &encoding.name(next));
+    }
+    entries(document, wish, page, (encoding, Some(owner)))
 }
 
 fn read_token(token: &str) -> S3Result<String> {
@@ -254,48 +279,30 @@ pub(crate) async fn second(
         most,
     };
     let page = backend.page(&container, &wish).await?;
-    let owner = asker.owner();
-    let owner = (input.fetch_owner == Some(true)).then_some(&owner);
-    let count = page.rows.len() + page.prefixes.len();
-    let contents = page.rows.into_iter().map(|row| object(row, &encoding, owner));
-    Ok(S3Response::new(ListObjectsV2Output {
-        name: Some(input.bucket),
-        prefix: Some(encoding.name(&input.prefix.unwrap_or_default())),
-        max_keys: i32::try_from(most).ok(),
-        key_count: i32::try_from(count).ok(),
-        continuation_token: input.continuation_token,
-        is_truncated: Some(page.next.is_some()),
-        next_continuation_token: page.next.map(|name| URL_SAFE_NO_PAD.encode(name)),
-        contents: Some(contents.collect()),
-        common_prefixes: encoding.prefixes(page.prefixes),
-        delimiter: encoding.maybe(wish.delimiter),
-        encoding_type: input.encoding_type,
-        start_after: encoding.maybe(input.start_after),
-        ..ListObjectsV2Output::default()
-    }))
+    Ok(second_document(&input, &wish, &page, (&encoding, &asker.owner())).answer())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_taken_back_and_others_are_refused() {
-        let token = URL_SAFE_NO_PAD.encode("dir/a b");
-        assert_eq!(read_token(&token).unwrap(), "dir/a b");
-        for bad in ["", "!", "_w"] {
-            assert!(read_token(bad).is_err(), "{bad}");
-        }
+fn second_document(
+    input: &ListObjectsV2Input,
+    wish: &Wish,
+    page: &Page,
+    (encoding, owner): (&Encoding, &Owner),
+) -> Written {
+    let count = page.rows.len() + page.prefixes.len();
+    let mut document = Document::new("ListBucketResult", count);
+    document.text("Name", &input.bucket);
+    document.text(
+        "Prefix",
+        &encoding.name(input.prefix.as_deref().unwrap_or_default()),
+    );
+    if let Some(next) = &page.next {
+        document.plain("NextContinuationToken", URL_SAFE_NO_PAD.encode(next));
     }
-
-    #[test]
-    fn names_are_encoded_as_forms_are() {
-        let url = EncodingType::from_static(EncodingType::URL);
-        let encoding = Encoding::of(Some(&url)).unwrap();
-        assert_eq!(encoding.name("a b/\u{fc}+\n"), "a+b/%C3%BC%2B%0A");
-        assert_eq!(Encoding::of(None).unwrap().name("a b"), "a b");
-        assert!(Encoding::of(Some(&EncodingType::from_static("xml"))).is_err());
-        assert_eq!((limit(None).unwrap(), limit(Some(5000)).unwrap()), (1000, 1000));
-        assert!(limit(Some(-1)).is_err());
+    document.some("ContinuationToken", input.continuation_token.as_deref());
+    if let Some(after) = &input.start_after {
+        document.text("StartAfter", &encoding.name(after));
     }
+    document.plain("KeyCount", count);
+    let owner = (input.fetch_owner == Some(true)).then_some(owner);
+    entries(document, wish, page, (encoding, owner))
 }
