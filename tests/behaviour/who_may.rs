@@ -54,13 +54,7 @@ fn person(
     let user = json!({"user": {"name": name, "password": "pw", "domain_id": "default"}});
     let made = keystone.call("POST", "/users", root, &user).expect(201);
     let found = keystone.call("GET", &format!("/roles?name={role}"), root, &Value::Null);
-    let role = match found.json()["roles"][0]["id"].as_str() {
-        Some(id) => id.to_owned(),
-        None => {
-            let new = json!({"role": {"name": role}});
-            keystone.call("POST", "/roles", root, &new).expect(201).id("role")
-        }
-    };
+    let role = found.json()["roles"][0]["id"].as_str().expect(role).to_owned();
     let grant = format!("/projects/{id}/users/{}/roles/{role}", made.id("user"));
     keystone.call("PUT", &grant, root, &Value::Null).expect(204);
     keystone

@@ -2,7 +2,8 @@
 //!
 //! Runs at every start: what is there is left alone, except that the URLs of
 //! the endpoints made here follow the configuration, and that nothing that the
-//! operator changed or deleted later comes back.
+//! operator changed or deleted later comes back: what a later version adds, it
+//! adds once.
 use serde_json::json;
 use virga_state::{Change, Conflicted, StateError, Transaction, transact};
 use zeroize::Zeroizing;
@@ -17,7 +18,7 @@ use crate::model::credential::Credential;
 use crate::model::project::Project;
 use crate::model::role::Role;
 use crate::model::user::User;
-use crate::model::{Object, assignment, catalog, credential, new_id, project, role, user};
+use crate::model::{Object, assignment, bootstrap_step, catalog, credential, new_id, project, role, user};
 use crate::secrets;
 
 /// The id of the domain that everything without a domain is in.
@@ -100,6 +101,12 @@ const ROLES: [(&str, Option<&str>); 5] = [
     ("service", None),
 ];
 
+/// What the object store calls its reseller admin role unless its
+/// configuration says otherwise: operators and suites expect it to be there, as
+/// in DevStack. It means nothing to identity, so that it may be renamed and
+/// deleted as any role.
+const RESELLER_ADMIN: &str = "ResellerAdmin";
+
 /// Ids that are chosen before the transaction, so that it can run again.
 struct Ids {
     admin: String,
@@ -124,7 +131,11 @@ impl Identity {
             Some(_) => self.find_bootstrapped().await?,
             None => self.first_start(plan).await?,
         };
+        let reseller_admin = new_id();
         transact!(app.state, |tx| -> Result<(), StateError> {
+            if bootstrap_step::take(tx, "reseller admin role").await? {
+                make_reseller_admin(tx, &reseller_admin).await?;
+            }
             follow_urls(tx, plan).await
         })?;
         Ok(report)
@@ -316,6 +327,34 @@ async fn make_roles(tx: &mut Transaction, ids: &Ids) -> Result<(), StateError> {
         assignment::grant(tx, &grant).await?;
     }
     Ok(())
+}
+
+/// Makes the object store's reseller admin role, unless the operator did.
+async fn make_reseller_admin(tx: &mut Transaction, id: &str) -> Result<(), StateError> {
+    let known = role::list(tx).await?;
+    let is_it = |r: &Role| r.domain_id.is_none() && r.name.eq_ignore_ascii_case(RESELLER_ADMIN);
+    if known.iter().any(is_it) {
+        return Ok(());
+    }
+    let made = Role {
+        id: id.to_owned(),
+        domain_id: None,
+        name: RESELLER_ADMIN.into(),
+        description: Some("Operates on every account of the object store.".into()),
+        options: Object::new(),
+        extra: Object::new(),
+    };
+    role::insert(tx, &made).await?;
+    // Other processes on the same records hear of it.
+    tx.record(Change {
+        service: "identity",
+        kind: "role",
+        id,
+        action: "created",
+        actor: None,
+        detail: "",
+    })
+    .await
 }
 
 /// The services made here: type, name, URL as a function of the plan.

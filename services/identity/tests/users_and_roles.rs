@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a failed test should panic")]
 mod bench;
 
+use std::collections::BTreeSet;
+
 use bench::{DEMO_PASSWORD, bench, by_password, project_scope};
 use serde_json::{Value, json};
 use virga_identity_api::verify::TokenError;
@@ -103,6 +105,47 @@ async fn a_new_password_and_a_disabled_user_end_all_tokens() {
 }
 
 #[tokio::test]
+async fn the_reseller_admin_role_is_there_from_the_start_and_stays_away_when_it_is_taken() {
+    let b = bench().await;
+    let names = async |b: &bench::Bench| {
+        let listed = b.get("/v3/roles", &b.admin().await).await.expect(200).json();
+        let roles = listed["roles"].as_array().unwrap().iter();
+        let names: BTreeSet<_> = roles.map(|r| r["name"].as_str().unwrap().to_owned()).collect();
+        names
+    };
+    let usual = ["admin", "manager", "member", "reader", "service"];
+    let mut expected: BTreeSet<String> = usual.map(str::to_owned).into();
+    expected.insert("ResellerAdmin".into());
+    assert_eq!(names(&b).await, expected);
+    let again = b.restarted(&bench::plan()).await;
+    assert_eq!(names(&again).await, expected);
+    // Identity gives nothing to who has it.
+    let ann = b.new_user("ann").await;
+    let target = format!("projects/{}", b.report.demo_project_id);
+    b.grant(&target, &ann, "ResellerAdmin").await;
+    let token = b.token("ann", "pw", project_scope("demo")).await;
+    for path in [
+        "/v3/users",
+        "/v3/roles",
+        "/v3/role_assignments",
+        "/v3/credentials",
+    ] {
+        let told = b.get(path, &token).await;
+        let reader = b.get(path, &b.demo().await).await;
+        assert_eq!(told.status, reader.status, "{path}: {}", told.text);
+    }
+    let admin = b.admin().await;
+    let role = format!("/v3/roles/{}", b.role_id("ResellerAdmin").await);
+    let renamed = json!({"role": {"name": "accounts"}});
+    b.call("PATCH", &role, &admin, renamed).await.expect(200);
+    let again = b.restarted(&bench::plan()).await;
+    expected.remove("ResellerAdmin");
+    assert_eq!(names(&again).await.len(), 6);
+    again.call("DELETE", &role, &admin, Value::Null).await.expect(204);
+    assert_eq!(names(&again.restarted(&bench::plan()).await).await, expected);
+}
+
+#[tokio::test]
 async fn a_grant_opens_a_project_and_its_end_closes_it() {
     let b = bench().await;
     let admin = b.admin().await;
@@ -190,12 +233,7 @@ async fn group_and_inherited_roles_take_effect_below() {
 async fn implications_reach_tokens_and_never_run_in_circles() {
     let b = bench().await;
     let admin = b.admin().await;
-    let role = json!({"role": {"name": "ResellerAdmin"}});
-    let reseller = b
-        .call("POST", "/v3/roles", &admin, role)
-        .await
-        .expect(201)
-        .id("role");
+    let reseller = b.role_id("ResellerAdmin").await;
     let member = b.role_id("member").await;
     let path = format!("/v3/roles/{member}/implies/{reseller}");
     let made = b.call("PUT", &path, &admin, Value::Null).await.expect(201).json();

@@ -5,6 +5,7 @@
 pub mod access_rule;
 pub mod application_credential;
 pub mod assignment;
+pub mod bootstrap_step;
 pub mod catalog;
 pub mod credential;
 pub mod domain_option;

@@ -27,7 +27,15 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "tokens of OAuth consumers",
         sql: OAUTH_TOKENS,
     },
+    Migration {
+        version: 5,
+        name: "what was made for a cloud once",
+        sql: BOOTSTRAP_STEPS,
+    },
 ];
+
+/// Names of what bootstrapping made in clouds that there were before, too.
+const BOOTSTRAP_STEPS: &str = "CREATE TABLE identity_bootstrap_step (name TEXT PRIMARY KEY);";
 
 /// `role_ids` is a JSON list of texts, `expires_at` microseconds since the epoch.
 const OAUTH_TOKENS: &str = "
