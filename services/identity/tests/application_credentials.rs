@@ -186,7 +186,6 @@ async fn access_rules_bind_their_tokens_and_are_shared() {
         .await
         .expect(401);
     b.get("/v3/auth/projects", &token).await.expect(401);
-    b.about("GET", "", &token, &token).await.expect(200);
     let caller = b.identity.verifier().verify(&token).await.unwrap();
     assert!(caller.may_call("object-store", "GET", "/v1/AUTH_x/c/o"));
     assert!(!caller.may_call("object-store", "PUT", "/v1/AUTH_x/c/o"));
@@ -234,6 +233,123 @@ async fn an_ec2_key_made_with_a_credential_is_good_for_no_more() {
         .await
         .expect(204);
     assert!(b.identity.ec2_secret(access).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn no_delegation_opens_the_credentials_of_its_user() {
+    let b = bench().await;
+    let (demo, user) = (b.demo().await, b.report.demo_user_id.clone());
+    let ann = b.new_user("ann").await;
+    let credential = json!({"credential": {"type": "cert", "blob": "private", "user_id": user}});
+    let kept = b.call("POST", "/v3/credentials", &demo, credential.clone()).await;
+    let one = format!("/v3/credentials/{}", kept.expect(201).id("credential"));
+    let keys = format!("/v3/users/{user}/credentials/OS-EC2");
+    let tenant = json!({"tenant_id": b.report.demo_project_id});
+    let key = b
+        .call("POST", &keys, &demo, tenant.clone())
+        .await
+        .expect(201)
+        .json();
+    let key = format!("{keys}/{}", key["credential"]["access"].as_str().unwrap());
+    // The longest reaching: a credential that may make others, and acting as the trustor.
+    let id = made(&b, json!({"name": "c", "secret": "s", "unrestricted": true})).await;
+    let by_credential = token_of(&b.authenticate(by_id(&id, "s")).await.expect(201));
+    let trust = json!({"trust": {"trustor_user_id": user, "trustee_user_id": ann, "impersonation": true,
+        "project_id": b.report.demo_project_id, "roles": [{"name": "member"}]}});
+    let trust = b
+        .call("POST", "/v3/OS-TRUST/trusts", &demo, trust)
+        .await
+        .expect(201);
+    let scope = json!({"OS-TRUST:trust": {"id": trust.id("trust")}});
+    let by_trust = b.token("ann", "pw", scope).await;
+    for token in [by_credential, by_trust] {
+        for (method, path, body) in [
+            ("GET", "/v3/credentials", Value::Null),
+            ("POST", "/v3/credentials", credential.clone()),
+            ("GET", &one, Value::Null),
+            ("PATCH", &one, json!({"credential": {"blob": "mine"}})),
+            ("DELETE", &one, Value::Null),
+            ("GET", &keys, Value::Null),
+            ("GET", &key, Value::Null),
+            ("DELETE", &key, Value::Null),
+        ] {
+            let refused = b.call(method, path, &token, body).await;
+            assert_eq!(refused.status, 403, "{method} {path}: {}", refused.text);
+            let why = "Delegated tokens cannot access credentials directly";
+            assert!(refused.text.contains(why), "{method} {path}: {}", refused.text);
+        }
+        b.call("POST", &keys, &token, tenant.clone()).await.expect(201);
+    }
+    b.get(&one, &demo).await.expect(200);
+}
+
+#[tokio::test]
+async fn who_does_not_obey_access_rules_is_told_that_such_a_token_is_none() {
+    let b = bench().await;
+    let (admin, rule) = (
+        b.admin().await,
+        json!({"service": "image", "method": "GET", "path": "/v2/images"}),
+    );
+    let bound = made(
+        &b,
+        json!({"name": "bound", "secret": "s", "access_rules": [rule]}),
+    )
+    .await;
+    let free = made(&b, json!({"name": "free", "secret": "s"})).await;
+    let bound = token_of(&b.authenticate(by_id(&bound, "s")).await.expect(201));
+    let free = token_of(&b.authenticate(by_id(&free, "s")).await.expect(201));
+    let ask = async |method: &str, version: &str, token: &str| {
+        let request = Request::builder()
+            .method(method)
+            .uri("/v3/auth/tokens")
+            .header("host", "cloud:5000")
+            .header("x-auth-token", &admin)
+            .header("x-subject-token", token);
+        let request = match version {
+            "" => request,
+            version => request.header("openstack-identity-access-rules", version),
+        };
+        b.send(request.body(axum::body::Body::empty()).unwrap())
+            .await
+            .status
+            .as_u16()
+    };
+    // Twice: what one may see is not remembered for the other.
+    for _ in 0..2 {
+        for (version, status) in [("1.0", 200), ("1", 200), ("", 404), ("0.9", 404), ("x", 404)] {
+            for method in ["GET", "HEAD"] {
+                assert_eq!(ask(method, version, &bound).await, status, "{method} {version:?}");
+                assert_eq!(ask(method, version, &free).await, 200, "{method} {version:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_credential_does_not_have_is_refused() {
+    let b = bench().await;
+    let demo = b.demo().await;
+    let list = format!("/v3/users/{}/application_credentials", b.report.demo_user_id);
+    let make = async |more: Value| {
+        let mut wish = json!({"name": "c", "secret": "s"});
+        wish.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        b.call("POST", &list, &demo, json!({"application_credential": wish}))
+            .await
+    };
+    for bad in [
+        json!({"shoe": 1}),
+        json!({"user_id": b.report.admin_user_id}),
+        json!({"roles": null}),
+        json!({"access_rules": null}),
+    ] {
+        make(bad).await.expect(400);
+    }
+    // Clients send what they were told.
+    make(json!({"unrestricted": null, "project_id": b.report.demo_project_id}))
+        .await
+        .expect(201);
 }
 
 /// Asks for a token as OAuth 2.0 clients do.

@@ -88,7 +88,7 @@ async fn the_trustee_acts_with_the_trustors_roles_as_either_of_them() {
         .expect(403);
     b.authenticate(by_password("ann", "pw", scope("none")))
         .await
-        .expect(404);
+        .expect(401);
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn uses_and_time_run_out() {
     let b = bench().await;
     let ann = b.new_user("ann").await;
     let id = given(&b, &ann, json!({"remaining_uses": 2})).await;
-    for status in [201, 201, 404] {
+    for status in [201, 201, 401] {
         b.authenticate(by_password("ann", "pw", scope(&id)))
             .await
             .expect(status);
@@ -156,7 +156,7 @@ async fn uses_and_time_run_out() {
     b.advance(600);
     b.authenticate(by_password("ann", "pw", scope(&id)))
         .await
-        .expect(404);
+        .expect(401);
     assert_eq!(verify(&b, &token_of(&answer)).await, Err(TokenError::Expired));
 }
 
@@ -251,5 +251,5 @@ async fn a_trust_is_handed_on_within_its_bounds_and_falls_with_the_first() {
     }
     b.authenticate(by_password("bob", "pw", scope(&second)))
         .await
-        .expect(404);
+        .expect(401);
 }

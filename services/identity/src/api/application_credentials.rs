@@ -136,7 +136,7 @@ fn new_rule(user_id: &str, value: &Value) -> Result<Option<StoredRule>, Fault> {
 
 async fn rules_of(ask: &Ask, fields: &mut Fields) -> Result<Vec<StoredRule>, Fault> {
     let given = match fields.take("access_rules") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
+        None => return Ok(Vec::new()),
         Some(Value::Array(given)) if given.len() <= MAX_RULES => given,
         Some(_) => {
             return Err(Fault::BadRequest(format!(
@@ -182,7 +182,7 @@ async fn roles_of(ask: &Ask, fields: &mut Fields, project: &str) -> Result<Vec<S
         ));
     }
     let named = match fields.take("roles") {
-        None | Some(Value::Null) => Vec::new(),
+        None => Vec::new(),
         Some(value) => role_ids(ask, &value).await?,
     };
     if named.is_empty() {
@@ -259,6 +259,9 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     let secret = secret_of(&mut fields)?;
     let roles = roles_of(&ask, &mut fields, &project_id).await?;
     let rules = rules_of(&ask, &mut fields).await?;
+    if fields.is_null("unrestricted") {
+        fields.drop("unrestricted");
+    }
     let new = ApplicationCredential {
         id: new_id(),
         user_id,
@@ -269,6 +272,11 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         unrestricted: fields.bool("unrestricted")?.unwrap_or(false),
         secret_hash: ask.app.passwords.hash(&secret).await?,
     };
+    // The project is the token's; clients name it.
+    for told in ["id", "project_id"] {
+        fields.drop(told);
+    }
+    fields.nothing_else()?;
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
         if user::get(tx, &new.user_id).await?.is_none() {
             return Err(Fault::Unauthorized);

@@ -115,6 +115,11 @@ async fn caller_of(app: &App, parts: &Parts) -> Result<Option<Arc<Caller>>, Faul
     Ok(Some(caller))
 }
 
+/// Whether the caller signed in with a pair of keys.
+fn by_keys(caller: &Caller) -> bool {
+    caller.methods.iter().any(|m| m == "ec2credential")
+}
+
 impl FromRequest<Arc<App>> for Ask {
     type Rejection = Fault;
 
@@ -190,12 +195,18 @@ impl Ask {
     pub(crate) fn not_delegated(&self, or_credential: bool) -> Result<(), Fault> {
         const REFUSED: &str = "You are not authorized to perform the requested action: managing delegations with a delegated token.";
         let caller = self.caller()?;
-        let by_keys = caller.methods.iter().any(|m| m == "ec2credential");
         match &caller.delegation {
-            None if !by_keys => Ok(()),
-            Some(Delegation::ApplicationCredential { .. }) if or_credential && !by_keys => Ok(()),
+            Some(Delegation::ApplicationCredential { .. }) if or_credential && !by_keys(caller) => Ok(()),
+            _ if !self.is_delegated()? => Ok(()),
             _ => Err(Fault::Forbidden(REFUSED.into())),
         }
+    }
+
+    /// Whether the caller's token stands on a delegation: a trust, an
+    /// application credential, an OAuth access token, or a pair of keys.
+    pub(crate) fn is_delegated(&self) -> Result<bool, Fault> {
+        let caller = self.caller()?;
+        Ok(caller.delegation.is_some() || by_keys(caller))
     }
 
     /// 403 for tokens of an application credential that is restricted (unless

@@ -1,5 +1,7 @@
 //! `/v3/credentials`, and EC2 keys under `/v3/users/{id}/credentials/OS-EC2`.
-//! Both are the same records; their content is sealed at rest.
+//! Both are the same records; their content is sealed at rest. With a token of
+//! a delegation nothing is done here but to make EC2 keys that are good for no
+//! more than it.
 use serde_json::{Value, json};
 use virga_identity_api::caller::Delegation;
 use virga_state::{StateError, transact};
@@ -33,6 +35,19 @@ fn target(user_id: &str) -> Value {
     json!({"credential": {"user_id": user_id}})
 }
 
+/// 403 for tokens of a delegation: what the user's credentials say opens more
+/// than was handed on, and a new one would outlive it.
+fn not_delegated(ask: &Ask) -> Result<(), Fault> {
+    match ask.is_delegated()? {
+        true => Err(Fault::Forbidden(
+            "You are not authorized to perform the requested action: Delegated tokens cannot access credentials \
+             directly."
+                .into(),
+        )),
+        false => Ok(()),
+    }
+}
+
 async fn found(ask: &Ask, action: &str) -> Result<Credential, Fault> {
     ask.caller()?;
     let id = ask.param("credential_id");
@@ -41,6 +56,7 @@ async fn found(ask: &Ask, action: &str) -> Result<Credential, Fault> {
         action,
         found.as_ref().map_or_else(|| json!({}), |c| target(&c.user_id)),
     )?;
+    not_delegated(ask)?;
     found.ok_or_else(|| Fault::not_found("credential", id))
 }
 
@@ -48,6 +64,7 @@ async fn found(ask: &Ask, action: &str) -> Result<Credential, Fault> {
 pub(crate) async fn list(ask: Ask) -> Reply {
     let me = ask.caller()?.user_id.clone();
     ask.enforce("identity:list_credentials", target(&me))?;
+    not_delegated(&ask)?;
     let mut q = ask.app.state.reader();
     let all = credential::list(&mut q, ask.query("user_id"), ask.query("type")).await?;
     let mut items = Vec::new();
@@ -155,6 +172,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         blob = bind(&ask, &blob)?;
         ec2_id(&access)
     } else {
+        not_delegated(&ask)?;
         new_id()
     };
     fields.drop("id");
@@ -256,6 +274,7 @@ async fn require_user(ask: &Ask) -> Result<(), Fault> {
 /// `GET /v3/users/{id}/credentials/OS-EC2`.
 pub(crate) async fn list_ec2(ask: Ask) -> Reply {
     ask.enforce("identity:ec2_list_credentials", Value::Null)?;
+    not_delegated(&ask)?;
     require_user(&ask).await?;
     let mut q = ask.app.state.reader();
     let all = credential::list(&mut q, Some(ask.param("user_id")), Some("ec2")).await?;
@@ -302,6 +321,7 @@ async fn found_ec2(ask: &Ask, action: &str) -> Result<Credential, Fault> {
     // whose it is, whoever the path names.
     let found = found.ok_or_else(|| Fault::not_found("credential", access))?;
     ask.enforce(action, target(&found.user_id))?;
+    not_delegated(ask)?;
     Ok(found)
 }
 

@@ -114,9 +114,7 @@ impl Fields {
 
     /// 400 if one of these is null: they may be left out only.
     pub(crate) fn not_null(&self, fields: &[&str]) -> Result<(), Fault> {
-        let null = fields
-            .iter()
-            .find(|name| self.map.get(**name) == Some(&Value::Null));
+        let null = fields.iter().find(|name| self.is_null(name));
         null.map_or(Ok(()), |name| Err(wrong(name, "it must not be null")))
     }
 
@@ -249,6 +247,11 @@ impl Fields {
             ))),
             None => Err(wrong(field, &format!("{text:?} is not a 'date-time'"))),
         }
+    }
+
+    /// Whether the field was given as null and not taken yet.
+    pub(crate) fn is_null(&self, field: &str) -> bool {
+        self.map.get(field) == Some(&Value::Null)
     }
 
     /// Whether the field was given and not taken yet.

@@ -19,6 +19,9 @@ use crate::auth::tokens::{Place, Standing};
 use crate::fault::Fault;
 
 const SUBJECT: &str = "x-subject-token";
+/// By it a service says that it obeys the access rules of application
+/// credentials, and from which version on.
+const OBEYS_RULES: &str = "openstack-identity-access-rules";
 /// How often a sign-in is judged that changes elsewhere overtake.
 const TRIES: u32 = 3;
 
@@ -92,16 +95,14 @@ async fn subject(ask: &Ask, action: &str) -> Result<(String, Payload), Fault> {
         0
     };
     let payload = ask.app.verifier.inspect(token, Duration::from_secs(grace));
-    let payload = payload.map_err(|_| Fault::NotFound("Failed to validate token".into()))?;
+    let payload = payload.map_err(|_| invalid())?;
     ask.enforce(action, subject_target(&payload))?;
     Ok((token.to_owned(), payload))
 }
 
 async fn standing(ask: &Ask, payload: Payload) -> Result<Standing, Fault> {
     match ask.app.standing(payload).await {
-        Err(AuthError::Refused(_) | AuthError::NotFound(_)) => {
-            Err(Fault::NotFound("Failed to validate token".into()))
-        }
+        Err(AuthError::Refused(_) | AuthError::NotFound(_)) => Err(invalid()),
         other => Ok(other?),
     }
 }
@@ -119,11 +120,29 @@ async fn show(ask: &Ask, action: &str) -> Reply {
     let showing = ask.header(SUBJECT)?.map(|token| ask.app.showing(token, catalog));
     let (token, payload) = subject(ask, action).await?;
     let standing = standing(ask, payload).await?;
+    let bound = standing.has_access_rules();
+    if bound && !obeys_rules(ask)? {
+        return Err(invalid());
+    }
     let body = shown_body(ask, &standing).await?;
-    if let Some(showing) = showing {
+    // Not those that some may see and others not.
+    if let Some(showing) = showing.filter(|_| !bound) {
         showing.remember(&standing, &body).await?;
     }
     respond(StatusCode::OK, &token, body)
+}
+
+/// Whether who asks obeys access rules: to others a token that has some must
+/// look invalid, or it would open to them what its rules do not name.
+fn obeys_rules(ask: &Ask) -> Result<bool, Fault> {
+    let version = ask
+        .header(OBEYS_RULES)?
+        .and_then(|v| v.trim().parse::<f32>().ok());
+    Ok(version.is_some_and(|v| v >= 1.0))
+}
+
+fn invalid() -> Fault {
+    Fault::NotFound("Failed to validate token".into())
 }
 
 /// `GET`: shows a token.

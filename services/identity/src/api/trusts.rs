@@ -90,8 +90,7 @@ fn not_by_credential(ask: &Ask) -> Result<(), Fault> {
 
 /// `GET /v3/OS-TRUST/trusts`: all, or those of a trustor or trustee.
 pub(crate) async fn list(ask: Ask) -> Reply {
-    let some = |name| ask.query(name).filter(|id| !id.is_empty());
-    let (trustor, trustee) = (some("trustor_user_id"), some("trustee_user_id"));
+    let (trustor, trustee) = (ask.query("trustor_user_id"), ask.query("trustee_user_id"));
     match (trustor, trustee) {
         (Some(id), _) => ask.enforce(
             "identity:list_trusts_for_trustor",
@@ -126,6 +125,9 @@ fn bounds(ask: &Ask, fields: &mut Fields, above: Option<&Trust>) -> Result<Bound
     let most = i64::from(ask.app.config.max_redelegation_count);
     let remaining_uses = fields.int("remaining_uses", 1)?.flatten();
     let wanted = fields.int("redelegation_count", 0)?.flatten();
+    if fields.is_null("allow_redelegation") {
+        fields.drop("allow_redelegation");
+    }
     let allowed = fields.bool("allow_redelegation")?.unwrap_or(false) && wanted != Some(0);
     if !allowed {
         return Ok(Bounds {
@@ -227,11 +229,14 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     };
     let project_id = fields.text("project_id")?.flatten().filter(|id| !id.is_empty());
     let roles = match fields.take("roles") {
-        None | Some(Value::Null) => Vec::new(),
+        None => Vec::new(),
         Some(given) => role_ids(&ask, &given).await?,
     };
     if project_id.is_some() && roles.is_empty() {
-        return Err(Fault::Forbidden("At least one role should be specified".into()));
+        return Err(Fault::Forbidden(
+            "You are not authorized to perform the requested action: At least one role should be specified."
+                .into(),
+        ));
     }
     let above = handed_on(&ask).await?;
     let bounds = bounds(&ask, &mut fields, above.first())?;
@@ -264,10 +269,14 @@ pub(crate) async fn create(ask: Ask) -> Reply {
     reply::created("trust", show(&ask, &new).await?)
 }
 
-/// 404 unless whoever gives first has every role on the project.
+/// 404 unless whoever gives first has every role on the project; nobody has one
+/// nowhere.
 async fn check_roles(ask: &Ask, new: &Trust, roles: &[String], above: &[Trust]) -> Result<(), Fault> {
     let Some(project_id) = &new.project_id else {
-        return Ok(());
+        return match roles.first() {
+            Some(role) => Err(Fault::not_found("role", role)),
+            None => Ok(()),
+        };
     };
     if project::get(&mut ask.app.state.reader(), project_id)
         .await?

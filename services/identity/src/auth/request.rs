@@ -128,8 +128,8 @@ fn scope(auth: &Map<String, Value>) -> Result<ScopeWish, AuthError> {
             _ => expecting("all", "system"),
         },
         ["OS-TRUST:trust"] => match text(object(wish, "OS-TRUST:trust", "scope")?, "id")? {
-            Some(id) => Ok(ScopeWish::Trust(id.to_owned())),
-            None => expecting("trust_id", "trust"),
+            Some(id) if !id.is_empty() => Ok(ScopeWish::Trust(id.to_owned())),
+            _ => expecting("trust_id", "trust"),
         },
         _ => malformed(format!(
             "Scope must be exactly one of project, domain, system, OS-TRUST:trust; got {}.",

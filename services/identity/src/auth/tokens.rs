@@ -61,6 +61,13 @@ pub(crate) struct Standing {
     pub(crate) backing: Backing,
 }
 
+impl Standing {
+    /// Whether access rules say what the token opens.
+    pub(crate) fn has_access_rules(&self) -> bool {
+        matches!(&self.backing, Backing::ApplicationCredential(_, rules) if !rules.is_empty())
+    }
+}
+
 /// What a token is to be: who, for what, with which roles, until when.
 pub(crate) struct Grant {
     pub(crate) user: User,
@@ -309,7 +316,7 @@ impl App {
         id: &str,
         expires_at: Micros,
     ) -> Result<Grant, AuthError> {
-        let gone = || AuthError::NotFound(format!("Could not find trust: {id}."));
+        let gone = || AuthError::Refused("no such trust");
         let found = trust::get(q, id).await?.ok_or_else(gone)?;
         let over = found.expires_at.is_some_and(|at| at <= self.clock.now());
         if over || found.remaining_uses == Some(0) {
