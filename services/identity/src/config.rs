@@ -56,8 +56,19 @@ pub struct Config {
     pub request_timeout: u64,
     /// Requests in work at once.
     pub max_concurrent: usize,
-    /// Deepest project tree, the domain included.
+    /// Levels of projects under a domain at most; two where `limit_model` knows
+    /// no more.
     pub max_project_depth: usize,
+}
+
+impl Config {
+    /// Levels of projects that a domain may have under it.
+    pub(crate) fn project_levels(&self) -> usize {
+        match self.limit_model {
+            LimitModel::Flat => self.max_project_depth,
+            LimitModel::StrictTwoLevel => self.max_project_depth.min(2),
+        }
+    }
 }
 
 /// What an operator sets in `virga.toml` under `[identity]`; the rest of

@@ -220,7 +220,7 @@ fn read(ask: &Ask, config: &Map<String, Value>) -> Result<Vec<DomainOption>, Fau
 fn body(ask: &Ask) -> Result<Map<String, Value>, Fault> {
     match ask.json()?.get_mut("config").map(Value::take) {
         Some(Value::Object(config)) => Ok(config),
-        _ => Err(Fault::expecting("config", "the request body")),
+        _ => Err(invalid("No options specified")),
     }
 }
 

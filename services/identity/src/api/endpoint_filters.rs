@@ -78,6 +78,11 @@ fn filters(fields: &mut Fields) -> Result<Option<Object>, Fault> {
         "interface" => ["public", "internal", "admin"].contains(&value.as_str().unwrap_or_default()),
         _ => FILTERS.contains(&name) && value.is_string(),
     };
+    if given.is_empty() {
+        return Err(Fault::BadRequest(
+            "Invalid input for field 'filters': it is required and cannot be empty.".into(),
+        ));
+    }
     match given.iter().find(|(name, value)| !known(name, value)) {
         Some((name, _)) => Err(Fault::BadRequest(format!(
             "Invalid input for field 'filters': '{name}' is not a filter, or has a wrong value."
@@ -108,6 +113,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         description: fields.text("description")?.flatten(),
         filters: filters(&mut fields)?.ok_or_else(|| Fault::expecting("filters", "endpoint_group"))?,
     };
+    fields.nothing_else()?;
     store(&ask, &new, None).await?;
     reply::created("endpoint_group", show(&ask, &new))
 }
@@ -116,7 +122,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_endpoint_group").await?;
     let mut group = before.clone();
-    let mut fields = ask.fields("endpoint_group")?;
+    let mut fields = ask.changes("endpoint_group")?;
     if let Some(name) = fields.maybe_name(NAME)? {
         group.name = name;
     }
@@ -126,6 +132,7 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     if let Some(filters) = filters(&mut fields)? {
         group.filters = filters;
     }
+    fields.nothing_else()?;
     store(&ask, &group, Some(&before)).await?;
     reply::one("endpoint_group", show(&ask, &group))
 }

@@ -157,7 +157,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_identity_provider").await?;
     let mut provider = before.clone();
-    let mut fields = ask.fields("identity_provider")?;
+    let mut fields = ask.changes("identity_provider")?;
     fields.same_id(&provider.id)?;
     apply(&mut provider, fields)?;
     let app = &ask.app;

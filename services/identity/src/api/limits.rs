@@ -1,7 +1,5 @@
 //! `/v3/limits`: what single projects and domains have instead of the
 //! defaults; flat, or in two levels that hold together.
-use axum::response::IntoResponse;
-use http::StatusCode;
 use serde_json::{Value, json};
 use virga_identity_api::caller::Scope;
 use virga_state::{Queries, StateError, Transaction, transact};
@@ -70,12 +68,13 @@ pub(crate) async fn model(ask: Ask) -> Reply {
 }
 
 /// `GET /v3/limits`: those of the caller's project or domain; all for
-/// administrators and readers of the cloud.
+/// administrators and readers of the cloud, and for services.
 pub(crate) async fn list(ask: Ask) -> Reply {
     ask.enforce("identity:list_limits", Value::Null)?;
     let mut q = ask.app.state.reader();
     let caller = ask.caller()?;
-    let all = caller.scope == Scope::System || caller.has_role("admin");
+    // Services read here what they enforce for the projects of others.
+    let all = caller.scope == Scope::System || caller.has_role("admin") || caller.has_role("service");
     let mut shown = Vec::new();
     for l in limit::list(&mut q).await? {
         if all || ask.allowed("identity:get_limit", target(&mut q, &l).await?)? {
@@ -113,9 +112,10 @@ fn read(mut fields: Fields) -> Result<Limit, Fault> {
             "Invalid input for field '{field}': '{field}' is a required property."
         ))
     };
-    let project_id = fields.text("project_id")?.flatten();
-    let domain_id = fields.text("domain_id")?.flatten();
-    if project_id.is_some() == domain_id.is_some() {
+    let both = fields.has("project_id") && fields.has("domain_id");
+    let project_id = fields.id("project_id")?.flatten();
+    let domain_id = fields.id("domain_id")?.flatten();
+    if both || project_id.is_some() == domain_id.is_some() {
         return Err(Fault::BadRequest(
             "Invalid input for field 'limits': exactly one of project_id and domain_id is a required property.".into(),
         ));
@@ -126,7 +126,7 @@ fn read(mut fields: Fields) -> Result<Limit, Fault> {
         project_id,
         domain_id,
         service_id: fields.required("service_id")?,
-        region_id: fields.text("region_id")?.flatten().filter(|id| !id.is_empty()),
+        region_id: fields.id("region_id")?.flatten(),
         resource_name: resource(&mut fields)?.ok_or_else(|| missing("resource_name"))?,
         resource_limit: amount(&mut fields)?.ok_or_else(|| missing("resource_limit"))?,
         description: fields.text("description")?.flatten(),
@@ -240,10 +240,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         Ok(made)
     });
     let made = stored.map_err(conflict)?;
-    let shown: Vec<Value> = made.iter().map(|l| show(&ask, l)).collect();
-    let links = json!({"self": ask.self_url(), "previous": null, "next": null});
-    let body = json!({"limits": shown, "links": links});
-    Ok((StatusCode::CREATED, axum::Json(body)).into_response())
+    reply::created("limits", made.iter().map(|l| show(&ask, l)).collect())
 }
 
 /// `PATCH /v3/limits/{id}`.

@@ -198,10 +198,11 @@ pub(crate) async fn is_associated(ask: Ask) -> Reply {
 pub(crate) async fn dissociate(ask: Ask) -> Reply {
     let (policy, subject) = subject(&ask, DELETE).await?;
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
-        if !policy::dissociate(tx, &policy.id, &subject).await? {
-            return Err(no_association());
+        // That there is none is what was asked for.
+        if policy::dissociate(tx, &policy.id, &subject).await? {
+            ask.note(tx, "policy", &policy.id, "dissociated").await?;
         }
-        Ok(ask.note(tx, "policy", &policy.id, "dissociated").await?)
+        Ok(())
     })?;
     reply::nothing()
 }
@@ -249,8 +250,9 @@ pub(crate) async fn of_endpoint(ask: Ask) -> Reply {
     let endpoint = catalog::get_endpoint(&mut q, id)
         .await?
         .ok_or_else(|| Fault::not_found("endpoint", id))?;
-    let policy = policy_id_of(&ask, &endpoint).await?.ok_or_else(no_association)?;
-    let policy = policy::get(&mut q, &policy).await?.ok_or_else(no_association)?;
+    let none = || Fault::NotFound(format!("No policy is associated with endpoint {id}."));
+    let policy = policy_id_of(&ask, &endpoint).await?.ok_or_else(none)?;
+    let policy = policy::get(&mut q, &policy).await?.ok_or_else(none)?;
     reply::one("policy", show(&ask, &policy))
 }
 

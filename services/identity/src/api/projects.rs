@@ -1,6 +1,6 @@
 //! `/v3/projects` and their tags.
 use axum::response::IntoResponse;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use virga_identity_api::caller::Scope;
 use virga_state::{Queries, StateError, Transaction, transact};
@@ -291,9 +291,9 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         options: fields.options(&["immutable"], &[])?,
         extra: fields.rest(),
     };
-    let depth = ask.app.config.max_project_depth;
+    let levels = ask.app.config.project_levels();
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
-        check_parent(tx, &new, depth).await?;
+        check_parent(tx, &new, levels).await?;
         project::insert(tx, &new).await?;
         project::set_tags(tx, &new.id, &tags).await?;
         ask.note(tx, "project", &new.id, "created").await?;
@@ -308,7 +308,7 @@ fn no_place(kind: &str, id: &str) -> Fault {
     Fault::BadRequest(Fault::not_found(kind, id).to_string())
 }
 
-async fn check_parent(tx: &mut Transaction, new: &Project, depth: usize) -> Result<(), Fault> {
+async fn check_parent(tx: &mut Transaction, new: &Project, levels: usize) -> Result<(), Fault> {
     let Some(parent) = &new.parent_id else {
         return Ok(());
     };
@@ -325,7 +325,8 @@ async fn check_parent(tx: &mut Transaction, new: &Project, depth: usize) -> Resu
             "Cannot create project, the parent {parent} is not in the domain {domain}."
         )));
     }
-    if above.len() + 1 > depth {
+    // The domain is among those above, and no level of projects.
+    if above.len() > levels {
         return Err(Fault::Forbidden(format!(
             "Max hierarchy depth reached for {parent} branch."
         )));
@@ -497,6 +498,9 @@ pub(crate) async fn tags(ask: Ask) -> Reply {
 async fn store_tags(ask: &Ask, project: &Project, tags: &[String]) -> Result<(), Fault> {
     check_tags(tags)?;
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
+        let now = project::get(tx, &project.id).await?;
+        let options = now.map(|p| p.options).unwrap_or_default();
+        check_immutable(&options, false, "project", &project.id)?;
         project::set_tags(tx, &project.id, tags).await?;
         ask.note(tx, "project", &project.id, "updated").await?;
         Ok(())
@@ -511,6 +515,12 @@ pub(crate) async fn set_tags(ask: Ask) -> Reply {
     let Some(tags) = Fields::of_body(wrapped, "project")?.texts("tags")? else {
         return Err(Fault::expecting("tags", "the request body"));
     };
+    let other = |name: &&String| name.as_str() != "tags";
+    if let Some(name) = body.as_object().and_then(|map| map.keys().find(other)) {
+        return Err(Fault::BadRequest(format!(
+            "Additional properties are not allowed ('{name}' was unexpected)"
+        )));
+    }
     store_tags(&ask, &project, &tags).await?;
     Ok(
         axum::Json(json!({"tags": tags, "links": {"self": ask.self_url(), "previous": null, "next": null}}))
@@ -548,7 +558,8 @@ pub(crate) async fn add_tag(ask: Ask) -> Reply {
         tags.push(tag);
         store_tags(&ask, &project, &tags).await?;
     }
-    Ok(StatusCode::CREATED.into_response())
+    let location = HeaderValue::from_str(&ask.self_url()).map_err(|e| Fault::Unexpected(e.to_string()))?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
 }
 
 /// `DELETE …/tags/{tag}`.

@@ -1,6 +1,4 @@
 //! `/v3/registered_limits`: the defaults of resources.
-use axum::response::IntoResponse;
-use http::StatusCode;
 use serde_json::{Value, json};
 use virga_state::{Queries, StateError, transact};
 
@@ -55,12 +53,16 @@ pub(crate) async fn show_one(ask: Ask) -> Reply {
 /// The list under `key` of a body, as objects.
 pub(crate) fn items(ask: &Ask, key: &'static str) -> Result<Vec<Fields>, Fault> {
     let wrong = |why: &str| Fault::BadRequest(format!("Invalid input for field '{key}': {why}."));
-    let mut body = ask.json()?;
-    let given = match body.get_mut(key).map(Value::take) {
+    let Value::Object(body) = ask.json()? else {
+        return Err(Fault::expecting(key, "the request body"));
+    };
+    let mut body = Fields::of_object(body, key);
+    let given = match body.take(key) {
         Some(Value::Array(given)) => given,
         Some(_) => return Err(wrong("it is not of type 'array'")),
         None => return Err(Fault::expecting(key, "the request body")),
     };
+    body.nothing_else()?;
     if given.is_empty() || given.len() > MAX_ITEMS {
         return Err(wrong("it must have 1 to 1000 items"));
     }
@@ -115,7 +117,7 @@ fn read(mut fields: Fields) -> Result<RegisteredLimit, Fault> {
     let new = RegisteredLimit {
         id: new_id(),
         service_id: fields.required("service_id")?,
-        region_id: fields.text("region_id")?.flatten().filter(|id| !id.is_empty()),
+        region_id: fields.id("region_id")?.flatten(),
         resource_name: resource(&mut fields)?.ok_or_else(|| missing("resource_name"))?,
         default_limit: amount(&mut fields)?.ok_or_else(|| missing("default_limit"))?,
         description: fields.text("description")?.flatten(),
@@ -150,10 +152,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         Ok(())
     });
     stored.map_err(conflict)?;
-    let shown: Vec<Value> = new.iter().map(|r| show(&ask, r)).collect();
-    let links = json!({"self": ask.self_url(), "previous": null, "next": null});
-    let body = json!({"registered_limits": shown, "links": links});
-    Ok((StatusCode::CREATED, axum::Json(body)).into_response())
+    reply::created("registered_limits", new.iter().map(|r| show(&ask, r)).collect())
 }
 
 fn in_use(id: &str) -> Fault {
@@ -162,7 +161,7 @@ fn in_use(id: &str) -> Fault {
     ))
 }
 
-/// `PATCH /v3/registered_limits/{id}`. What limits hang on cannot change.
+/// `PATCH /v3/registered_limits/{id}`. What limits hang on does not change.
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_registered_limit").await?;
     let mut r = before.clone();
@@ -170,8 +169,8 @@ pub(crate) async fn update(ask: Ask) -> Reply {
     if let Some(Some(service)) = fields.text("service_id")? {
         r.service_id = service;
     }
-    if let Some(region) = fields.text("region_id")? {
-        r.region_id = region.filter(|id| !id.is_empty());
+    if let Some(region) = fields.id("region_id")? {
+        r.region_id = region;
     }
     if let Some(name) = resource(&mut fields)? {
         r.resource_name = name;
@@ -183,17 +182,11 @@ pub(crate) async fn update(ask: Ask) -> Reply {
         r.description = description;
     }
     fields.nothing_else()?;
-    let moved = (&r.service_id, &r.region_id, &r.resource_name)
-        != (&before.service_id, &before.region_id, &before.resource_name);
     let stored = transact!(ask.app.state, |tx| -> Result<(), Fault> {
         Fault::unless_same(limit::get_registered(tx, &r.id).await?.as_ref(), &before)?;
         require(tx, &r.service_id, r.region_id.as_deref()).await?;
-        if moved
-            && limit::list(tx)
-                .await?
-                .iter()
-                .any(|l| l.registered_limit_id == r.id)
-        {
+        let limits = limit::list(tx).await?;
+        if limits.iter().any(|l| l.registered_limit_id == r.id) {
             return Err(in_use(&r.id));
         }
         limit::update_registered(tx, &r).await?;

@@ -108,10 +108,15 @@ pub(crate) fn list(ask: &Ask, key: &str, mut items: Vec<Value>, filters: &[&str]
     Ok(Json(Value::Object(body)).into_response())
 }
 
+/// What stands for itself in a query (RFC 3986, 2.3).
+const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 fn next_url(ask: &Ask, marker: &str, limit: usize) -> String {
-    let encode = |text: &str| {
-        percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-    };
+    let encode = |text: &str| percent_encoding::utf8_percent_encode(text, KEPT).to_string();
     let url = ask.self_url();
     let path = url.split('?').next().unwrap_or_default().to_owned();
     let kept = ask

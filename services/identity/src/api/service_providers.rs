@@ -116,7 +116,7 @@ pub(crate) async fn create(ask: Ask) -> Reply {
 pub(crate) async fn update(ask: Ask) -> Reply {
     let before = found(&ask, "identity:update_service_provider").await?;
     let mut provider = before.clone();
-    let mut fields = ask.fields("service_provider")?;
+    let mut fields = ask.changes("service_provider")?;
     fields.same_id(&provider.id)?;
     apply(&mut provider, fields)?;
     transact!(ask.app.state, |tx| -> Result<(), Fault> {
