@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3s::S3Result;
+use s3s::{S3Error, S3Result};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use virga_node::clock::Clock;
@@ -26,8 +26,11 @@ const PAGE: u32 = 200;
 /// as this: earlier, they may be on their way.
 const LEFT: Duration = Duration::from_secs(3600);
 
-/// After a failure it looks again this soon: nodes may just have started.
-const AGAIN: Duration = Duration::from_secs(60);
+/// After a failure it looks again this soon, as nodes may just have started, and
+/// after twice as long each time that it fails again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Longest rest after a failure.
+const LATEST: Duration = Duration::from_secs(60);
 
 /// How often the rules of buckets are run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,17 +97,19 @@ impl Worker {
         tasks.supervise("lifecycle", move || {
             let (worker, stop, report) = (Arc::clone(&worker), stop.clone(), report.clone());
             async move {
+                let mut failures = 0_u32;
                 while !stop.is_cancelled() {
                     let trouble = match worker.round().await {
                         Ok(Round { tally, .. }) => tally.error.map(|why| {
                             format!("{} things that are due could not be removed: {why}", tally.left)
                         }),
-                        Err(error) => Some(format!("rules cannot be run: {error}")),
+                        Err(error) => Some(format!("rules cannot be run: {}", said(&error))),
                     };
                     let rest = match trouble {
-                        Some(_) => worker.period.min(AGAIN),
+                        Some(_) => worker.period.min(after_failures(failures)),
                         None => worker.period,
                     };
+                    failures = trouble.as_ref().map_or(0, |_| failures.saturating_add(1));
                     report.report(trouble.map_or(State::Ready, State::Degraded));
                     tokio::select! {
                         () = tokio::time::sleep(rest) => {}
@@ -137,7 +142,8 @@ impl Worker {
                     Err(error) => {
                         tracing::warn!(%error, bucket = row.bucket.path(), "the rules of a bucket cannot be run");
                         round.tally.left += 1;
-                        round.tally.error = Some(format!("bucket {}: {error}", row.bucket.container()));
+                        let (bucket, why) = (row.bucket.container(), said(&error));
+                        round.tally.error = Some(format!("bucket {bucket}: {why}"));
                     }
                 }
             }
@@ -215,9 +221,38 @@ impl Worker {
     }
 }
 
+/// How long to rest after a failure that so many came before.
+fn after_failures(before: u32) -> Duration {
+    AGAIN.saturating_mul(2_u32.saturating_pow(before)).min(LATEST)
+}
+
+/// An error as people are told it.
+fn said(error: &S3Error) -> String {
+    let code = error.code().as_str();
+    error
+        .message()
+        .map_or_else(|| code.to_owned(), |message| format!("{code}: {message}"))
+}
+
 #[cfg(test)]
 mod tests {
+    use s3s::s3_error;
+
     use super::*;
+
+    #[test]
+    fn a_failure_is_tried_again_soon_and_then_less_and_less_often() {
+        let rests: Vec<u64> = (0..8).map(|before| after_failures(before).as_secs()).collect();
+        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(after_failures(u32::MAX), LATEST);
+    }
+
+    #[test]
+    fn people_are_told_the_code_and_the_message() {
+        assert_eq!(said(&s3_error!(NoSuchKey)), "NoSuchKey");
+        let full = s3_error!(ServiceUnavailable, "There is no room for new data.");
+        assert_eq!(said(&full), "ServiceUnavailable: There is no room for new data.");
+    }
 
     #[test]
     fn a_period_that_makes_no_sense_is_refused() {
