@@ -145,7 +145,9 @@ async fn an_endpoint_group_has_filters_and_nothing_unknown() {
     let path = "/v3/OS-EP-FILTER/endpoint_groups";
     let wish = json!({"name": "g", "filters": {"interface": "public"}});
     let id = made(&b, path, "endpoint_group", wish.clone()).await;
-    for (field, value) in [("filters", json!({})), ("shoe", json!(1)), ("id", json!("x"))] {
+    let none = json!({"endpoint_group": {"name": "h", "filters": {}}});
+    b.call("POST", path, &admin, none).await.expect(400);
+    for (field, value) in [("shoe", json!(1)), ("id", json!("x"))] {
         let mut bad = wish.clone();
         bad[field] = value.clone();
         let bad = json!({"endpoint_group": bad});
@@ -155,6 +157,9 @@ async fn an_endpoint_group_has_filters_and_nothing_unknown() {
             .await
             .expect(400);
     }
+    let cleared = json!({"endpoint_group": {"filters": {}}});
+    let cleared = b.call("PATCH", &format!("{path}/{id}"), &admin, cleared).await;
+    assert_eq!(cleared.expect(200).json()["endpoint_group"]["filters"], json!({}));
     let nothing = json!({"endpoint_group": {}});
     b.call("PATCH", &format!("{path}/{id}"), &admin, nothing)
         .await

@@ -140,6 +140,11 @@ async fn what_is_null_empty_or_too_long_is_refused_where_keystone_refuses_it() {
             "user",
             json!({"name": "x", "options": {"multi_factor_auth_rules": [["totp", "totp"]]}}),
         ),
+        (
+            "users",
+            "user",
+            json!({"name": "x", "options": {"multi_factor_auth_rules": [["totp"], ["totp"]]}}),
+        ),
         ("groups", "group", json!({"name": "x", "domain_id": null})),
         ("projects", "project", json!({"name": "x", "tags": null})),
         ("projects", "project", json!({"name": "x", "options": null})),

@@ -183,6 +183,24 @@ async fn a_consumer_acts_with_what_the_user_authorized_and_no_more() {
     // It reaches no further: not by another token, nor by another yes.
     b.authenticate(by_token(&token, Value::Null)).await.expect(403);
     b.get("/v3/users", &token).await.expect(403);
+    // Nor by handing on what the user has, who has more.
+    let trust = json!({"trust": {"trustor_user_id": b.report.admin_user_id, "impersonation": true,
+        "trustee_user_id": b.report.demo_user_id, "project_id": b.report.admin_project_id,
+        "roles": [{"name": "admin"}]}});
+    let refused = b
+        .call("POST", "/v3/OS-TRUST/trusts", &token, trust)
+        .await
+        .expect(403);
+    assert!(
+        refused.text.contains("Delegated tokens cannot manage trusts"),
+        "{}",
+        refused.text
+    );
+    let keys = format!("/v3/users/{}/credentials/OS-EC2", b.report.admin_user_id);
+    for project in [&b.report.admin_project_id, &b.report.demo_project_id] {
+        let tenant = json!({"tenant_id": project});
+        b.call("POST", &keys, &token, tenant).await.expect(403);
+    }
 
     let path = format!("/v3/users/{}/OS-OAUTH1/access_tokens", b.report.admin_user_id);
     let listed = b.get(&path, &admin).await.expect(200).json();

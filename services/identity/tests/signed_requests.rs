@@ -94,6 +94,12 @@ async fn an_ec2_request_gives_a_token_while_it_is_fresh() {
         .expect(403);
     let credentials = format!("/v3/users/{}/application_credentials", b.report.demo_user_id);
     b.get(&credentials, &token).await.expect(403);
+    let keys = format!("/v3/users/{}/credentials/OS-EC2", b.report.demo_user_id);
+    for project in [&b.report.demo_project_id, &b.report.admin_project_id] {
+        let tenant = json!({"tenant_id": project});
+        b.call("POST", &keys, &token, tenant).await.expect(403);
+    }
+    b.get(&keys, &token).await.expect(403);
     for stale in ["2025-12-22T10:00:00Z", "2025-12-22T12:00:00Z", "yesterday"] {
         ask(stale).await.expect(401);
     }

@@ -115,11 +115,6 @@ async fn caller_of(app: &App, parts: &Parts) -> Result<Option<Arc<Caller>>, Faul
     Ok(Some(caller))
 }
 
-/// Whether the caller signed in with a pair of keys.
-fn by_keys(caller: &Caller) -> bool {
-    caller.methods.iter().any(|m| m == "ec2credential")
-}
-
 impl FromRequest<Arc<App>> for Ask {
     type Rejection = Fault;
 
@@ -194,9 +189,8 @@ impl Ask {
     /// it or reaches further.
     pub(crate) fn not_delegated(&self, or_credential: bool) -> Result<(), Fault> {
         const REFUSED: &str = "You are not authorized to perform the requested action: managing delegations with a delegated token.";
-        let caller = self.caller()?;
-        match &caller.delegation {
-            Some(Delegation::ApplicationCredential { .. }) if or_credential && !by_keys(caller) => Ok(()),
+        match &self.caller()?.delegation {
+            Some(Delegation::ApplicationCredential { .. }) if or_credential && !self.by_keys()? => Ok(()),
             _ if !self.is_delegated()? => Ok(()),
             _ => Err(Fault::Forbidden(REFUSED.into())),
         }
@@ -205,8 +199,12 @@ impl Ask {
     /// Whether the caller's token stands on a delegation: a trust, an
     /// application credential, an OAuth access token, or a pair of keys.
     pub(crate) fn is_delegated(&self) -> Result<bool, Fault> {
-        let caller = self.caller()?;
-        Ok(caller.delegation.is_some() || by_keys(caller))
+        Ok(self.caller()?.delegation.is_some() || self.by_keys()?)
+    }
+
+    /// Whether the caller signed in with a pair of keys.
+    pub(crate) fn by_keys(&self) -> Result<bool, Fault> {
+        Ok(self.caller()?.methods.iter().any(|m| m == "ec2credential"))
     }
 
     /// 403 for tokens of an application credential that is restricted (unless

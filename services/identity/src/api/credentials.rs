@@ -123,7 +123,8 @@ fn bind(ask: &Ask, blob: &str) -> Result<Zeroizing<String>, Fault> {
         }
     }
     match &ask.caller()?.delegation {
-        None => {}
+        // Keys are for one project, and these would be for any.
+        None => not_delegated(ask)?,
         Some(Delegation::Trust { id }) => blob["trust_id"] = json!(id),
         Some(Delegation::ApplicationCredential { id, .. }) => blob["app_cred_id"] = json!(id),
         // A key would outlive the access token that it stands on.

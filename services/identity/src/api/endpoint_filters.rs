@@ -62,7 +62,7 @@ pub(crate) async fn show_one(ask: Ask) -> Reply {
     reply::one("endpoint_group", show(&ask, &group))
 }
 
-/// The filters of a body: at least one, all known.
+/// The filters of a body: all known.
 fn filters(fields: &mut Fields) -> Result<Option<Object>, Fault> {
     let given = match fields.take("filters") {
         None => return Ok(None),
@@ -78,11 +78,6 @@ fn filters(fields: &mut Fields) -> Result<Option<Object>, Fault> {
         "interface" => ["public", "internal", "admin"].contains(&value.as_str().unwrap_or_default()),
         _ => FILTERS.contains(&name) && value.is_string(),
     };
-    if given.is_empty() {
-        return Err(Fault::BadRequest(
-            "Invalid input for field 'filters': it is required and cannot be empty.".into(),
-        ));
-    }
     match given.iter().find(|(name, value)| !known(name, value)) {
         Some((name, _)) => Err(Fault::BadRequest(format!(
             "Invalid input for field 'filters': '{name}' is not a filter, or has a wrong value."
@@ -111,7 +106,9 @@ pub(crate) async fn create(ask: Ask) -> Reply {
         id: new_id(),
         name: fields.name(NAME)?,
         description: fields.text("description")?.flatten(),
-        filters: filters(&mut fields)?.ok_or_else(|| Fault::expecting("filters", "endpoint_group"))?,
+        filters: filters(&mut fields)?
+            .filter(|given| !given.is_empty())
+            .ok_or_else(|| Fault::expecting("filters", "endpoint_group"))?,
     };
     fields.nothing_else()?;
     store(&ask, &new, None).await?;

@@ -362,7 +362,8 @@ pub(crate) async fn change(
 ) -> Result<bool, Fault> {
     let options = fields.options(&["immutable"], &[])?;
     let lifted = options.get("immutable").is_some_and(|v| v != &json!(true));
-    check_immutable(&p.options, lifted, "project", &p.id)?;
+    let kind = if p.is_domain { "domain" } else { "project" };
+    check_immutable(&p.options, lifted, kind, &p.id)?;
     merge_options(&mut p.options, options);
     if let Some(name) = fields.maybe_name(SHORT_NAME)? {
         name.trim().clone_into(&mut p.name);

@@ -74,18 +74,17 @@ async fn found(ask: &Ask, action: &str) -> Result<Trust, Fault> {
     Ok(found)
 }
 
-/// Tokens of application credentials and keys have nothing to do with trusts;
-/// those of trusts may hand them on.
+/// Tokens of application credentials, OAuth access tokens and keys have nothing
+/// to do with trusts; those of trusts may hand them on.
 fn not_by_credential(ask: &Ask) -> Result<(), Fault> {
-    let caller = ask.caller()?;
-    let by_keys = caller.methods.iter().any(|m| m == "ec2credential");
-    if by_keys || matches!(caller.delegation, Some(Delegation::ApplicationCredential { .. })) {
-        return Err(Fault::Forbidden(
-            "You are not authorized to perform the requested action: managing trusts with a delegated token."
+    let by_trust = matches!(ask.caller()?.delegation, Some(Delegation::Trust { .. })) && !ask.by_keys()?;
+    match by_trust || !ask.is_delegated()? {
+        true => Ok(()),
+        false => Err(Fault::Forbidden(
+            "You are not authorized to perform the requested action: Delegated tokens cannot manage trusts."
                 .into(),
-        ));
+        )),
     }
-    Ok(())
 }
 
 /// `GET /v3/OS-TRUST/trusts`: all, or those of a trustor or trustee.

@@ -51,17 +51,16 @@ pub(crate) fn show_user(ask: &Ask, u: &User) -> Value {
 /// methods.
 fn user_options(fields: &mut Fields) -> Result<Object, Fault> {
     let options = fields.options(&FLAGS, &LISTS)?;
-    let differ = |rule: &[Value]| rule.iter().enumerate().all(|(n, m)| !rule[..n].contains(m));
+    let differ = |items: &[Value]| items.iter().enumerate().all(|(n, m)| !items[..n].contains(m));
     let lists = |rules: &Value| {
-        let rules = rules.as_array().into_iter().flatten();
-        rules
-            .map(|rule| rule.as_array())
-            .all(|rule| rule.is_some_and(|r| !r.is_empty() && r.iter().all(Value::is_string) && differ(r)))
+        let rules = rules.as_array().map_or(&[][..], Vec::as_slice);
+        let fits = |r: &Vec<Value>| !r.is_empty() && r.iter().all(Value::is_string) && differ(r);
+        differ(rules) && rules.iter().all(|rule| rule.as_array().is_some_and(fits))
     };
     match options.get("multi_factor_auth_rules") {
         Some(rules) if !lists(rules) => Err(Fault::BadRequest(
-            "Invalid input for field 'options/multi_factor_auth_rules': it is not a list of lists of different \
-             methods."
+            "Invalid input for field 'options/multi_factor_auth_rules': it is not a list of different lists of \
+             different methods."
                 .into(),
         )),
         _ => Ok(options),
