@@ -52,7 +52,11 @@ fn swift_uploads_in_segments_and_downloads_the_whole() {
          swift upload --quiet -S {segment}M --use-dlo dlo big\n\
          for c in slo slo2 dlo; do swift download --quiet $c big -o back; cmp big back; rm back; done\n\
          swift stat slo2 big | grep -qi 'Content Length: {}'\n\
-         swift delete --quiet slo2; swift list slo2_segments > left 2> /dev/null || true; test ! -s left\n",
+         swift delete --quiet slo2; swift list slo2_segments > left 2> /dev/null || true; test ! -s left\n\
+         count() {{ swift list slo_segments | wc -l; }}; n=$(count); head -c 20M /dev/urandom > big\n\
+         swift upload --quiet -S 8M --leave-segments slo big; test $(count) = $((n + 3))\n\
+         swift upload --quiet -S 8M --skip-identical slo big; test $(count) = $((n + 3))\n\
+         swift upload --quiet slo big; swift download --quiet slo big -o back; cmp big back; test $(count) = $n\n",
         mib,
         mib * 1024 * 1024
     ));
@@ -100,7 +104,12 @@ fn rclone_syncs_and_checks_over_swift() {
          rclone sync tree v:box/tree; rclone check tree v:box/tree\n\
          rm tree/blob; echo new > tree/new; rclone sync tree v:box/tree; rclone check --download tree v:box/tree\n\
          test \"$(rclone cat v:box/tree/new)\" = new\n\
-         rclone purge v:box; test -z \"$(rclone lsd v:)\"\n",
+         rclone purge v:box; test -z \"$(rclone lsd v:)\"\n\
+         head -c 20M /dev/urandom > big; export RCLONE_SWIFT_CHUNK_SIZE=6M; rclone copy big v:box; rclone rcat v:box/rc < big\n\
+         test $(rclone ls v:box_segments | wc -l) = 8\n\
+         rclone moveto v:box/rc v:box/moved; rclone check --download --include big . v:box\n\
+         rclone cat --offset 6291446 --count 20 v:box/moved | cmp - <(tail -c +6291447 big | head -c 20)\n\
+         rclone purge v:box; test -z \"$(rclone ls v:box_segments)\"\n",
         tree.display()
     ));
 }

@@ -131,7 +131,10 @@ fn restic_backs_up_checks_and_restores() {
          cp -r '{}' tree; head -c 20M /dev/urandom > tree/blob\n\
          restic init; restic backup tree; echo more > tree/more; restic backup tree\n\
          restic check --read-data; restic restore latest --target out; diff -r tree out/tree\n\
-         restic forget --keep-last 1 --prune; restic check\n",
+         restic forget --keep-last 1 --prune; restic check\n\
+         export RESTIC_REPOSITORY=swift:archive:/; restic init; restic backup tree; rm tree/blob; restic backup tree\n\
+         restic forget --keep-last 1 --prune; restic check --read-data\n\
+         rm -r out; restic restore latest --target out; diff -r tree out/tree\n",
         tree.display()
     ));
 }
