@@ -245,7 +245,7 @@ def trusts(ann):
     bob = as_user("bob", "two", OS_TRUST_ID=ident)
     assert ask("token issue", bob)["project_id"]
     say(f"trust delete {ident}", ann)
-    refused("token issue", 404, bob)
+    refused("token issue", 401, bob)
 
 
 def catalogs():
