@@ -18,6 +18,11 @@ const PAGE: usize = 25;
 const REST: Duration = Duration::from_millis(100);
 const TRIES: usize = 100;
 
+/// How long a proxy waits for a replica before it takes it as silent.
+const STALL: Duration = Duration::from_secs(1);
+/// Writes that others of the same name may meet.
+const MEETING: [&str; 3] = ["PUT hot", "POST hot", "DELETE hot"];
+
 pub(super) struct Client<'a> {
     pub(super) load: &'a Workload,
     pub(super) chance: Chance,
@@ -92,7 +97,11 @@ impl Client<'_> {
                         "{method} {path}: {} after {took:.1?}, {id}: {text}",
                         answer.status
                     );
-                    self.load.findings.refused(Kind::Unavailable, took, why);
+                    if answer.status == 503 && took >= STALL && MEETING.contains(&name) {
+                        self.load.findings.undecided(took, why);
+                    } else {
+                        self.load.findings.refused(Kind::Unavailable, took, why);
+                    }
                 }
                 Ok(answer)
             }

@@ -12,6 +12,10 @@ const KEPT: usize = 25;
 pub enum Kind {
     /// A 5xx, or no answer in a long time.
     Unavailable,
+    /// A write that met others of its name was refused: some replicas had it,
+    /// others newer ones already, and the one to decide had just fallen silent.
+    /// Whether it happened is not known, and a second try might do it twice.
+    Undecided,
     /// The connection broke: no server, or it went away.
     Cut,
     /// A status that the request cannot have.
@@ -81,6 +85,8 @@ struct Notes {
     refused: usize,
     /// Whether stand-ins may have made up a quorum, and not brought it yet.
     behind: bool,
+    /// Whether a replica may be silent.
+    silence: bool,
 }
 
 impl Notes {
@@ -148,6 +154,22 @@ impl Findings {
         } else {
             notes.add(Finding { at, kind, text });
         }
+    }
+
+    /// As [`Findings::refused`], of a write that others of its name may have met,
+    /// and that waited for a replica: as long as one may be silent,
+    /// [`Kind::Undecided`].
+    pub fn undecided(&self, took: Duration, text: String) {
+        let kind = match self.notes().silence {
+            true => Kind::Undecided,
+            false => Kind::Unavailable,
+        };
+        self.refused(kind, took, text);
+    }
+
+    /// From now on a replica may be silent; or none any more.
+    pub fn silence(&self, may: bool) {
+        self.notes().silence = may;
     }
 
     /// From now on requests may be refused, as more than one replica may be

@@ -16,7 +16,7 @@ const EACH: Duration = Duration::from_secs(2);
 /// Measures and prints one JSON line.
 pub fn run(dir: &Path) -> Result<(), String> {
     let (fdatasync, p50) = fdatasync(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-    let disk_write = disk_write(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+    let (disk_write, disk_read) = disk_streams(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let loopback = loopback().map_err(|e| format!("loopback: {e}"))?;
     let block = vec![0xA5u8; 1024 * 1024];
     let line = json!({
@@ -24,6 +24,7 @@ pub fn run(dir: &Path) -> Result<(), String> {
         "fdatasync_4k_per_second": fdatasync,
         "fdatasync_4k_p50_ms": p50,
         "disk_write_mib_per_second": disk_write,
+        "disk_read_mib_per_second": disk_read,
         "loopback_round_trips_per_second": loopback,
         "md5_mib_per_second": rate(|| { std::hint::black_box(md5::Md5::digest(&block)); }),
         "blake3_mib_per_second": rate(|| { std::hint::black_box(blake3::hash(&block)); }),
@@ -62,20 +63,32 @@ fn fdatasync(dir: &Path) -> std::io::Result<(f64, f64)> {
     ))
 }
 
-/// MiB a second of one file written from end to end, its sync included.
-fn disk_write(dir: &Path) -> std::io::Result<f64> {
-    const MOST: usize = 2048;
+/// MiB a second of one file written from end to end, its sync included, and of
+/// the same file read once nothing of it is in memory any more.
+fn disk_streams(dir: &Path) -> std::io::Result<(f64, f64)> {
+    const MOST: u64 = 2048;
     let path = dir.join(format!("virga-bench-{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
     std::fs::remove_file(&path)?;
-    let (begun, block) = (Instant::now(), vec![7u8; 1024 * 1024]);
+    let (begun, mut block) = (Instant::now(), vec![7u8; 1024 * 1024]);
     let mut written = 0;
     while begun.elapsed() < EACH && written < MOST {
         file.write_all(&block)?;
         written += 1;
     }
     file.sync_data()?;
-    Ok(written as f64 / begun.elapsed().as_secs_f64())
+    let write = written as f64 / begun.elapsed().as_secs_f64();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+    let (begun, mut read) = (Instant::now(), 0_u64);
+    while begun.elapsed() < EACH && read < written {
+        file.read_exact_at(&mut block, read << 20)?;
+        read += 1;
+    }
+    Ok((write, read as f64 / begun.elapsed().as_secs_f64()))
 }
 
 /// One byte there and one back, one connection.
