@@ -54,7 +54,7 @@ fn section(name: &str) -> &'static str {
         "bulk_delete" => "`?bulk-delete`",
         "bulk_upload" => "`?extract-archive=tar`, `tar.gz`, `tar.bz2`",
         "container_quotas" => "`X-Container-Meta-Quota-Bytes`, `-Count`; 413",
-        "crossdomain" => "where `cross_domain_policy` is set",
+        "crossdomain" => "unless `cross_domain_policy` is empty",
         "dlo" => "`X-Object-Manifest`",
         "domain_remap" => "where `storage_domains` are set",
         "etag_quoter" => "`X-Container-Rfc-Compliant-Etags`, `X-Account-Rfc-Compliant-Etags`",
@@ -101,7 +101,6 @@ fn everything() -> Config {
             account_ratelimit: 1.0,
             ..RateLimits::default()
         },
-        cross_domain_policy: "<allow-access-from domain=\"*\" />".to_owned(),
         ..Config::default()
     }
 }

@@ -43,8 +43,9 @@ pub struct Config {
     pub strict_cors_mode: bool,
     /// Digests that temporary URLs may be signed with.
     pub tempurl_digests: Vec<Digest>,
-    /// What `/crossdomain.xml` allows, as XML (`<allow-access-from domain="*" />`);
-    /// empty: there is no such file.
+    /// What `/crossdomain.xml` allows, as XML; empty: there is no such file. Unless set,
+    /// what Swift's own says: pages of any origin may ask. No browser sends a token by
+    /// itself, so that they see no more than strangers do.
     pub cross_domain_policy: String,
     /// Whether nothing may be changed, for a time of repairs: writes get 405.
     pub read_only: bool,
@@ -56,6 +57,9 @@ pub struct Config {
     /// Appended to every transaction id.
     pub trans_id_suffix: String,
 }
+
+/// The default of Swift's `crossdomain`.
+const EVERY_ORIGIN: &str = "<allow-access-from domain=\"*\" secure=\"false\" />";
 
 impl Default for Config {
     fn default() -> Self {
@@ -82,7 +86,7 @@ impl Default for Config {
             cors_expose_headers: Vec::new(),
             strict_cors_mode: true,
             tempurl_digests: vec![Digest::Sha256, Digest::Sha512],
-            cross_domain_policy: String::new(),
+            cross_domain_policy: EVERY_ORIGIN.to_owned(),
             read_only: false,
             allow_open_expired: false,
             ratelimit: RateLimits::default(),

@@ -328,14 +328,21 @@ async fn a_store_for_reading_only_takes_no_writes() {
 
 #[tokio::test]
 async fn a_policy_for_other_origins_is_told_where_there_is_one() {
-    let door = Door::open().await;
+    let every = "<allow-access-from domain=\"*\" secure=\"false\" />";
+    let some = "<allow-access-from domain=\"example.org\" />";
+    for (policy, says) in [(None, every), (Some(some), some)] {
+        let door = Door::with(|config| {
+            if let Some(policy) = policy {
+                config.swift.cross_domain_policy = policy.into();
+            }
+        });
+        let told = door.await.call("", "GET /crossdomain.xml", &[], b"").await;
+        assert_eq!(
+            (told.status, told.header("content-type")),
+            (200, Some("application/xml"))
+        );
+        assert!(told.text().contains(says), "{}", told.text());
+    }
+    let door = Door::with(|config| config.swift.cross_domain_policy = String::new()).await;
     door.alice("GET /crossdomain.xml", &[], b"", 412).await;
-    let policy = "<allow-access-from domain=\"*\" />";
-    let door = Door::with(|config| config.swift.cross_domain_policy = policy.into()).await;
-    let told = door.call("", "GET /crossdomain.xml", &[], b"").await;
-    assert_eq!(
-        (told.status, told.header("content-type")),
-        (200, Some("application/xml"))
-    );
-    assert!(told.text().contains(policy), "{}", told.text());
 }
