@@ -42,6 +42,7 @@ async fn info_names_limits_policies_and_only_what_works() {
             "account_quotas",
             "bulk_delete",
             "bulk_upload",
+            "crossdomain",
             "container_quotas",
             "dlo",
             "domain_remap",
