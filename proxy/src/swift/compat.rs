@@ -58,7 +58,7 @@ fn section(name: &str) -> &'static str {
         "dlo" => "`X-Object-Manifest`",
         "domain_remap" => "where `storage_domains` are set",
         "etag_quoter" => "`X-Container-Rfc-Compliant-Etags`, `X-Account-Rfc-Compliant-Etags`",
-        "formpost" => "SHA-256, SHA-512; SHA-1 if switched on",
+        "formpost" => "SHA-1, SHA-256, SHA-512, or those of them that `tempurl_digests` names",
         "object_versioning" => "`X-Versions-Enabled`",
         "ratelimit" => {
             "where `[proxy.swift.ratelimit]` sets a limit; 498 and 497. Each proxy counts for itself; S3 counts with it"
@@ -70,7 +70,7 @@ fn section(name: &str) -> &'static str {
         "staticweb" => "`X-Container-Meta-Web-*`",
         "symlink" => "`X-Symlink-Target`",
         "tempauth" => "only what access lists of accounts are: `X-Account-Access-Control`",
-        "tempurl" => "SHA-256, SHA-512; SHA-1 if switched on",
+        "tempurl" => "SHA-1, SHA-256, SHA-512, or those of them that `tempurl_digests` names",
         "versioned_writes" => "`X-Versions-Location`, `X-History-Location`",
         _ => panic!("say what {name} is"),
     }

@@ -41,7 +41,8 @@ pub struct Config {
     pub cors_expose_headers: Vec<String>,
     /// Whether CORS headers are left out when the origin is not allowed.
     pub strict_cors_mode: bool,
-    /// Digests that temporary URLs may be signed with.
+    /// Digests that temporary URLs and forms may be signed with. Unless set, Swift's: what
+    /// breaks SHA-1 elsewhere does not break an HMAC made with it, and older clients use it.
     pub tempurl_digests: Vec<Digest>,
     /// What `/crossdomain.xml` allows, as XML; empty: there is no such file. Unless set,
     /// what Swift's own says: pages of any origin may ask. No browser sends a token by
@@ -85,7 +86,7 @@ impl Default for Config {
             cors_allow_origin: Vec::new(),
             cors_expose_headers: Vec::new(),
             strict_cors_mode: true,
-            tempurl_digests: vec![Digest::Sha256, Digest::Sha512],
+            tempurl_digests: vec![Digest::Sha1, Digest::Sha256, Digest::Sha512],
             cross_domain_policy: EVERY_ORIGIN.to_owned(),
             read_only: false,
             allow_open_expired: false,
